@@ -1,0 +1,142 @@
+use candle_core::{DType, Device, Tensor};
+use skimlm_kernels::attention::Entries;
+use skimlm_kernels::gather;
+use skimlm_kernels::scores::Keys;
+
+use crate::error::{Code, Error, Result};
+
+/// Entries that some heads share: keys, values, positions and tags.
+#[derive(Debug)]
+pub struct Bank {
+    k: Tensor, // (heads, capacity, dim)
+    v: Tensor, // (heads, capacity, dim)
+    positions: Vec<u32>,
+    tags: Vec<u32>,
+    /// Entries whose values are there. Keys come first: a filter pass never computes values.
+    with_values: usize,
+}
+
+impl Bank {
+    pub(super) fn new(heads: usize, dim: usize, dtype: DType, device: &Device, capacity: usize) -> Result<Self> {
+        let zeros = || Tensor::zeros((heads, capacity, dim), dtype, device);
+        Ok(Self { k: zeros()?, v: zeros()?, positions: Vec::new(), tags: Vec::new(), with_values: 0 })
+    }
+
+    /// Number of entries.
+    pub fn len(&self) -> usize {
+        self.positions.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.positions.is_empty()
+    }
+
+    /// Heads that share these entries.
+    pub fn heads(&self) -> usize {
+        self.k.dims()[0]
+    }
+
+    /// Position of each entry, ascending.
+    pub fn positions(&self) -> &[u32] {
+        &self.positions
+    }
+
+    /// Label of each entry.
+    pub fn tags(&self) -> &[u32] {
+        &self.tags
+    }
+
+    /// The keys, as scores want them.
+    pub fn keys(&self) -> Keys<'_> {
+        Keys { k: &self.k, positions: &self.positions }
+    }
+
+    /// Keys and values, as attention wants them.
+    pub fn entries(&self) -> Result<Entries<'_>> {
+        if self.with_values != self.len() {
+            let message = format!("{} entries, but values of {} only.", self.len(), self.with_values);
+            return Err(Error::new(Code::Internal, message));
+        }
+        Ok(Entries { k: &self.k, v: &self.v, positions: &self.positions })
+    }
+
+    /// Keys and values of one head, `[entries, dim]` each, for policies that look at them.
+    pub fn head(&self, head: usize) -> Result<(Tensor, Tensor)> {
+        let n = self.len();
+        Ok((self.k.get(head)?.narrow(0, 0, n)?, self.v.get(head)?.narrow(0, 0, n)?))
+    }
+
+    /// Appends keys `[heads, rows, dim]` of the cache's type.
+    pub(super) fn append_keys(&mut self, k: &Tensor, positions: &[u32], tags: &[u32]) -> Result<()> {
+        if let (Some(&last), Some(&first)) = (self.positions.last(), positions.first())
+            && first <= last
+        {
+            return Err(Error::new(Code::Internal, format!("position {first} appended behind {last}.")));
+        }
+        let start = self.len();
+        self.reserve(start + positions.len())?;
+        self.k.slice_set(k, 1, start)?;
+        self.positions.extend_from_slice(positions);
+        self.tags.extend_from_slice(tags);
+        Ok(())
+    }
+
+    /// Appends the values of entries whose keys are there.
+    pub(super) fn append_values(&mut self, v: &Tensor) -> Result<()> {
+        let rows = v.dims()[1];
+        if self.with_values + rows > self.len() {
+            return Err(Error::new(Code::Internal, "values appended before their keys."));
+        }
+        self.v.slice_set(v, 1, self.with_values)?;
+        self.with_values += rows;
+        Ok(())
+    }
+
+    /// A bank of the head `head` alone with the entries `indices`.
+    pub(super) fn pick(&self, heads: std::ops::Range<usize>, indices: &[u32]) -> Result<Self> {
+        if let Some(&bad) = indices.iter().find(|&&i| i as usize >= self.len()) {
+            return Err(Error::invalid_option("entries", bad, format!("below the {} entries", self.len())));
+        }
+        let values = indices.iter().take_while(|&&i| (i as usize) < self.with_values).count();
+        let pick = |from: &Tensor| -> Result<Tensor> {
+            let rows = heads.clone().map(|h| Ok(gather::rows(&from.get(h)?, indices)?)).collect::<Result<Vec<_>>>()?;
+            Ok(Tensor::stack(&rows, 0)?)
+        };
+        let at = |from: &[u32]| indices.iter().map(|&i| from[i as usize]).collect();
+        Ok(Self {
+            k: pick(&self.k)?,
+            v: pick(&self.v)?,
+            positions: at(&self.positions),
+            tags: at(&self.tags),
+            with_values: values,
+        })
+    }
+
+    pub(super) fn fork(&self) -> Result<Self> {
+        Ok(Self {
+            k: self.k.copy()?,
+            v: self.v.copy()?,
+            positions: self.positions.clone(),
+            tags: self.tags.clone(),
+            with_values: self.with_values,
+        })
+    }
+
+    /// Makes room for `wanted` entries; doubles, so that appending stays cheap.
+    fn reserve(&mut self, wanted: usize) -> Result<()> {
+        let (heads, capacity, dim) = self.k.dims3()?;
+        if wanted <= capacity {
+            return Ok(());
+        }
+        let grown = wanted.max(capacity * 2).max(64);
+        for tensor in [&mut self.k, &mut self.v] {
+            let new = Tensor::zeros((heads, grown, dim), tensor.dtype(), tensor.device())?;
+            if capacity > 0 {
+                new.slice_set(tensor, 1, 0)?;
+            }
+            *tensor = new;
+        }
+        Ok(())
+    }
+}

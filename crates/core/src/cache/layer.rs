@@ -1,0 +1,174 @@
+use candle_core::{DType, Device, Tensor};
+use skimlm_kernels::attention::{Visibility, attention};
+use skimlm_kernels::scores::{Form, Heads, scores};
+
+use super::Bank;
+use crate::error::{Code, Error, Result};
+use crate::model::Shape;
+use crate::selection::Selection;
+
+/// The entries of one layer: one bank while all heads share them, one a kv head or one a query head
+/// after a selection that differs by head.
+#[derive(Debug)]
+pub struct LayerCache {
+    banks: Vec<Bank>,
+    heads: usize,
+    kv_heads: usize,
+    scale: f32,
+    dtype: DType,
+}
+
+impl LayerCache {
+    /// An empty layer, also of use on its own as the scratch memory of a filter pass.
+    pub fn new(shape: &Shape, dtype: DType, device: &Device, capacity: usize) -> Result<Self> {
+        let bank = Bank::new(shape.kv_heads, shape.head_dim, dtype, device, capacity)?;
+        Ok(Self { banks: vec![bank], heads: shape.heads, kv_heads: shape.kv_heads, scale: shape.scale, dtype })
+    }
+
+    /// The banks: one, one a kv head, or one a query head.
+    pub fn banks(&self) -> &[Bank] {
+        &self.banks
+    }
+
+    /// Entries of the longest bank.
+    pub fn len(&self) -> usize {
+        self.banks.iter().map(Bank::len).max().unwrap_or(0)
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Bytes of keys and values in use.
+    pub fn bytes(&self) -> usize {
+        let dim = |bank: &Bank| bank.keys().k.dims()[2];
+        self.banks.iter().map(|b| 2 * b.len() * b.heads() * dim(b) * self.dtype.size_in_bytes()).sum()
+    }
+
+    /// Appends rotated keys `[rows, kv_heads, dim]` f32. Their values must follow before the layer attends.
+    pub fn append_keys(&mut self, k: &Tensor, positions: &[u32], tags: &[u32]) -> Result<()> {
+        let k = self.arrange(k)?;
+        let kv_head = self.kv_head_of_bank();
+        for (i, bank) in self.banks.iter_mut().enumerate() {
+            bank.append_keys(&kv_head(&k, i)?, positions, tags)?;
+        }
+        Ok(())
+    }
+
+    /// Appends values `[rows, kv_heads, dim]` f32 of entries whose keys are there.
+    pub fn append_values(&mut self, v: &Tensor) -> Result<()> {
+        let v = self.arrange(v)?;
+        let kv_head = self.kv_head_of_bank();
+        for (i, bank) in self.banks.iter_mut().enumerate() {
+            bank.append_values(&kv_head(&v, i)?)?;
+        }
+        Ok(())
+    }
+
+    /// Attention of rotated queries `[rows, heads, dim]` over all entries they may see.
+    pub fn attend(&self, q: &Tensor, positions: &[u32], visibility: Visibility) -> Result<Tensor> {
+        if let [bank] = self.banks.as_slice() {
+            return Ok(attention(q, positions, bank.entries()?, self.scale, visibility)?);
+        }
+        let parts = self
+            .banks
+            .iter()
+            .enumerate()
+            .map(|(i, bank)| {
+                let q = self.queries_of_bank(q, i)?;
+                Ok(attention(&q, positions, bank.entries()?, self.scale, visibility)?)
+            })
+            .collect::<Result<Vec<_>>>()?;
+        Ok(Tensor::cat(&parts, 1)?)
+    }
+
+    /// The scores that rotated queries `[rows, heads, dim]` give every entry, one tensor
+    /// `[rows, entries]` a bank. `scale`: none means the model's own.
+    pub fn score(
+        &self,
+        q: &Tensor,
+        positions: &[u32],
+        scale: Option<f32>,
+        form: Form,
+        visibility: Visibility,
+        heads: &Heads,
+    ) -> Result<Vec<Tensor>> {
+        let scale = scale.unwrap_or(self.scale);
+        if let [bank] = self.banks.as_slice() {
+            return Ok(vec![scores(q, positions, bank.keys(), scale, form, visibility, heads)?]);
+        }
+        if !matches!(heads, Heads::Each | Heads::EachKv) {
+            let message = "the heads of this layer keep different entries, so their scores cannot be combined.";
+            return Err(Error::new(Code::PolicyUnsupported, message));
+        }
+        self.banks
+            .iter()
+            .enumerate()
+            .map(|(i, bank)| {
+                let q = self.queries_of_bank(q, i)?;
+                Ok(scores(&q, positions, bank.keys(), scale, form, visibility, heads)?)
+            })
+            .collect()
+    }
+
+    /// Drops all entries but the selected ones. Lists a head split the layer into banks.
+    pub fn keep(&mut self, selection: &Selection) -> Result<()> {
+        let banks = if let Some(indices) = selection.as_shared() {
+            self.banks.iter().map(|bank| bank.pick(0..bank.heads(), indices)).collect::<Result<Vec<_>>>()?
+        } else {
+            let lists = selection.lists();
+            if lists.len() != self.kv_heads && lists.len() != self.heads {
+                let message = format!(
+                    "{} lists of entries for {} kv heads and {} query heads.",
+                    lists.len(),
+                    self.kv_heads,
+                    self.heads
+                );
+                return Err(Error::new(Code::Internal, message));
+            }
+            if self.banks.len() > 1 && self.banks.len() != lists.len() {
+                let message = format!("{} lists for {} separate banks.", lists.len(), self.banks.len());
+                return Err(Error::new(Code::Internal, message));
+            }
+            let split = |(i, list): (usize, &Vec<u32>)| match self.banks.as_slice() {
+                [shared] => {
+                    let head = i * self.kv_heads / lists.len();
+                    shared.pick(head..head + 1, list)
+                }
+                banks => banks[i].pick(0..1, list),
+            };
+            lists.iter().enumerate().map(split).collect::<Result<Vec<_>>>()?
+        };
+        self.banks = banks;
+        Ok(())
+    }
+
+    /// An independent copy.
+    pub fn fork(&self) -> Result<Self> {
+        let banks = self.banks.iter().map(Bank::fork).collect::<Result<_>>()?;
+        Ok(Self { banks, ..*self })
+    }
+
+    /// `[rows, kv_heads, dim]` f32 to `[kv_heads, rows, dim]` of the cache's type.
+    fn arrange(&self, x: &Tensor) -> Result<Tensor> {
+        Ok(x.to_dtype(self.dtype)?.transpose(0, 1)?.contiguous()?)
+    }
+
+    /// Picks the part of `[kv_heads, rows, dim]` that belongs into a bank.
+    fn kv_head_of_bank(&self) -> impl Fn(&Tensor, usize) -> Result<Tensor> + use<> {
+        let (banks, kv_heads) = (self.banks.len(), self.kv_heads);
+        move |x, bank| {
+            if banks == 1 {
+                return Ok(x.clone());
+            }
+            Ok(x.narrow(0, bank * kv_heads / banks, 1)?.contiguous()?)
+        }
+    }
+
+    /// The query heads that read a bank, `[rows, heads / banks, dim]`.
+    fn queries_of_bank(&self, q: &Tensor, bank: usize) -> Result<Tensor> {
+        let width = self.heads / self.banks.len();
+        Ok(q.narrow(1, bank * width, width)?.contiguous()?)
+    }
+}

@@ -1,0 +1,66 @@
+//! The KV cache: entries per layer and, where heads differ, per head, each with its own position.
+
+mod bank;
+mod layer;
+
+pub use bank::Bank;
+pub use layer::LayerCache;
+
+use candle_core::{DType, Device};
+
+use crate::error::{Code, Error, Result};
+use crate::model::Shape;
+use crate::selection::Selection;
+
+/// Rotated keys and values of every layer. Grown by appending, shrunk by [`KvCache::keep`], nothing
+/// else.
+#[derive(Debug)]
+pub struct KvCache {
+    layers: Vec<LayerCache>,
+}
+
+impl KvCache {
+    /// An empty cache with room for `capacity` entries a layer; it grows beyond when it must.
+    /// `dtype` is f32, f16 or bf16.
+    pub fn new(shape: &Shape, dtype: DType, device: &Device, capacity: usize) -> Result<Self> {
+        let layers =
+            shape.layers.iter().map(|_| LayerCache::new(shape, dtype, device, capacity)).collect::<Result<_>>()?;
+        Ok(Self { layers })
+    }
+
+    /// The entries of a layer.
+    pub fn layer(&self, layer: usize) -> Result<&LayerCache> {
+        let count = self.layers.len();
+        self.layers.get(layer).ok_or_else(|| no_layer(layer, count))
+    }
+
+    /// The entries of a layer, to append to.
+    pub fn layer_mut(&mut self, layer: usize) -> Result<&mut LayerCache> {
+        let count = self.layers.len();
+        self.layers.get_mut(layer).ok_or_else(|| no_layer(layer, count))
+    }
+
+    /// Drops all entries of a layer but the selected ones and frees their memory.
+    pub fn keep(&mut self, layer: usize, selection: &Selection) -> Result<()> {
+        self.layer_mut(layer)?.keep(selection)
+    }
+
+    /// Entries of each layer (of the longest head, where heads differ).
+    pub fn lengths(&self) -> Vec<usize> {
+        self.layers.iter().map(LayerCache::len).collect()
+    }
+
+    /// Bytes of keys and values in use.
+    pub fn bytes(&self) -> usize {
+        self.layers.iter().map(LayerCache::bytes).sum()
+    }
+
+    /// An independent copy: what is appended to one is not seen by the other.
+    pub fn fork(&self) -> Result<Self> {
+        Ok(Self { layers: self.layers.iter().map(LayerCache::fork).collect::<Result<_>>()? })
+    }
+}
+
+fn no_layer(layer: usize, count: usize) -> Error {
+    Error::new(Code::Internal, format!("the cache has {count} layers, there is no layer {layer}."))
+}

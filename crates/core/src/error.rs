@@ -1,0 +1,131 @@
+use serde_json::{Map, Value};
+
+/// The stable name of a kind of failure. Callers match on it; it is never renamed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Code {
+    /// No such model, or a part of it is missing.
+    ModelNotFound,
+    /// The file is not what its name says, or it is damaged.
+    ModelCorrupt,
+    /// A sound model that this version cannot run.
+    ModelUnsupported,
+    /// The tokenizer is missing or does not belong to the weights.
+    Tokenizer,
+    /// There is no chat template, or it failed.
+    ChatTemplate,
+    /// An option is wrong.
+    InvalidArg,
+    /// The policy cannot be right on this model.
+    PolicyUnsupported,
+    /// There is nothing to read.
+    EmptyPrompt,
+    /// The prompt does not fit the model's positions.
+    ContextOverflow,
+    /// Memory is not enough.
+    OutOfMemory,
+    /// The device cannot be used.
+    Device,
+    /// The model has been disposed of.
+    Disposed,
+    /// Too many requests are waiting.
+    Busy,
+    /// NaN or infinity where numbers are needed.
+    Numerics,
+    /// The caller's signal ended the work.
+    Cancelled,
+    /// A mistake of ours.
+    Internal,
+}
+
+impl Code {
+    /// The name as TypeScript callers see it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ModelNotFound => "ERR_MODEL_NOT_FOUND",
+            Self::ModelCorrupt => "ERR_MODEL_CORRUPT",
+            Self::ModelUnsupported => "ERR_MODEL_UNSUPPORTED",
+            Self::Tokenizer => "ERR_TOKENIZER",
+            Self::ChatTemplate => "ERR_CHAT_TEMPLATE",
+            Self::InvalidArg => "ERR_INVALID_ARG",
+            Self::PolicyUnsupported => "ERR_POLICY_UNSUPPORTED",
+            Self::EmptyPrompt => "ERR_EMPTY_PROMPT",
+            Self::ContextOverflow => "ERR_CONTEXT_OVERFLOW",
+            Self::OutOfMemory => "ERR_OUT_OF_MEMORY",
+            Self::Device => "ERR_DEVICE",
+            Self::Disposed => "ERR_DISPOSED",
+            Self::Busy => "ERR_BUSY",
+            Self::Numerics => "ERR_NUMERICS",
+            Self::Cancelled => "ERR_CANCELLED",
+            Self::Internal => "ERR_INTERNAL",
+        }
+    }
+}
+
+/// A failure: a stable code, a sentence for people and the values for machines.
+///
+/// The sentence says what happened, the value, the limit and one thing to do.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct Error {
+    /// The kind of failure.
+    pub code: Code,
+    /// One or two sentences.
+    pub message: String,
+    /// The values behind the message.
+    pub details: Map<String, Value>,
+    /// What lies below, if anything does.
+    #[source]
+    pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+/// A result with a coded error.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    /// A failure without details.
+    pub fn new(code: Code, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), details: Map::new(), source: None }
+    }
+
+    /// `ERR_INVALID_ARG` with `{ option, value, expected }`.
+    pub fn invalid_option(option: &str, value: impl Into<Value>, expected: impl Into<String>) -> Self {
+        let (value, expected) = (value.into(), expected.into());
+        Self::new(Code::InvalidArg, format!("`{option}` is {value}; it must be {expected}."))
+            .with("option", option)
+            .with("value", value)
+            .with("expected", expected)
+    }
+
+    /// Adds one value.
+    #[must_use]
+    pub fn with(mut self, key: &str, value: impl Into<Value>) -> Self {
+        self.details.insert(key.into(), value.into());
+        self
+    }
+
+    /// Names what lies below.
+    #[must_use]
+    pub fn caused_by(mut self, source: impl std::error::Error + Send + Sync + 'static) -> Self {
+        self.source = Some(Box::new(source));
+        self
+    }
+}
+
+impl From<skimlm_kernels::Error> for Error {
+    fn from(error: skimlm_kernels::Error) -> Self {
+        use skimlm_kernels::Error as Kernel;
+        let code = match &error {
+            Kernel::NonFinite { .. } => Code::Numerics,
+            Kernel::Invalid { .. } => Code::InvalidArg,
+            Kernel::Unsupported { .. } => Code::Device,
+            Kernel::Tensor(_) => Code::Internal,
+        };
+        Self::new(code, error.to_string()).caused_by(error)
+    }
+}
+
+impl From<candle_core::Error> for Error {
+    fn from(error: candle_core::Error) -> Self {
+        Self::new(Code::Internal, format!("a tensor operation failed: {error}")).caused_by(error)
+    }
+}

@@ -1,0 +1,24 @@
+//! The nouns and traits of skimlm.
+//!
+//! A prompt is walked through a [`Model`], layer by layer, as one or more [`Pass`]es. The model only
+//! projects; the walk (in the engine) rotates, appends to the [`KvCache`], asks the [`Policy`],
+//! attends and finishes. A policy never runs the model: shown [`Seen`] evidence, it answers with
+//! data, a [`Step`].
+
+mod cache;
+mod error;
+mod model;
+mod pass;
+mod policy;
+mod selection;
+
+pub use cache::{Bank, KvCache, LayerCache};
+pub use error::{Code, Error, Result};
+pub use model::{LayerShape, Model, Projected, Shape, Which};
+pub use pass::{Pass, Role, Rows, Stage};
+pub use policy::{Evidence, Flow, Keep, Policy, Queries, Report, Seen, Step, Warning};
+pub use selection::Selection;
+
+pub use skimlm_kernels::attention::Visibility;
+pub use skimlm_kernels::rope::Rotary;
+pub use skimlm_kernels::scores::{Form, Heads};

@@ -1,0 +1,201 @@
+use std::ops::Range;
+
+use candle_core::Tensor;
+use serde::Serialize;
+use skimlm_kernels::attention::Visibility;
+use skimlm_kernels::scores::{Form, Heads};
+
+use crate::cache::{KvCache, LayerCache};
+use crate::error::Result;
+use crate::model::Shape;
+use crate::pass::{Pass, Rows};
+use crate::selection::Selection;
+
+/// Which rows of a pass ask.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Queries {
+    /// The last row.
+    Last,
+    /// The last rows, as many as there are up to this number.
+    Window(usize),
+    /// These rows.
+    Rows(Range<usize>),
+}
+
+impl Queries {
+    /// The rows of a pass of `rows` rows that ask.
+    pub fn range(&self, rows: usize) -> Range<usize> {
+        match self {
+            Self::Last => rows.saturating_sub(1)..rows,
+            Self::Window(w) => rows.saturating_sub(*w)..rows,
+            Self::Rows(range) => range.start.min(rows)..range.end.min(rows),
+        }
+    }
+}
+
+/// What a layer of a pass must leave behind. Data, so that every device reads the same contract.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Evidence {
+    /// Nothing, at no cost.
+    None,
+    /// Ask the policy at this layer, with no scores (it looks at the entries themselves).
+    Entries,
+    /// Scores of all entries of the layer, this pass's own included.
+    Scores {
+        /// Who asks. All rows of a pass: `Queries::Rows(0..usize::MAX)`.
+        queries: Queries,
+        /// Raw or softmax.
+        form: Form,
+        /// Factor on `q.k`; none: the model's own.
+        scale: Option<f32>,
+        /// How heads combine.
+        heads: Heads,
+    },
+}
+
+/// What a policy is shown at a layer, once the layer's keys are known and before it attends.
+#[derive(Debug)]
+pub struct Seen<'a> {
+    /// The layer.
+    pub layer: usize,
+    /// The rows of the pass as they are at this layer.
+    pub pass: &'a Pass,
+    /// The layer's entries; the last `pass.rows.len()` of every bank are the rows of this pass.
+    pub cache: &'a LayerCache,
+    /// The scores asked for, `[rows, entries]` f32, one tensor a bank of the cache.
+    pub scores: &'a [Tensor],
+}
+
+/// How the pass goes on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Flow {
+    /// As it is.
+    Continue,
+    /// With the selected rows only, from the attention of this layer on.
+    Narrow(Selection),
+    /// Not at all: the policy has what it wanted.
+    Stop,
+}
+
+/// Cache entries to keep in some layers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Keep {
+    /// In which layers.
+    pub layers: Range<usize>,
+    /// Which entries, by index in the layer's cache.
+    pub entries: Selection,
+}
+
+/// A policy's answer at a layer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    /// How the pass goes on.
+    pub flow: Flow,
+    /// What the cache keeps, applied when the layer has attended.
+    pub keep: Vec<Keep>,
+}
+
+impl Step {
+    /// Change nothing.
+    pub fn go_on() -> Self {
+        Self { flow: Flow::Continue, keep: Vec::new() }
+    }
+
+    /// End the pass here.
+    pub fn stop() -> Self {
+        Self { flow: Flow::Stop, keep: Vec::new() }
+    }
+
+    /// Go on with fewer rows.
+    pub fn narrow(rows: Selection) -> Self {
+        Self { flow: Flow::Narrow(rows), keep: Vec::new() }
+    }
+
+    /// Go on with all rows and let the cache of a layer keep some entries.
+    pub fn keep(layers: Range<usize>, entries: Selection) -> Self {
+        Self { flow: Flow::Continue, keep: vec![Keep { layers, entries }] }
+    }
+}
+
+/// A remark that does not stop the work.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Warning {
+    /// Stable name, `W_...`.
+    pub code: &'static str,
+    /// One sentence.
+    pub message: String,
+}
+
+/// What a policy kept of the prompt, and why.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Report {
+    /// The layer whose scores chose (the last one where several did).
+    pub layer: usize,
+    /// Tokens asked for.
+    pub budget: usize,
+    /// Kept prompt tokens by index in the prompt, ascending.
+    pub indices: Vec<u32>,
+    /// The score of each kept token.
+    pub scores: Vec<f32>,
+    /// The score of every prompt token, where one row of scores covers the prompt.
+    pub all_scores: Option<Vec<f32>>,
+    /// Where layer, budget and score come from, in one sentence.
+    pub reason: String,
+    /// Remarks.
+    pub warnings: Vec<Warning>,
+}
+
+/// A selection method. Every method has a default, and the defaults are full attention.
+///
+/// One instance serves one session. A policy never runs the model.
+pub trait Policy: Send {
+    /// The first pass. Default: the prompt as it is, through every layer.
+    fn begin(&mut self, prompt: Pass, shape: &Shape) -> Result<Pass> {
+        let _ = shape;
+        Ok(prompt)
+    }
+
+    /// The label of a row's cache entry, asked for every row in order. Default: none.
+    fn tag(&mut self, token: u32) -> u32 {
+        let _ = token;
+        0
+    }
+
+    /// Who may see whom. A layer's own window narrows it further. Default: causal.
+    fn visibility(&self) -> Visibility {
+        Visibility::Causal
+    }
+
+    /// What this layer of this pass must leave behind. Default: nothing, at no cost.
+    fn evidence(&self, layer: usize, pass: &Pass) -> Evidence {
+        let _ = (layer, pass);
+        Evidence::None
+    }
+
+    /// Called at layers that leave evidence, once keys are known and *before* attention and MLP.
+    /// Default: go on.
+    fn at_layer(&mut self, seen: Seen<'_>) -> Result<Step> {
+        let _ = seen;
+        Ok(Step::go_on())
+    }
+
+    /// After a pass, prefill or decode: another pass, or none. Default: none.
+    fn after_pass(&mut self, pass: &Pass, cache: &mut KvCache) -> Result<Option<Pass>> {
+        let _ = (pass, cache);
+        Ok(None)
+    }
+
+    /// What was kept of the prompt. Default: nothing was chosen.
+    fn report(&self) -> Option<Report> {
+        None
+    }
+}
+
+impl Rows {
+    /// Asks the policy for every row's label.
+    pub fn tag_with(&mut self, policy: &mut dyn Policy) {
+        for (tag, &token) in self.tags.iter_mut().zip(&self.tokens) {
+            *tag = policy.tag(token);
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! skimlm-engine

@@ -1,0 +1,21 @@
+//! `silu(gate) * up`, the gated activation of a Llama-style MLP.
+
+mod reference;
+
+use candle_core::Tensor;
+
+use crate::error::{Result, invalid};
+use crate::host::values;
+
+/// `gate * sigmoid(gate) * up`, element by element.
+///
+/// Shapes: `gate` and `up` `[rows, width]` f32; the result has the same shape.
+pub fn silu_mul(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
+    if gate.dims() != up.dims() {
+        return invalid("silu_mul", format!("gate is {:?}, up is {:?}", gate.dims(), up.dims()));
+    }
+    let (g, u) = (values::<f32>("silu_mul", gate)?, values::<f32>("silu_mul", up)?);
+    let mut out = vec![0f32; g.len()];
+    reference::silu_mul(&g, &u, &mut out);
+    Ok(Tensor::from_vec(out, gate.dims(), gate.device())?)
+}

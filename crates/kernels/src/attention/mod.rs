@@ -1,0 +1,101 @@
+//! Attention of some query rows over cached entries: causal by position, grouped-query, rectangular.
+
+mod reference;
+
+use candle_core::Tensor;
+
+use crate::error::{Result, invalid};
+
+/// Which entries a row may see. Position decides, never an index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Visibility {
+    /// Entries at positions up to the row's own.
+    #[default]
+    Causal,
+    /// Entries at the row's own position and the `width - 1` positions before it.
+    Window {
+        /// Positions a row sees, its own included.
+        width: u32,
+    },
+}
+
+impl Visibility {
+    /// The entries a row at `position` sees. `entries` are the positions of the entries, ascending.
+    pub fn range(self, position: u32, entries: &[u32]) -> std::ops::Range<usize> {
+        let end = entries.partition_point(|&p| p <= position);
+        match self {
+            Self::Causal => 0..end,
+            Self::Window { width } => {
+                let start = entries.partition_point(|&p| p.saturating_add(width) <= position);
+                start.min(end)..end
+            }
+        }
+    }
+}
+
+/// The keys and values of heads that share their entries.
+#[derive(Debug, Clone, Copy)]
+pub struct Entries<'a> {
+    /// Keys, already rotated: `[heads, capacity, dim]`, f32, f16 or bf16, contiguous.
+    pub k: &'a Tensor,
+    /// Values, shaped and typed as `k`.
+    pub v: &'a Tensor,
+    /// Position of each entry, strictly ascending; its length is the number of entries in use.
+    pub positions: &'a [u32],
+}
+
+/// `softmax(scale * q k^T) v` over the entries each row may see.
+///
+/// Shapes: `q` `[rows, query_heads, dim]` f32, rotated; entries `[kv_heads, capacity, dim]`;
+/// the result is `[rows, query_heads, dim]` f32. Query head `h` reads kv head
+/// `h / (query_heads / kv_heads)`. `positions` holds each row's position. A row that sees nothing
+/// gets zeros. Sums and the softmax are f32 whatever the entries' type; implementations agree
+/// within 1e-5 relative for f32 entries. Nothing of size `rows x entries` is ever allocated.
+pub fn attention(
+    q: &Tensor,
+    positions: &[u32],
+    entries: Entries<'_>,
+    scale: f32,
+    visibility: Visibility,
+) -> Result<Tensor> {
+    let shape = check("attention", q, positions, entries.k, entries.positions)?;
+    if entries.v.dims() != entries.k.dims() || entries.v.dtype() != entries.k.dtype() {
+        return invalid("attention", format!("k is {:?}, v is {:?}", entries.k.dims(), entries.v.dims()));
+    }
+    let out = reference::attention(q, positions, entries, scale, visibility, shape)?;
+    Ok(Tensor::from_vec(out, q.dims(), q.device())?)
+}
+
+/// The sizes of one call.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sizes {
+    pub(crate) rows: usize,
+    pub(crate) heads: usize,
+    pub(crate) kv_heads: usize,
+    pub(crate) capacity: usize,
+    pub(crate) dim: usize,
+}
+
+impl Sizes {
+    /// Query heads that share a kv head.
+    pub(crate) fn group(&self) -> usize {
+        self.heads / self.kv_heads
+    }
+}
+
+pub(crate) fn check(op: &'static str, q: &Tensor, rows: &[u32], k: &Tensor, entries: &[u32]) -> Result<Sizes> {
+    let ((n, heads, dim), (kv_heads, capacity, key_dim)) = (q.dims3()?, k.dims3()?);
+    if dim != key_dim || kv_heads == 0 || heads % kv_heads != 0 || n != rows.len() || entries.len() > capacity {
+        return invalid(
+            op,
+            format!(
+                "q is {:?} with {} positions, k is {:?} with {} entries",
+                q.dims(),
+                rows.len(),
+                k.dims(),
+                entries.len()
+            ),
+        );
+    }
+    Ok(Sizes { rows: n, heads, kv_heads, capacity, dim })
+}

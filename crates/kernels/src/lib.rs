@@ -1,0 +1,30 @@
+//! Tensor operations of skimlm: attention, scores, selection, gather, RoPE, norm and linear layers.
+//!
+//! A folder holds one operation: `mod.rs` states the contract and picks an implementation,
+//! `reference.rs` is the plain implementation that defines the result, `cpu.rs` is the fast one.
+//! `SKIMLM_KERNELS=reference` forces the plain implementations everywhere.
+//!
+//! This crate knows neither models nor policies. Tensors come in and go out as candle tensors;
+//! activations and scores are f32, cached keys and values f32, f16 or bf16.
+
+pub mod activation;
+pub mod attention;
+pub mod gather;
+pub mod linear;
+pub mod norm;
+pub mod rope;
+pub mod scores;
+pub mod select;
+
+mod error;
+mod host;
+
+pub use error::{Error, Result};
+
+use std::sync::OnceLock;
+
+/// Whether `SKIMLM_KERNELS=reference` asks for the plain implementations. Read once.
+pub fn reference_forced() -> bool {
+    static FORCED: OnceLock<bool> = OnceLock::new();
+    *FORCED.get_or_init(|| std::env::var("SKIMLM_KERNELS").is_ok_and(|v| v == "reference"))
+}

@@ -1,0 +1,14 @@
+use super::Weight;
+use crate::error::Result;
+
+/// One weight row at a time, dequantised, against every row of `x`.
+pub(super) fn linear(x: &[f32], weight: &Weight, out: &mut [f32]) -> Result<()> {
+    let mut row = vec![0f32; weight.cols()];
+    for o in 0..weight.rows() {
+        weight.dequantize_row(o, &mut row)?;
+        for (x, out) in x.chunks_exact(weight.cols()).zip(out.chunks_exact_mut(weight.rows())) {
+            out[o] = x.iter().zip(&row).map(|(a, b)| a * b).sum();
+        }
+    }
+    Ok(())
+}

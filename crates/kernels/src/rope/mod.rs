@@ -1,0 +1,112 @@
+//! Rotary position embedding by an explicit position vector.
+//!
+//! Su et al., RoFormer (arXiv 2104.09864). Pair `i` of a head turns by `position * inv_freq[i]`.
+//! Angles are computed in f64 and their cosines and sines stored in f32, so positions of a
+//! hundred thousand and more stay exact to f32 rounding.
+
+mod reference;
+
+use candle_core::{CpuStorage, Device, InplaceOp1, Layout, Tensor};
+
+use crate::error::{Result, invalid};
+use crate::host::values;
+
+/// Which two numbers of a head form a pair.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pairing {
+    /// `(i, i + dim / 2)`: "rotate half", the convention of Hugging Face checkpoints.
+    Half,
+    /// `(2 i, 2 i + 1)`: the convention of GGUF files of the llama architecture, whose q and k
+    /// rows are stored permuted. Scores are the same, since q and k are permuted alike.
+    Interleaved,
+}
+
+/// The rotation of one kind of layer: frequencies and convention, no positions.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rotary {
+    /// Angle per position of each pair, `dim / 2` values. Pairs beyond it are not rotated.
+    pub inv_freq: Vec<f64>,
+    /// Factor on cosine and sine (YaRN and LongRoPE; 1 elsewhere).
+    pub magnitude: f32,
+    /// Which two numbers form a pair.
+    pub pairing: Pairing,
+}
+
+impl Rotary {
+    /// `inv_freq[i] = base^(-2 i / dim)`, the plain form.
+    pub fn plain(base: f64, dim: usize, pairing: Pairing) -> Self {
+        let inv_freq = (0..dim / 2).map(|i| base.powf(-2.0 * i as f64 / dim as f64)).collect();
+        Self { inv_freq, magnitude: 1.0, pairing }
+    }
+
+    /// Cosines and sines of the given positions on a device.
+    pub fn angles(&self, positions: &[u32], device: &Device) -> Result<Angles> {
+        let half = self.inv_freq.len();
+        let mut cos = Vec::with_capacity(positions.len() * half);
+        let mut sin = Vec::with_capacity(positions.len() * half);
+        for &position in positions {
+            for &freq in &self.inv_freq {
+                let (s, c) = (f64::from(position) * freq).sin_cos();
+                cos.push(c as f32 * self.magnitude);
+                sin.push(s as f32 * self.magnitude);
+            }
+        }
+        let shape = (positions.len(), half);
+        Ok(Angles {
+            cos: Tensor::from_vec(cos, shape, device)?,
+            sin: Tensor::from_vec(sin, shape, device)?,
+            pairing: self.pairing,
+        })
+    }
+}
+
+/// Cosines and sines of some rows, each `[rows, dim / 2]` f32.
+#[derive(Debug, Clone)]
+pub struct Angles {
+    cos: Tensor,
+    sin: Tensor,
+    pairing: Pairing,
+}
+
+impl Angles {
+    /// The angles of `len` rows from `start` on, without a copy.
+    pub fn rows(&self, start: usize, len: usize) -> Result<Self> {
+        Ok(Self { cos: self.cos.narrow(0, start, len)?, sin: self.sin.narrow(0, start, len)?, pairing: self.pairing })
+    }
+}
+
+/// Rotates every head of every row **in place**.
+///
+/// Shapes: `x` `[rows, heads, dim]` f32, contiguous; `angles` `[rows, <= dim / 2]`. With fewer
+/// pairs than `dim / 2` (partial rotary) the numbers behind the rotated ones stay as they are.
+/// The caller must own `x`: every tensor that shares its storage changes with it.
+pub fn rotate(x: &Tensor, angles: &Angles) -> Result<()> {
+    let (rows, _, dim) = x.dims3()?;
+    let (have, half) = angles.cos.dims2()?;
+    if rows != have || half * 2 > dim {
+        return invalid("rope", format!("x is {:?}, angles are [{have}, {half}]", x.dims()));
+    }
+    Ok(x.inplace_op1(&Rotate(angles))?)
+}
+
+struct Rotate<'a>(&'a Angles);
+
+impl InplaceOp1 for Rotate<'_> {
+    fn name(&self) -> &'static str {
+        "rope"
+    }
+
+    fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> candle_core::Result<()> {
+        let Some((start, end)) = layout.contiguous_offsets() else {
+            candle_core::bail!("rope: a contiguous tensor is required");
+        };
+        let CpuStorage::F32(all) = storage else {
+            candle_core::bail!("rope: activations must be f32");
+        };
+        let (_, heads, dim) = layout.shape().dims3()?;
+        let cos = values::<f32>("rope", &self.0.cos).map_err(candle_core::Error::wrap)?;
+        let sin = values::<f32>("rope", &self.0.sin).map_err(candle_core::Error::wrap)?;
+        reference::rotate(&mut all[start..end], heads, dim, &cos, &sin, self.0.pairing);
+        Ok(())
+    }
+}

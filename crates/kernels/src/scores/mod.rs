@@ -1,0 +1,113 @@
+//! Evidence: how strongly given queries ask for each cached entry, without a `rows x entries` matrix.
+
+mod reference;
+
+use candle_core::Tensor;
+
+use crate::attention::{Sizes, Visibility, check};
+use crate::error::{Error, Result, invalid};
+
+/// How the scores of query heads become rows of the answer.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Heads {
+    /// One row: the sum over all query heads.
+    Sum,
+    /// One row: the mean over all query heads.
+    Mean,
+    /// One row: the largest over all query heads.
+    Max,
+    /// One row: the weighted sum of the listed query heads.
+    Listed(Vec<(usize, f32)>),
+    /// `kv_heads` rows: the mean over the query heads of each group.
+    EachKv,
+    /// `query_heads` rows: each by itself.
+    Each,
+}
+
+impl Heads {
+    /// Rows of the answer.
+    pub fn rows(&self, heads: usize, kv_heads: usize) -> usize {
+        match self {
+            Self::Each => heads,
+            Self::EachKv => kv_heads,
+            _ => 1,
+        }
+    }
+}
+
+/// What one query gives one entry.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Form {
+    /// `scale * q.k`, for every entry alike: no mask, no softmax (GemFilter, PromptDistill).
+    Raw,
+    /// `softmax(scale * q.k)` over the entries the query's row sees, 0 elsewhere (SnapKV, H2O).
+    Softmax,
+}
+
+/// Rotated keys of heads that share their entries.
+#[derive(Debug, Clone, Copy)]
+pub struct Keys<'a> {
+    /// `[kv_heads, capacity, dim]`, f32, f16 or bf16, contiguous.
+    pub k: &'a Tensor,
+    /// Position of each entry, strictly ascending; its length is the number of entries in use.
+    pub positions: &'a [u32],
+}
+
+/// For every entry the sum over the queries of what each gives it.
+///
+/// Shapes: `q` `[rows, query_heads, dim]` f32, rotated; `keys` `[kv_heads, capacity, dim]`; the
+/// result is `[heads.rows(..), entries]` f32 on the device of `q`. The sum over queries comes
+/// first, then `heads` combines. All arithmetic is f32. With every row of a prompt as a query and
+/// `Form::Softmax` these are H2O's column sums, with the last `w` rows SnapKV's window scores, with
+/// the last row alone and `Form::Raw` the scores of GemFilter (`scale` 1, `Heads::Sum`).
+pub fn scores(
+    q: &Tensor,
+    positions: &[u32],
+    keys: Keys<'_>,
+    scale: f32,
+    form: Form,
+    visibility: Visibility,
+    heads: &Heads,
+) -> Result<Tensor> {
+    let sizes = check("scores", q, positions, keys.k, keys.positions)?;
+    if let Heads::Listed(list) = heads
+        && let Some((bad, _)) = list.iter().find(|(h, _)| *h >= sizes.heads)
+    {
+        return invalid("scores", format!("head {bad} of {} query heads", sizes.heads));
+    }
+    let out = reference::scores(q, positions, keys, scale, form, visibility, heads, sizes)?;
+    if let Some(index) = out.iter().position(|s| !s.is_finite()) {
+        return Err(Error::NonFinite { op: "scores", index, value: out[index] });
+    }
+    let rows = heads.rows(sizes.heads, sizes.kv_heads);
+    Ok(Tensor::from_vec(out, (rows, keys.positions.len()), q.device())?)
+}
+
+/// Adds per-head scores (`[query_heads, entries]`) up to the rows `heads` asks for.
+pub(crate) fn combine(per_head: &[f32], entries: usize, heads: &Heads, sizes: Sizes) -> Vec<f32> {
+    let mut out = vec![0f32; heads.rows(sizes.heads, sizes.kv_heads) * entries];
+    let row = |h: usize| &per_head[h * entries..(h + 1) * entries];
+    let mut add = |to: usize, from: usize, weight: f32| {
+        let out = &mut out[to * entries..(to + 1) * entries];
+        out.iter_mut().zip(row(from)).for_each(|(o, s)| *o += weight * s);
+    };
+    match heads {
+        Heads::Each => return per_head.to_vec(),
+        Heads::Sum => (0..sizes.heads).for_each(|h| add(0, h, 1.0)),
+        Heads::Mean => (0..sizes.heads).for_each(|h| add(0, h, 1.0 / sizes.heads as f32)),
+        Heads::Listed(list) => list.iter().for_each(|&(h, weight)| add(0, h, weight)),
+        Heads::EachKv => (0..sizes.heads).for_each(|h| add(h / sizes.group(), h, 1.0 / sizes.group() as f32)),
+        Heads::Max => {
+            out.fill(f32::NEG_INFINITY);
+            for h in 0..sizes.heads {
+                // `f32::max` would drop a NaN; a comparison that keeps it lets the check above see it.
+                out.iter_mut().zip(row(h)).for_each(|(o, &s)| {
+                    if s.is_nan() || s > *o {
+                        *o = s;
+                    }
+                });
+            }
+        }
+    }
+    out
+}

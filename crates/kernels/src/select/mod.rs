@@ -1,0 +1,111 @@
+//! Pooling and exact top-k, the step from scores to kept entries.
+//!
+//! Order: score descending, then index ascending; the answer ascends by index. NaN and infinities
+//! are errors, never sorted.
+
+mod reference;
+
+use candle_core::Tensor;
+
+use crate::error::{Error, Result, invalid};
+use crate::host::values;
+
+/// What a window does at the ends of the row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Edge {
+    /// Positions outside count as 0 and the divisor stays `width` (the published code).
+    Zero,
+    /// Only positions inside count and the divisor is their number.
+    Valid,
+}
+
+/// A pooling window over neighbouring scores. Odd widths only, so that lengths stay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pool {
+    /// Average.
+    Avg {
+        /// Window width, odd.
+        width: usize,
+        /// Behaviour at the ends.
+        edge: Edge,
+    },
+    /// Maximum; positions outside never win.
+    Max {
+        /// Window width, odd.
+        width: usize,
+    },
+}
+
+/// Smooths one row of scores.
+pub fn pool(scores: &[f32], pool: Pool) -> Result<Vec<f32>> {
+    let (Pool::Avg { width, .. } | Pool::Max { width }) = pool;
+    if width % 2 == 0 {
+        return invalid("pool", format!("the width must be odd, got {width}"));
+    }
+    Ok(reference::pool(scores, pool))
+}
+
+/// The indices of the `k` largest scores, ascending. `k` beyond the length keeps all.
+pub fn top_k(scores: &[f32], k: usize) -> Result<Vec<u32>> {
+    require_finite(scores)?;
+    Ok(reference::top_k(scores, k))
+}
+
+/// How a row of scores becomes a set of kept entries.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Choice {
+    /// Smoothing before the choice.
+    pub pool: Option<Pool>,
+    /// How many of the candidates to keep.
+    pub k: usize,
+    /// Entries that are kept whatever their score and do not count towards `k`; empty, or one flag
+    /// an entry.
+    pub pinned: Vec<bool>,
+}
+
+/// What was kept of one row.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Kept {
+    /// Kept entries, ascending, pinned ones included.
+    pub indices: Vec<u32>,
+    /// The pooled score of every entry.
+    pub scores: Vec<f32>,
+}
+
+/// Pools and chooses, each row of `[rows, entries]` by itself.
+pub fn select(scores: &Tensor, choice: &Choice) -> Result<Vec<Kept>> {
+    let (_, entries) = scores.dims2()?;
+    if !choice.pinned.is_empty() && choice.pinned.len() != entries {
+        return invalid("select", format!("{} pins for {entries} entries", choice.pinned.len()));
+    }
+    let all = values::<f32>("select", scores)?;
+    all.chunks_exact(entries.max(1)).map(|row| select_row(row, choice)).collect()
+}
+
+fn select_row(row: &[f32], choice: &Choice) -> Result<Kept> {
+    require_finite(row)?;
+    let scores = match choice.pool {
+        Some(p) => pool(row, p)?,
+        None => row.to_vec(),
+    };
+    let indices = if choice.pinned.is_empty() {
+        top_k(&scores, choice.k)?
+    } else {
+        let is_pinned = |i: u32| choice.pinned[i as usize];
+        let free: Vec<u32> = (0..scores.len() as u32).filter(|&i| !is_pinned(i)).collect();
+        let candidates: Vec<f32> = free.iter().map(|&i| scores[i as usize]).collect();
+        let mut keep = choice.pinned.clone();
+        for i in top_k(&candidates, choice.k)? {
+            keep[free[i as usize] as usize] = true;
+        }
+        (0..scores.len() as u32).filter(|&i| keep[i as usize]).collect()
+    };
+    Ok(Kept { indices, scores })
+}
+
+fn require_finite(scores: &[f32]) -> Result<()> {
+    match scores.iter().position(|s| !s.is_finite()) {
+        Some(index) => Err(Error::NonFinite { op: "select", index, value: scores[index] }),
+        None => Ok(()),
+    }
+}
