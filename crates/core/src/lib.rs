@@ -8,6 +8,7 @@
 mod cache;
 mod error;
 mod model;
+mod options;
 mod pass;
 mod policy;
 mod selection;
@@ -15,6 +16,7 @@ mod selection;
 pub use cache::{Bank, KvCache, LayerCache};
 pub use error::{Code, Error, Result};
 pub use model::{LayerShape, Model, Projected, Shape, Which};
+pub use options::read_options;
 pub use pass::{Pass, Role, Rows, Stage};
 pub use policy::{Evidence, Flow, Keep, Policy, Queries, Report, Seen, Step, Warning};
 pub use selection::Selection;

@@ -1,1 +1,28 @@
-//! skimlm-engine
+//! The engine of skimlm: the walk, sessions, generation, and the text around them.
+//!
+//! [`load`] opens a model, a [`Worker`] gives it a thread of its own, a [`Request`] becomes a stream
+//! of [`Event`]s.
+
+pub mod sample;
+pub mod text;
+
+mod control;
+mod device;
+mod generate;
+mod load;
+mod output;
+mod overflow;
+mod request;
+mod session;
+mod walk;
+mod worker;
+
+pub use control::{Cancel, Control, DEFAULT_CHUNK, Progress};
+pub use device::{DeviceInfo, devices, peak_resident_bytes};
+pub use generate::generate;
+pub use load::{LoadOptions, Loaded, ModelInfo, inspect, load};
+pub use output::{Event, FinishReason, Memory, Outcome, SelectionData, TextChunk, Times, Usage};
+pub use request::{DEFAULT_NEW_TOKENS, Overflow, Request, UserPins};
+pub use session::{Session, Timings};
+pub use walk::{Walked, walk};
+pub use worker::{Run, Worker};

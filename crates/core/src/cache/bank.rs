@@ -75,7 +75,10 @@ impl Bank {
             return Err(Error::new(Code::Internal, format!("position {first} appended behind {last}.")));
         }
         let start = self.len();
-        self.reserve(start + positions.len())?;
+        if start + positions.len() > self.k.dims()[1] {
+            // Doubling keeps token-by-token appending cheap.
+            self.reserve((start + positions.len()).max(2 * start))?;
+        }
         self.k.slice_set(k, 1, start)?;
         self.positions.extend_from_slice(positions);
         self.tags.extend_from_slice(tags);
@@ -123,15 +126,14 @@ impl Bank {
         })
     }
 
-    /// Makes room for `wanted` entries; doubles, so that appending stays cheap.
-    fn reserve(&mut self, wanted: usize) -> Result<()> {
+    /// Makes room for `wanted` entries in all.
+    pub(super) fn reserve(&mut self, wanted: usize) -> Result<()> {
         let (heads, capacity, dim) = self.k.dims3()?;
         if wanted <= capacity {
             return Ok(());
         }
-        let grown = wanted.max(capacity * 2).max(64);
         for tensor in [&mut self.k, &mut self.v] {
-            let new = Tensor::zeros((heads, grown, dim), tensor.dtype(), tensor.device())?;
+            let new = Tensor::zeros((heads, wanted, dim), tensor.dtype(), tensor.device())?;
             if capacity > 0 {
                 new.slice_set(tensor, 1, 0)?;
             }

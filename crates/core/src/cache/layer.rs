@@ -46,6 +46,11 @@ impl LayerCache {
         self.banks.iter().map(|b| 2 * b.len() * b.heads() * dim(b) * self.dtype.size_in_bytes()).sum()
     }
 
+    /// Makes room for `rows` more entries at once.
+    pub fn reserve(&mut self, rows: usize) -> Result<()> {
+        self.banks.iter_mut().try_for_each(|bank| bank.reserve(bank.len() + rows))
+    }
+
     /// Appends rotated keys `[rows, kv_heads, dim]` f32. Their values must follow before the layer attends.
     pub fn append_keys(&mut self, k: &Tensor, positions: &[u32], tags: &[u32]) -> Result<()> {
         let k = self.arrange(k)?;

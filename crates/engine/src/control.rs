@@ -1,0 +1,68 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use serde::Serialize;
+use skimlm_core::{Code, Error, Result, Stage};
+
+/// A flag that ends work between chunks, layers and tokens. Clones share it.
+#[derive(Debug, Clone, Default)]
+pub struct Cancel(Arc<AtomicU8>);
+
+const RUNNING: u8 = 0;
+const STOPPED: u8 = 1;
+const ABORTED: u8 = 2;
+
+impl Cancel {
+    /// End the work and keep what there is. Does nothing after [`Cancel::abort`].
+    pub fn stop(&self) {
+        // A stop that loses against an abort changes nothing, so the failed exchange is the wanted outcome.
+        let _ = self.0.compare_exchange(RUNNING, STOPPED, Ordering::AcqRel, Ordering::Acquire);
+    }
+
+    /// End the work with an error.
+    pub fn abort(&self) {
+        self.0.store(ABORTED, Ordering::Release);
+    }
+
+    /// Whether the work should end, either way.
+    pub fn is_set(&self) -> bool {
+        self.0.load(Ordering::Acquire) != RUNNING
+    }
+
+    /// Whether the work should end with an error.
+    pub fn is_aborted(&self) -> bool {
+        self.0.load(Ordering::Acquire) == ABORTED
+    }
+
+    /// Fails with [`Code::Cancelled`] once the work should end.
+    pub fn check(&self) -> Result<()> {
+        if self.is_set() { Err(Error::new(Code::Cancelled, "the work was cancelled.")) } else { Ok(()) }
+    }
+}
+
+/// How far a pass has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Progress {
+    /// Which pass.
+    pub stage: Stage,
+    /// Rows done; a row that has passed half of the layers counts half.
+    pub done: usize,
+    /// Rows of the pass.
+    pub total: usize,
+}
+
+/// What a walk obeys and reports to.
+pub struct Control<'a> {
+    /// Checked between chunks and layers.
+    pub cancel: &'a Cancel,
+    /// Called after every chunk of a prompt pass.
+    pub progress: &'a mut dyn FnMut(Progress),
+    /// Rows computed at once; bounds the memory of activations, never the result.
+    pub chunk: usize,
+    /// Entries to make room for behind a prompt: the tokens to be generated.
+    pub headroom: usize,
+}
+
+/// Rows of a chunk unless told otherwise: enough for the matrix products to be efficient, few enough
+/// for the MLP's activations to stay in the processor's cache.
+pub const DEFAULT_CHUNK: usize = 512;

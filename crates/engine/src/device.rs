@@ -1,0 +1,43 @@
+//! The machine under the model.
+
+use serde::Serialize;
+
+/// A device that models can run on, or why it cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DeviceInfo {
+    /// `cpu` or `cuda:N`.
+    pub id: String,
+    /// The maker's name.
+    pub name: String,
+    /// Memory in bytes.
+    pub total_bytes: u64,
+    /// Memory that is free, in bytes.
+    pub free_bytes: u64,
+    /// Why it cannot be used.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// All devices, the usable ones first.
+pub fn devices() -> Vec<DeviceInfo> {
+    let mut system = sysinfo::System::new();
+    system.refresh_memory();
+    system.refresh_cpu_list(sysinfo::CpuRefreshKind::nothing());
+    let name = system.cpus().first().map(|cpu| cpu.brand().trim().to_owned()).unwrap_or_default();
+    vec![DeviceInfo {
+        id: "cpu".into(),
+        name,
+        total_bytes: system.total_memory(),
+        free_bytes: system.available_memory(),
+        reason: None,
+    }]
+}
+
+/// The most memory the process has had resident, in bytes; 0 where the system does not tell.
+pub fn peak_resident_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let kib =
+        status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+    kib.unwrap_or(0) * 1024
+}

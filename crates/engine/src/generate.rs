@@ -1,0 +1,274 @@
+//! From a request to text.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use skimlm_core::{Code, Report, Result, Warning};
+use skimlm_policies::Context;
+
+use crate::control::{Cancel, Control, DEFAULT_CHUNK, Progress};
+use crate::load::Loaded;
+use crate::output::{Event, FinishReason, Memory, Outcome, SelectionData, TextChunk, Times, Usage};
+use crate::overflow;
+use crate::request::Request;
+use crate::sample::Sampler;
+use crate::session::{Session, Timings};
+use crate::text::{Assembled, DecodeStream, StopMatcher, assemble};
+
+/// Generated and prompt tokens that the repetition penalty looks back on.
+const PENALTY_WINDOW: usize = 64;
+
+/// Runs one request and hands every event but the last to `emit`; the outcome is the answer.
+///
+/// `queued` is the time the request has waited. A stopped [`Cancel`] ends it with the text so far, an
+/// aborted one with [`Code::Cancelled`].
+pub fn generate(
+    loaded: &Loaded,
+    request: &Request,
+    cancel: &Cancel,
+    queued: Duration,
+    emit: &mut dyn FnMut(Event),
+) -> Result<Outcome> {
+    let started = Instant::now();
+    let mut prompt = assemble(&request.prompt, &request.pins.text, &loaded.tokenizer, loaded.template.as_deref())?;
+    let truncated = overflow::fit(&mut prompt, request.overflow, request.max_new_tokens, loaded.limit)?;
+    let tokenizing = started.elapsed();
+
+    let context = Context {
+        shape: loaded.model.shape(),
+        default_layer: loaded.info.file.default_filter_layer,
+        forced: request.force_indices.as_deref(),
+    };
+    let mut session = Session::new(&*loaded.model, request.policy.build(&context)?, loaded.dtype)?;
+    let mut run = Run {
+        loaded,
+        request,
+        cancel,
+        text: String::new(),
+        new_tokens: 0,
+        sampler: Sampler::new(request.sampling.clone())?,
+        warnings: prompt.warnings.clone(),
+        finish: None,
+        stop_string: None,
+        first_token: None,
+    };
+    if truncated > 0 {
+        let message = format!("{truncated} tokens of the document were left out to fit {} positions.", loaded.limit);
+        run.warnings.push(Warning { code: "W_TRUNCATED", message });
+    }
+    let kept = match run.read(&mut session, &prompt, emit) {
+        Ok(Some(logits)) => {
+            run.decode(&mut session, logits, &prompt, emit).or_else(|e| run.stopped(e))?;
+            session.report()
+        }
+        Ok(None) => session.report(),
+        Err(error) => {
+            run.stopped(error)?;
+            None
+        }
+    };
+    let usage = Usage {
+        prompt_tokens: prompt.rows.len(),
+        kept_tokens: kept.map_or(prompt.rows.len(), |report| report.indices.len()),
+        cached_tokens: 0,
+        new_tokens: run.new_tokens,
+        truncated_tokens: truncated,
+    };
+    let first = run.first_token.map_or_else(|| started.elapsed(), |at| at.duration_since(started));
+    let decode = run.first_token.map_or(Duration::ZERO, |at| at.elapsed());
+    Ok(Outcome {
+        finish_reason: run.finish.unwrap_or(FinishReason::Length),
+        stop_string: run.stop_string,
+        seed: run.sampler.seed(),
+        text: run.text,
+        usage,
+        timings: times(queued, tokenizing, session.timings(), first, decode, run.new_tokens),
+        memory: Memory {
+            peak_bytes: crate::device::peak_resident_bytes(),
+            kv_bytes: session.cache().bytes(),
+            layer_entries: session.cache().lengths(),
+        },
+        warnings: run.warnings,
+    })
+}
+
+struct Run<'r> {
+    loaded: &'r Loaded,
+    request: &'r Request,
+    cancel: &'r Cancel,
+    text: String,
+    new_tokens: usize,
+    sampler: Sampler,
+    warnings: Vec<Warning>,
+    finish: Option<FinishReason>,
+    stop_string: Option<String>,
+    first_token: Option<Instant>,
+}
+
+impl Run<'_> {
+    /// The prompt passes. No logits: a selection was all that was asked for.
+    fn read(
+        &mut self,
+        session: &mut Session<'_>,
+        prompt: &Assembled,
+        emit: &mut dyn FnMut(Event),
+    ) -> Result<Option<Vec<f32>>> {
+        let mut progress = |progress: Progress| emit(Event::Prefill { progress, cached: 0 });
+        let headroom = if self.request.select_only { 0 } else { self.request.max_new_tokens };
+        let mut control = Control { cancel: self.cancel, progress: &mut progress, chunk: DEFAULT_CHUNK, headroom };
+        let (logits, report) = if self.request.select_only {
+            (None, session.select(prompt.rows.clone(), &mut control)?)
+        } else {
+            let logits = session.prefill(prompt.rows.clone(), &mut control)?;
+            (Some(logits), session.report())
+        };
+        if let Some(report) = report {
+            self.warnings.extend(report.warnings.iter().cloned());
+            emit(Event::Selection(Box::new(self.selection(report, prompt))));
+        }
+        Ok(logits)
+    }
+
+    fn selection(&self, report: Report, prompt: &Assembled) -> SelectionData {
+        let Self { request, loaded, .. } = self;
+        SelectionData::new(report, &request.policy, prompt, &loaded.tokenizer, request.all_scores)
+    }
+
+    /// Samples until something ends it.
+    fn decode(
+        &mut self,
+        session: &mut Session<'_>,
+        mut logits: Vec<f32>,
+        prompt: &Assembled,
+        emit: &mut dyn FnMut(Event),
+    ) -> Result<()> {
+        let mut stream = Stream {
+            decoder: DecodeStream::new(Arc::clone(&self.loaded.tokenizer), true),
+            matcher: StopMatcher::new(&self.request.stop)?,
+            ids: Vec::new(),
+            logprob: 0.0,
+        };
+        let wanted = self.wanted_tokens(session.next_position() as usize);
+        let recent = &prompt.rows.tokens[prompt.rows.len().saturating_sub(PENALTY_WINDOW)..];
+        let mut recent: VecDeque<u32> = recent.iter().copied().collect();
+        let result = loop {
+            if let Err(error) = self.cancel.check() {
+                break Err(error);
+            }
+            let (id, logprob) = match self.sampler.next(&mut logits, recent.make_contiguous()) {
+                Ok(drawn) => drawn,
+                Err(error) => break Err(error),
+            };
+            self.first_token.get_or_insert_with(Instant::now);
+            self.new_tokens += 1;
+            if self.loaded.tokenizer.end_tokens().contains(&id) {
+                self.finish = Some(FinishReason::Stop);
+                break Ok(());
+            }
+            if let Some(index) = stream.push(id, logprob, &mut self.text, emit) {
+                self.finish = Some(FinishReason::StopString);
+                self.stop_string = stream.matcher.stop(index).map(str::to_owned);
+                break Ok(());
+            }
+            if self.new_tokens >= wanted {
+                self.finish = Some(FinishReason::Length);
+                break Ok(());
+            }
+            recent.push_back(id);
+            if recent.len() > PENALTY_WINDOW {
+                recent.pop_front();
+            }
+            let mut control = Control { cancel: self.cancel, progress: &mut |_| {}, chunk: DEFAULT_CHUNK, headroom: 0 };
+            match session.step(id, &mut control) {
+                Ok(next) => logits = next,
+                Err(error) => break Err(error),
+            }
+        };
+        // Held text belongs to the answer however it ended; only a stop string takes it away.
+        if self.finish != Some(FinishReason::StopString) {
+            stream.finish(&mut self.text, emit);
+        }
+        result
+    }
+
+    /// How many tokens fit behind a prompt that ends before `position`.
+    fn wanted_tokens(&mut self, position: usize) -> usize {
+        // The last token is never fed back, so it needs no position of its own.
+        let room = (self.loaded.limit + 1).saturating_sub(position).max(1);
+        let asked = self.request.max_new_tokens;
+        if room < asked {
+            let message = format!(
+                "{asked} new tokens were asked for, {room} fit within the model's {} positions.",
+                self.loaded.limit
+            );
+            self.warnings.push(Warning { code: "W_SHORTENED", message });
+        }
+        asked.min(room)
+    }
+
+    /// A caller's stop is an end like any other; everything else stays an error.
+    fn stopped(&mut self, error: skimlm_core::Error) -> Result<()> {
+        if error.code == Code::Cancelled && !self.cancel.is_aborted() {
+            self.finish = Some(FinishReason::Cancelled);
+            return Ok(());
+        }
+        Err(error)
+    }
+}
+
+/// Tokens on their way to text: bytes that are no character yet, text that may become a stop string.
+struct Stream {
+    decoder: DecodeStream,
+    matcher: StopMatcher,
+    ids: Vec<u32>,
+    logprob: f32,
+}
+
+impl Stream {
+    /// Takes a token; answers the stop string that it completed.
+    fn push(&mut self, id: u32, logprob: f32, all: &mut String, emit: &mut dyn FnMut(Event)) -> Option<usize> {
+        self.ids.push(id);
+        self.logprob += logprob;
+        let found = self.matcher.push(&self.decoder.push(id)?);
+        self.deliver(found.text, all, emit);
+        found.stop
+    }
+
+    fn finish(&mut self, all: &mut String, emit: &mut dyn FnMut(Event)) {
+        let mut rest = self.decoder.finish().map(|text| self.matcher.push(&text).text).unwrap_or_default();
+        rest.push_str(&self.matcher.finish());
+        self.deliver(rest, all, emit);
+    }
+
+    fn deliver(&mut self, text: String, all: &mut String, emit: &mut dyn FnMut(Event)) {
+        if text.is_empty() {
+            return;
+        }
+        all.push_str(&text);
+        let (token_ids, logprob) = (std::mem::take(&mut self.ids), std::mem::take(&mut self.logprob));
+        emit(Event::Text(TextChunk { text, token_ids, logprob }));
+    }
+}
+
+fn times(
+    queued: Duration,
+    tokenizing: Duration,
+    spent: Timings,
+    first: Duration,
+    decode: Duration,
+    new_tokens: usize,
+) -> Times {
+    let ms = |d: Duration| d.as_secs_f64() * 1e3;
+    let later = new_tokens.saturating_sub(1) as f64;
+    Times {
+        queue_ms: ms(queued),
+        tokenize_ms: ms(tokenizing),
+        filter_ms: ms(spent.filter),
+        select_ms: ms(spent.select),
+        prefill_ms: ms(spent.prefill),
+        ttft_ms: ms(queued + first),
+        decode_ms: ms(decode),
+        tokens_per_second: if later > 0.0 && !decode.is_zero() { later / decode.as_secs_f64() } else { 0.0 },
+    }
+}

@@ -1,0 +1,96 @@
+//! Prompts that are longer than the model's positions.
+
+use skimlm_core::{Code, Error, Result, Role};
+
+use crate::request::Overflow;
+use crate::text::Assembled;
+
+/// Shortens a prompt to leave room for `new_tokens` within `limit`, if the caller allows it. Answers
+/// how many tokens were left out. Only the document is cut: question, template and pins stay.
+///
+/// `ERR_CONTEXT_OVERFLOW` if the prompt leaves no room for one token and may not, or cannot, be cut.
+pub(crate) fn fit(prompt: &mut Assembled, overflow: Overflow, new_tokens: usize, limit: usize) -> Result<usize> {
+    let n = prompt.rows.len();
+    if n < limit && (overflow == Overflow::Error || n + new_tokens <= limit) {
+        return Ok(0);
+    }
+    let refuse = |advice: &str| {
+        Error::new(
+            Code::ContextOverflow,
+            format!("The prompt has {n} tokens; with room for an answer the model reads at most {limit}. {advice}"),
+        )
+        .with("promptTokens", n)
+        .with("maxNewTokens", new_tokens)
+        .with("limit", limit)
+    };
+    if overflow == Overflow::Error {
+        return Err(refuse("Shorten the prompt, or set `overflow` to say what may be left out."));
+    }
+    let room = limit.saturating_sub(new_tokens.min(limit / 2));
+    let excess = n.saturating_sub(room);
+    let document: Vec<usize> = (0..n).filter(|&i| prompt.rows.roles[i] == Role::Document).collect();
+    if document.len() < excess {
+        return Err(refuse("What may not be left out (question, template, pins) is too long by itself."));
+    }
+    let first = if overflow == Overflow::TruncateStart { 0 } else { (document.len() - excess) / 2 };
+    let mut keep = vec![true; n];
+    document[first..first + excess].iter().for_each(|&i| keep[i] = false);
+    let kept: Vec<u32> = (0..n as u32).filter(|&i| keep[i as usize]).collect();
+    prompt.rows = prompt.rows.gather(&kept);
+    prompt.origins = kept.iter().map(|&i| prompt.origins[i as usize]).collect();
+    Ok(excess)
+}
+
+#[cfg(test)]
+mod tests {
+    use skimlm_core::Rows;
+
+    use super::*;
+    use crate::text::{Origin, Source};
+
+    fn prompt(roles: &[Role]) -> Assembled {
+        let n = roles.len() as u32;
+        let origins =
+            (0..n).map(|i| Origin { source: Source::Document, message: None, start: i, end: i + 1 }).collect();
+        let mut rows = Rows::consecutive((0..n).collect(), 0, Role::Document);
+        rows.roles = roles.to_vec();
+        Assembled { rows, origins, warnings: Vec::new() }
+    }
+
+    const ROLES: [Role; 8] = [
+        Role::Template,
+        Role::Document,
+        Role::Document,
+        Role::Pinned,
+        Role::Document,
+        Role::Document,
+        Role::Question,
+        Role::Template,
+    ];
+
+    #[test]
+    fn a_prompt_that_fits_is_left_alone() {
+        let mut fits = prompt(&ROLES);
+        assert_eq!(fit(&mut fits, Overflow::Error, 100, 9).unwrap(), 0);
+        assert_eq!(fits, prompt(&ROLES));
+    }
+
+    #[test]
+    fn a_prompt_without_room_for_a_token_is_refused() {
+        let error = fit(&mut prompt(&ROLES), Overflow::Error, 1, 8).unwrap_err();
+        assert_eq!(error.code, Code::ContextOverflow);
+        assert_eq!((&error.details["promptTokens"], &error.details["limit"]), (&8.into(), &8.into()));
+    }
+
+    #[test]
+    fn only_the_document_is_cut() {
+        let mut start = prompt(&ROLES);
+        assert_eq!(fit(&mut start, Overflow::TruncateStart, 1, 7).unwrap(), 2);
+        assert_eq!(start.rows.tokens, [0, 3, 4, 5, 6, 7]);
+        let mut middle = prompt(&ROLES);
+        assert_eq!(fit(&mut middle, Overflow::TruncateMiddle, 1, 7).unwrap(), 2);
+        assert_eq!(middle.rows.tokens, [0, 1, 3, 5, 6, 7]);
+        assert_eq!(middle.origins.len(), 6);
+        assert_eq!(fit(&mut prompt(&ROLES), Overflow::TruncateStart, 1, 4).unwrap_err().code, Code::ContextOverflow);
+    }
+}

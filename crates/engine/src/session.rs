@@ -1,0 +1,128 @@
+use std::time::{Duration, Instant};
+
+use candle_core::{DType, Tensor};
+use skimlm_core::{Code, Error, KvCache, Model, Pass, Policy, Report, Result, Role, Rows, Stage};
+
+use crate::control::Control;
+use crate::walk::walk;
+
+/// Where the time of a session went.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Timings {
+    /// Filter passes, evidence and choice left out.
+    pub filter: Duration,
+    /// Evidence and choice, in whichever pass.
+    pub select: Duration,
+    /// The pass whose keys stay, evidence and choice left out.
+    pub prefill: Duration,
+    /// Generated tokens, evidence and choice left out.
+    pub decode: Duration,
+}
+
+/// One conversation: a cache and a policy over a borrowed model.
+pub struct Session<'m> {
+    model: &'m dyn Model,
+    policy: Box<dyn Policy>,
+    cache: KvCache,
+    dtype: DType,
+    next_position: u32,
+    timings: Timings,
+}
+
+impl<'m> Session<'m> {
+    /// An empty session. `dtype` is the type of cached keys and values: f32, f16 or bf16.
+    pub fn new(model: &'m dyn Model, policy: Box<dyn Policy>, dtype: DType) -> Result<Self> {
+        let cache = KvCache::new(model.shape(), dtype, model.device(), 0)?;
+        Ok(Self { model, policy, cache, dtype, next_position: 0, timings: Timings::default() })
+    }
+
+    /// Reads rows behind what has been read before and gives the logits `[vocab]` of the token that
+    /// follows. Positions are counted from the session's next one; roles and tokens are the caller's.
+    pub fn prefill(&mut self, rows: Rows, control: &mut Control<'_>) -> Result<Vec<f32>> {
+        let first = self.begin(rows)?;
+        self.run(first, control)
+    }
+
+    /// Walks no further than the policy needs to choose, and keeps nothing for decoding.
+    pub fn select(&mut self, rows: Rows, control: &mut Control<'_>) -> Result<Option<Report>> {
+        let mut next = Some(self.begin(rows)?);
+        while self.policy.report().is_none()
+            && let Some(pass) = next
+        {
+            let (walked, _) = self.walk(pass, control)?;
+            next =
+                if self.policy.report().is_none() { self.policy.after_pass(&walked, &mut self.cache)? } else { None };
+        }
+        Ok(self.policy.report())
+    }
+
+    /// Appends one generated token and gives the logits `[vocab]` of the next.
+    pub fn step(&mut self, token: u32, control: &mut Control<'_>) -> Result<Vec<f32>> {
+        let mut rows = Rows::consecutive(vec![token], self.next_position, Role::Document);
+        rows.tag_with(&mut *self.policy);
+        let pass = Pass { stage: Stage::Decode, rows, layers: 0..self.model.shape().layers.len() };
+        self.run(pass, control)
+    }
+
+    fn begin(&mut self, mut rows: Rows) -> Result<Pass> {
+        rows.positions = (self.next_position..).take(rows.len()).collect();
+        rows.tag_with(&mut *self.policy);
+        let shape = self.model.shape();
+        self.policy.begin(Pass { stage: Stage::Prefill, rows, layers: 0..shape.layers.len() }, shape)
+    }
+
+    /// Walks a pass and those the policy wants after it; the logits of the last one's last row.
+    fn run(&mut self, first: Pass, control: &mut Control<'_>) -> Result<Vec<f32>> {
+        let mut next = Some(first);
+        let mut last = None;
+        while let Some(pass) = next {
+            let (walked, hidden) = self.walk(pass, control)?;
+            next = self.policy.after_pass(&walked, &mut self.cache)?;
+            last = hidden;
+        }
+        let hidden = last.ok_or_else(|| Error::new(Code::Internal, "the policy stopped the last pass."))?;
+        self.logits(&hidden)
+    }
+
+    fn walk(&mut self, pass: Pass, control: &mut Control<'_>) -> Result<(Pass, Option<Tensor>)> {
+        let started = Instant::now();
+        let walked = walk(self.model, &mut self.cache, self.dtype, &mut *self.policy, pass, control)?;
+        let spent = started.elapsed().saturating_sub(walked.selecting);
+        self.timings.select += walked.selecting;
+        match walked.pass.stage {
+            Stage::Filter => self.timings.filter += spent,
+            Stage::Prefill => self.timings.prefill += spent,
+            Stage::Decode => self.timings.decode += spent,
+        }
+        if walked.pass.keeps_keys() {
+            self.next_position = walked.pass.rows.positions.last().map_or(self.next_position, |p| p + 1);
+        }
+        Ok((walked.pass, walked.hidden))
+    }
+
+    /// The position the next token takes.
+    pub fn next_position(&self) -> u32 {
+        self.next_position
+    }
+
+    /// The entries that are kept.
+    pub fn cache(&self) -> &KvCache {
+        &self.cache
+    }
+
+    /// What the policy kept of the last prompt.
+    pub fn report(&self) -> Option<Report> {
+        self.policy.report()
+    }
+
+    /// Time spent so far.
+    pub fn timings(&self) -> Timings {
+        self.timings
+    }
+
+    /// Logits of the last row of `[rows, hidden]`; the others are never computed.
+    fn logits(&self, hidden: &Tensor) -> Result<Vec<f32>> {
+        let last = hidden.narrow(0, hidden.dims2()?.0 - 1, 1)?;
+        Ok(self.model.head(&last)?.flatten_all()?.to_vec1::<f32>()?)
+    }
+}

@@ -1,0 +1,181 @@
+use std::path::Path;
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use skimlm_core::{Code, Error, Result};
+use tokenizers::normalizers::NormalizerWrapper;
+use tokenizers::pre_tokenizers::PreTokenizerWrapper;
+
+use super::bpe::{self, damaged};
+use super::gguf_vocab::GgufVocab;
+use super::special::SpecialToken;
+use super::tokenizer::{Parts, Tokenizer};
+
+/// Rows by which an embedding may be larger than the vocabulary, because models round it up.
+const PADDED_ROWS: usize = 1024;
+
+/// What the model's own files say of its tokens; a tokenizer.json does not.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Declared {
+    /// The token that texts begin with.
+    pub bos: Option<u32>,
+    /// The tokens that end an answer.
+    pub ends: Vec<u32>,
+    /// Whether raw text begins with `bos`; none: as the file's post-processor says.
+    pub add_bos: Option<bool>,
+}
+
+impl From<&GgufVocab> for Declared {
+    fn from(vocab: &GgufVocab) -> Self {
+        let ends = vocab.eos.into_iter().chain(vocab.ends.iter().copied()).collect();
+        Self { bos: vocab.bos, ends, add_bos: vocab.add_bos }
+    }
+}
+
+#[derive(Deserialize)]
+struct File {
+    #[serde(default)]
+    added_tokens: Vec<AddedToken>,
+    #[serde(default)]
+    normalizer: Option<NormalizerWrapper>,
+    #[serde(default)]
+    pre_tokenizer: Option<PreTokenizerWrapper>,
+    #[serde(default)]
+    post_processor: Value,
+    #[serde(default)]
+    decoder: Value,
+    model: Bpe,
+}
+
+#[derive(Deserialize)]
+struct AddedToken {
+    id: u32,
+    content: String,
+    #[serde(default)]
+    lstrip: bool,
+    #[serde(default)]
+    rstrip: bool,
+    #[serde(default)]
+    special: bool,
+}
+
+#[derive(Deserialize)]
+struct Bpe {
+    #[serde(rename = "type", default)]
+    kind: Option<String>,
+    #[serde(default)]
+    vocab: Value,
+    #[serde(default)]
+    merges: Vec<Merge>,
+    #[serde(default)]
+    ignore_merges: bool,
+    #[serde(default)]
+    byte_fallback: bool,
+    #[serde(default)]
+    continuing_subword_prefix: Option<String>,
+    #[serde(default)]
+    end_of_word_suffix: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Merge {
+    Line(String),
+    Pair(String, String),
+}
+
+impl Tokenizer {
+    /// Reads a tokenizer.json. `ERR_TOKENIZER`: not there, not JSON, or not byte-level BPE.
+    pub fn from_json_file(path: &Path, declared: Declared) -> Result<Self> {
+        let json = std::fs::read(path).map_err(|e| {
+            Error::new(Code::Tokenizer, format!("The tokenizer {} cannot be read: {e}.", path.display()))
+                .with("path", path.display().to_string())
+                .caused_by(e)
+        })?;
+        Self::from_json(&json, declared).map_err(|e| e.with("path", path.display().to_string()))
+    }
+
+    /// Builds the tokenizer that the bytes of a tokenizer.json describe.
+    pub fn from_json(json: &[u8], declared: Declared) -> Result<Self> {
+        let file: File = serde_json::from_slice(json).map_err(|e| {
+            Error::new(Code::Tokenizer, format!("This is not a tokenizer.json that can be used: {e}.")).caused_by(e)
+        })?;
+        let File { added_tokens, normalizer, pre_tokenizer, post_processor, decoder, model } = file;
+        let odd = |text: &Option<String>| text.as_deref().is_some_and(|text| !text.is_empty());
+        if model.kind.as_deref().unwrap_or("BPE") != "BPE"
+            || model.byte_fallback
+            || odd(&model.continuing_subword_prefix)
+            || odd(&model.end_of_word_suffix)
+            || find(&decoder, "ByteLevel").is_none()
+        {
+            let kind = model.kind.unwrap_or_else(|| "BPE".into());
+            return Err(Error::new(
+                Code::Tokenizer,
+                format!(
+                    "This tokenizer.json is of a {kind} tokenizer that is not byte-level BPE, which alone is supported."
+                ),
+            )
+            .with("model", kind)
+            .with("supported", vec!["byte-level BPE"]));
+        }
+        let Value::Object(vocab) = model.vocab else {
+            return Err(damaged("`model.vocab` is not an object"));
+        };
+        let entries = entries(vocab)?;
+        let merges = model
+            .merges
+            .into_iter()
+            .map(|m| match m {
+                Merge::Line(line) => bpe::merge(&line),
+                Merge::Pair(left, right) => Ok((left, right)),
+            })
+            .collect::<Result<_>>()?;
+        let first = first_token(&post_processor)
+            .and_then(|text| added_tokens.iter().find(|token| token.content == text))
+            .map(|token| token.id);
+        let specials = added_tokens
+            .into_iter()
+            .map(|AddedToken { id, content, lstrip, rstrip, special }| SpecialToken {
+                id,
+                text: content,
+                control: special,
+                lstrip,
+                rstrip,
+            })
+            .collect();
+        Self::from_parts(Parts {
+            entries,
+            merges,
+            ignore_merges: model.ignore_merges,
+            normalizer,
+            split: pre_tokenizer,
+            specials,
+            bos: declared.bos.or(first),
+            ends: declared.ends,
+            add_bos: declared.add_bos.unwrap_or(first.is_some()),
+            padded_rows: PADDED_ROWS,
+        })
+    }
+}
+
+fn entries(vocab: Map<String, Value>) -> Result<Vec<(String, u32)>> {
+    let id = |text: &str, value: Value| {
+        value.as_u64().and_then(|id| u32::try_from(id).ok()).ok_or_else(|| damaged(format!("`{text}` has no id")))
+    };
+    vocab.into_iter().map(|(text, value)| id(&text, value).map(|id| (text, id))).collect()
+}
+
+/// The part with this `type`, wherever it is nested in sequences.
+fn find<'v>(part: &'v Value, kind: &str) -> Option<&'v Value> {
+    if part.get("type").and_then(Value::as_str) == Some(kind) {
+        return Some(part);
+    }
+    let lists = ["decoders", "processors"].into_iter().filter_map(|name| part.get(name)?.as_array());
+    lists.flatten().find_map(|part| find(part, kind))
+}
+
+/// The special token that a post-processor puts before a text.
+fn first_token(post_processor: &Value) -> Option<&str> {
+    let template = find(post_processor, "TemplateProcessing")?;
+    template.get("single")?.get(0)?.get("SpecialToken")?.get("id")?.as_str()
+}

@@ -1,0 +1,222 @@
+use std::ops::Range;
+
+use skimlm_core::{Code, Error, Result};
+use tokenizers::models::bpe::Merges;
+use tokenizers::normalizers::NormalizerWrapper;
+use tokenizers::pre_tokenizers::PreTokenizerWrapper;
+
+use super::alphabet;
+use super::bpe::{self, ends_an_answer, unique};
+use super::pieces::{Piece, encode_pieces};
+use super::special::{SpecialToken, Specials};
+use super::utf16::{Cursor, ceil, floor};
+
+/// What a tokenizer is built from, whichever file it came in.
+#[derive(Debug)]
+pub(crate) struct Parts {
+    pub(crate) entries: Vec<(String, u32)>,
+    pub(crate) merges: Merges,
+    pub(crate) ignore_merges: bool,
+    pub(crate) normalizer: Option<NormalizerWrapper>,
+    pub(crate) split: Option<PreTokenizerWrapper>,
+    pub(crate) specials: Vec<SpecialToken>,
+    pub(crate) bos: Option<u32>,
+    pub(crate) ends: Vec<u32>,
+    pub(crate) add_bos: bool,
+    /// Rows that the embedding may have beyond the vocabulary.
+    pub(crate) padded_rows: usize,
+}
+
+/// Byte-level BPE with its special tokens.
+///
+/// Text is never parsed as special tokens unless that is asked for. User-defined tokens count as
+/// special: they too would let a text pretend to be what it is not.
+#[derive(Debug)]
+pub struct Tokenizer {
+    /// Knows no special tokens, so that plain text stays plain.
+    plain: tokenizers::Tokenizer,
+    specials: Specials,
+    /// The bytes of token `id` are `bytes[starts[id]..starts[id + 1]]`.
+    bytes: Vec<u8>,
+    starts: Vec<usize>,
+    bos: Option<u32>,
+    ends: Vec<u32>,
+    add_bos: bool,
+    padded_rows: usize,
+}
+
+impl Tokenizer {
+    pub(crate) fn from_parts(parts: Parts) -> Result<Self> {
+        let Parts { entries, merges, ignore_merges, normalizer, split, specials, bos, ends, add_bos, padded_rows } =
+            parts;
+        let mut texts = Vec::new();
+        for (text, id) in &entries {
+            put(&mut texts, *id, alphabet::bytes_of(text))?;
+        }
+        for token in &specials {
+            put(&mut texts, token.id, token.text.as_bytes().to_vec())?;
+        }
+        for id in bos.iter().chain(&ends) {
+            if *id as usize >= texts.len() {
+                return Err(bpe::damaged(format!("it names token {id} and has {} tokens", texts.len())));
+            }
+        }
+        let mut starts = Vec::with_capacity(texts.len() + 1);
+        let mut bytes = Vec::new();
+        starts.push(0);
+        for text in texts {
+            bytes.extend(text.unwrap_or_default());
+            starts.push(bytes.len());
+        }
+
+        let specials = Specials::new(specials)?;
+        let named = specials.iter().filter(|token| ends_an_answer(&token.text)).map(|token| token.id);
+        let ends = unique(ends.into_iter().chain(named));
+        let mut plain = tokenizers::Tokenizer::new(bpe::build(entries, merges, ignore_merges)?);
+        plain.with_pre_tokenizer(split);
+        plain.with_normalizer(normalizer).map_err(|e| bpe::damaged(format!("its normalizer cannot be used: {e}")))?;
+        Ok(Self { plain, specials, bytes, starts, bos, ends, add_bos, padded_rows })
+    }
+
+    /// The token ids of a text, without BOS. `special`: the text of a special token becomes that
+    /// token.
+    pub fn encode(&self, text: &str, special: bool) -> Result<Vec<u32>> {
+        if special {
+            let placed = encode_pieces(self, &[Piece::template(text)])?;
+            return Ok(placed.into_iter().map(|token| token.id).collect());
+        }
+        Ok(self.plain.encode_fast(text, false).map_err(failed)?.get_ids().to_vec())
+    }
+
+    /// The token ids of a text and, for each, the range of UTF-16 code units that it comes from.
+    ///
+    /// Ranges hold whole characters: every token of a character that is spread over several has
+    /// the range of that character. The text is not parsed as special tokens.
+    pub fn encode_with_offsets(&self, text: &str) -> Result<(Vec<u32>, Vec<(u32, u32)>)> {
+        let (ids, ranges): (Vec<u32>, Vec<Range<usize>>) = self.encode_plain(text)?.into_iter().unzip();
+        let (mut starts, mut ends) = (Cursor::new(text), Cursor::new(text));
+        Ok((ids, ranges.into_iter().map(|range| (starts.at(range.start), ends.at(range.end))).collect()))
+    }
+
+    /// Plain text to token ids and byte ranges of whole characters, without holes between them.
+    pub(crate) fn encode_plain(&self, text: &str) -> Result<Vec<(u32, Range<usize>)>> {
+        let encoding = self.plain.encode(text, false).map_err(failed)?;
+        let offsets = encoding.get_offsets().iter();
+        let mut tokens: Vec<(u32, Range<usize>)> = encoding
+            .get_ids()
+            .iter()
+            .zip(offsets)
+            .map(|(&id, &(start, end))| (id, floor(text, start)..ceil(text, end)))
+            .collect();
+        // A normalizer may join characters and give the range of the first of them only. What is
+        // between two tokens goes to the first, and to all that share its last character.
+        let (mut next_start, mut next_end) = (text.len(), (usize::MAX, usize::MAX));
+        for (_, range) in tokens.iter_mut().rev() {
+            let end = if range.end == next_end.0 { next_end.1 } else { range.end.max(next_start) };
+            (next_start, next_end) = (range.start, (range.end, end));
+            range.end = end;
+        }
+        if let Some((_, first)) = tokens.first_mut() {
+            first.start = 0;
+        }
+        Ok(tokens)
+    }
+
+    /// The text of token ids. `skip_special` leaves control tokens out. Bytes that are no UTF-8
+    /// become U+FFFD. An id beyond the vocabulary is `ERR_INVALID_ARG`.
+    pub fn decode(&self, ids: &[u32], skip_special: bool) -> Result<String> {
+        let mut bytes = Vec::new();
+        for &id in ids {
+            self.check_id("ids", id)?;
+            if !(skip_special && self.is_control(id)) {
+                bytes.extend_from_slice(self.token_bytes(id));
+            }
+        }
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    /// The text of one token, with U+FFFD for parts of characters; empty beyond the vocabulary.
+    pub fn token_text(&self, id: u32) -> String {
+        String::from_utf8_lossy(self.token_bytes(id)).into_owned()
+    }
+
+    /// The bytes of one token; none beyond the vocabulary.
+    pub(crate) fn token_bytes(&self, id: u32) -> &[u8] {
+        match self.starts.get(id as usize..) {
+            Some(&[start, end, ..]) => &self.bytes[start..end],
+            _ => &[],
+        }
+    }
+
+    /// Whether a token is a control token.
+    pub fn is_control(&self, id: u32) -> bool {
+        self.specials.get(id).is_some_and(|token| token.control)
+    }
+
+    /// All tokens that end an answer: those that the model names and those known by their text.
+    pub fn end_tokens(&self) -> &[u32] {
+        &self.ends
+    }
+
+    /// The token that texts begin with, if the model has one.
+    pub fn bos(&self) -> Option<u32> {
+        self.bos
+    }
+
+    /// The token that raw text is to begin with, if any.
+    pub fn leading_bos(&self) -> Option<u32> {
+        self.bos.filter(|_| self.add_bos)
+    }
+
+    /// Number of token ids.
+    pub fn vocab_size(&self) -> usize {
+        self.starts.len() - 1
+    }
+
+    pub(crate) fn specials(&self) -> &Specials {
+        &self.specials
+    }
+
+    /// `ERR_TOKENIZER` unless the vocabulary belongs to an embedding of `rows` rows. GGUF files
+    /// pad their vocabulary to the rows; a tokenizer.json may be up to 1024 short of them.
+    pub fn check_rows(&self, rows: usize) -> Result<()> {
+        let tokens = self.vocab_size();
+        if tokens <= rows && rows - tokens <= self.padded_rows {
+            return Ok(());
+        }
+        Err(Error::new(
+            Code::Tokenizer,
+            format!(
+                "The tokenizer has {tokens} tokens and the model's embedding {rows} rows, so they do not belong \
+                 together. Give the model's own tokenizer.json with the option `tokenizer`."
+            ),
+        )
+        .with("tokens", tokens)
+        .with("rows", rows))
+    }
+
+    /// `ERR_INVALID_ARG` for an id beyond the vocabulary.
+    pub(crate) fn check_id(&self, option: &str, id: u32) -> Result<()> {
+        if (id as usize) < self.vocab_size() {
+            return Ok(());
+        }
+        Err(Error::invalid_option(option, id, format!("token ids below {}", self.vocab_size())))
+    }
+}
+
+fn put(texts: &mut Vec<Option<Vec<u8>>>, id: u32, bytes: Vec<u8>) -> Result<()> {
+    bpe::check_id(id)?;
+    let id = id as usize;
+    if texts.len() <= id {
+        texts.resize(id + 1, None);
+    }
+    texts[id] = Some(bytes);
+    Ok(())
+}
+
+fn failed(error: tokenizers::Error) -> Error {
+    Error::new(Code::Tokenizer, format!("The text cannot be tokenized: {error}."))
+}
+
+#[cfg(test)]
+mod tests;

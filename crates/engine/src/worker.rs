@@ -1,0 +1,288 @@
+//! A model on a thread of its own: requests queue up, events stream out.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::time::Instant;
+
+use async_channel::{Receiver, Sender};
+use skimlm_core::{Code, Error, Result, Shape};
+use skimlm_policies::Context;
+
+use crate::control::Cancel;
+use crate::generate::generate;
+use crate::load::{LoadOptions, Loaded, ModelInfo, load, thread_pool};
+use crate::output::Event;
+use crate::request::Request;
+use crate::text::{ChatTemplate, Tokenizer};
+
+/// Events that may wait for a slow reader before the generation waits for it.
+const EVENTS: usize = 64;
+/// Requests that may wait unless the load options say otherwise.
+const QUEUE: usize = 256;
+
+/// A loaded model and its inference thread. Requests are served one at a time, in order.
+///
+/// Dropping it disposes of it.
+pub struct Worker {
+    jobs: Mutex<Option<mpsc::Sender<Job>>>,
+    shared: Arc<Shared>,
+    gone: Receiver<()>,
+    info: ModelInfo,
+    shape: Shape,
+    tokenizer: Arc<Tokenizer>,
+    template: Option<Arc<ChatTemplate>>,
+    max_queue: usize,
+}
+
+#[derive(Default)]
+struct Shared {
+    disposed: AtomicBool,
+    poisoned: AtomicBool,
+    /// Requests that are waiting or running.
+    open: AtomicUsize,
+    /// Whoever must be told when the model is disposed of.
+    runs: Mutex<Vec<std::sync::Weak<RunState>>>,
+}
+
+impl Shared {
+    fn runs(&self) -> MutexGuard<'_, Vec<std::sync::Weak<RunState>>> {
+        self.runs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+struct Job {
+    request: Request,
+    run: Arc<RunState>,
+    queued: Instant,
+}
+
+struct RunState {
+    cancel: Cancel,
+    events: Sender<Result<Event>>,
+}
+
+impl Worker {
+    /// Loads a model on a new thread and waits for it.
+    pub fn load(
+        path: PathBuf,
+        options: LoadOptions,
+        mut progress: impl FnMut(u64, u64) -> Result<()> + Send + 'static,
+    ) -> Result<Self> {
+        let (jobs, work) = mpsc::channel();
+        let (gone_sender, gone) = async_channel::bounded(1);
+        let (ready_sender, ready) = mpsc::sync_channel(1);
+        let shared = Arc::new(Shared::default());
+        let max_queue = options.max_queue.unwrap_or(QUEUE);
+        let pool = thread_pool(options.threads)?;
+        let serve = {
+            let shared = Arc::clone(&shared);
+            move || {
+                // Held until everything below is dropped: its end tells that the memory is free.
+                let _gone = gone_sender;
+                let opened = catch_unwind(AssertUnwindSafe(|| load(&path, &options, &mut progress)));
+                match opened.unwrap_or_else(|panic| Err(internal(&*panic))) {
+                    Ok(loaded) => {
+                        let face = (
+                            loaded.info.clone(),
+                            loaded.model.shape().clone(),
+                            Arc::clone(&loaded.tokenizer),
+                            loaded.template.clone(),
+                        );
+                        // Nobody waits any more only if the loading thread died, which ends this one too.
+                        if ready_sender.send(Ok(face)).is_ok() {
+                            serve(&loaded, &pool, &work, &shared);
+                        }
+                    }
+                    Err(error) => drop(ready_sender.send(Err(error))),
+                }
+            }
+        };
+        std::thread::Builder::new()
+            .name("skimlm".into())
+            .spawn(serve)
+            .map_err(|e| Error::new(Code::Internal, "the inference thread did not start.").caused_by(e))?;
+        let (info, shape, tokenizer, template) =
+            ready.recv().map_err(|_| Error::new(Code::Internal, "the inference thread ended while loading."))??;
+        Ok(Self { jobs: Mutex::new(Some(jobs)), shared, gone, info, shape, tokenizer, template, max_queue })
+    }
+
+    /// What is known of the model.
+    pub fn info(&self) -> &ModelInfo {
+        &self.info
+    }
+
+    /// Its tokenizer.
+    pub fn tokenizer(&self) -> &Arc<Tokenizer> {
+        &self.tokenizer
+    }
+
+    /// Its chat template.
+    pub fn template(&self) -> Option<&Arc<ChatTemplate>> {
+        self.template.as_ref()
+    }
+
+    /// Refuses a request whose policy cannot work on this model: `ERR_INVALID_ARG`.
+    pub fn check(&self, request: &Request) -> Result<()> {
+        request.policy.check(&Context {
+            shape: &self.shape,
+            default_layer: self.info.file.default_filter_layer,
+            forced: request.force_indices.as_deref(),
+        })
+    }
+
+    /// Queues a request.
+    ///
+    /// `ERR_INVALID_ARG` if its policy cannot work on this model, `ERR_DISPOSED`, `ERR_BUSY` if too many wait,
+    /// `ERR_INTERNAL` after a panic. Everything that depends on data comes out of [`Run::next`].
+    pub fn start(&self, request: Request) -> Result<Run> {
+        self.check(&request)?;
+        if self.shared.poisoned.load(Ordering::Acquire) {
+            let message = "an earlier request on this model failed inside; load the model again.";
+            return Err(Error::new(Code::Internal, message));
+        }
+        let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(jobs) = jobs.as_ref() else {
+            return Err(disposed());
+        };
+        // One runs, the others wait.
+        let open = self.shared.open.fetch_add(1, Ordering::AcqRel);
+        if open > self.max_queue {
+            self.shared.open.fetch_sub(1, Ordering::AcqRel);
+            let message =
+                format!("{} requests are waiting, the most is {}; try again later.", open - 1, self.max_queue);
+            return Err(Error::new(Code::Busy, message).with("waiting", open - 1).with("limit", self.max_queue));
+        }
+        let (sender, events) = async_channel::bounded(EVENTS);
+        let run = Arc::new(RunState { cancel: Cancel::default(), events: sender });
+        let mut runs = self.shared.runs();
+        runs.retain(|run| run.strong_count() > 0);
+        runs.push(Arc::downgrade(&run));
+        let cancel = run.cancel.clone();
+        jobs.send(Job { request, run, queued: Instant::now() }).map_err(|_| disposed())?;
+        Ok(Run { events, cancel, shared: Arc::clone(&self.shared), failed: Mutex::new(None) })
+    }
+
+    /// Ends all requests and frees the model. The receiver closes when the memory is free. Doing it
+    /// again changes nothing.
+    pub fn dispose(&self) -> Receiver<()> {
+        self.shared.disposed.store(true, Ordering::Release);
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner).take();
+        for run in self.shared.runs().drain(..).filter_map(|run| run.upgrade()) {
+            run.cancel.abort();
+            // Wakes a generation that waits for its reader; the reader learns why from `Run::next`.
+            run.events.close();
+        }
+        self.gone.clone()
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        drop(self.dispose());
+    }
+}
+
+fn disposed() -> Error {
+    Error::new(Code::Disposed, "the model has been disposed of; load it again.")
+}
+
+fn internal(panic: &(dyn std::any::Any + Send)) -> Error {
+    let what =
+        panic.downcast_ref::<&str>().map(|s| (*s).to_owned()).or_else(|| panic.downcast_ref::<String>().cloned());
+    let what = what.unwrap_or_else(|| "no message".into());
+    Error::new(Code::Internal, format!("skimlm failed inside ({what}); please report it. Load the model again."))
+}
+
+fn serve(loaded: &Loaded, pool: &rayon::ThreadPool, work: &mpsc::Receiver<Job>, shared: &Shared) {
+    while let Ok(Job { request, run, queued }) = work.recv() {
+        let mut emit = |event: Event| match event {
+            // Progress is worth nothing later, so a slow reader does not hold up the prompt.
+            Event::Prefill { .. } => drop(run.events.try_send(Ok(event))),
+            event => {
+                if run.events.send_blocking(Ok(event)).is_err() {
+                    run.cancel.stop();
+                }
+            }
+        };
+        let result = if run.cancel.is_aborted() {
+            Err(Error::new(Code::Cancelled, "the request was cancelled while it waited."))
+        } else {
+            let work = AssertUnwindSafe(|| {
+                pool.install(|| generate(loaded, &request, &run.cancel, queued.elapsed(), &mut emit))
+            });
+            catch_unwind(work).unwrap_or_else(|panic| {
+                shared.poisoned.store(true, Ordering::Release);
+                Err(internal(&*panic))
+            })
+        };
+        shared.open.fetch_sub(1, Ordering::AcqRel);
+        // Nobody reads any more if this fails.
+        drop(run.events.send_blocking(result.map(|outcome| Event::Finish(Box::new(outcome)))));
+        run.events.close();
+    }
+}
+
+/// A request's events. Dropping it stops the work.
+pub struct Run {
+    events: Receiver<Result<Event>>,
+    cancel: Cancel,
+    shared: Arc<Shared>,
+    /// An error that came behind events of the same batch: they go first.
+    failed: Mutex<Option<Error>>,
+}
+
+impl Run {
+    /// All events that are ready, at least one; none after the last. An error ends the run.
+    pub async fn next(&self) -> Option<Result<Vec<Event>>> {
+        let first = self.events.recv().await;
+        self.batch(first.ok())
+    }
+
+    /// [`Run::next`] for callers without an executor.
+    pub fn next_blocking(&self) -> Option<Result<Vec<Event>>> {
+        self.batch(self.events.recv_blocking().ok())
+    }
+
+    /// End the work and keep the text.
+    pub fn cancel(&self) {
+        self.cancel.stop();
+    }
+
+    /// End the work with [`Code::Cancelled`].
+    pub fn abort(&self) {
+        self.cancel.abort();
+    }
+
+    fn batch(&self, first: Option<Result<Event>>) -> Option<Result<Vec<Event>>> {
+        if self.shared.disposed.load(Ordering::Acquire) && !matches!(first, Some(Ok(Event::Finish(_)))) {
+            return Some(Err(disposed()));
+        }
+        let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(error) = failed.take() {
+            return Some(Err(error));
+        }
+        let mut events = match first? {
+            Ok(event) => vec![event],
+            Err(error) => return Some(Err(error)),
+        };
+        while let Ok(next) = self.events.try_recv() {
+            match next {
+                Ok(event) => events.push(event),
+                Err(error) => {
+                    *failed = Some(error);
+                    break;
+                }
+            }
+        }
+        Some(Ok(events))
+    }
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        self.cancel.stop();
+        self.events.close();
+    }
+}

@@ -1,0 +1,109 @@
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::Serialize;
+use skimlm_core::Result;
+
+use crate::config::Config;
+use crate::locate::locate;
+use crate::weights::Weights;
+use crate::weights::gguf::{Gguf, TensorType};
+
+/// What a model's header says about it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ModelInfo {
+    /// The architecture as the file names it.
+    pub architecture: String,
+    /// Number of layers.
+    pub layers: usize,
+    /// Query heads of a layer.
+    pub heads: usize,
+    /// Key and value heads of a layer.
+    pub kv_heads: usize,
+    /// Width of a head.
+    pub head_dim: usize,
+    /// Width of the residual stream.
+    pub hidden_size: usize,
+    /// Rows of the embedding.
+    pub vocab_size: usize,
+    /// Positions the model was trained for.
+    pub max_positions: usize,
+    /// The block format that most weights have; none if most are plain floats.
+    pub quantization: Option<String>,
+    /// Number of weights.
+    pub parameters: u64,
+    /// The Jinja chat template in the file.
+    pub chat_template: Option<String>,
+    /// The layer that selects tokens unless told otherwise.
+    pub default_filter_layer: usize,
+    /// The tensors by number format, most bytes first.
+    pub tensor_types: Vec<TensorTypeInfo>,
+}
+
+/// The tensors of one number format.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TensorTypeInfo {
+    /// The format's name.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// How many tensors have it.
+    pub tensors: usize,
+    /// How many values they hold.
+    pub elements: u64,
+    /// Their bytes in the file; 0 for a format of unknown size.
+    pub bytes: u64,
+    /// Whether there is a kernel for it.
+    pub supported: bool,
+}
+
+/// Reads a model's header and nothing else. `path` as in [`crate::open`].
+///
+/// A number format without a kernel is listed, not an error; an unknown architecture is
+/// `ERR_MODEL_UNSUPPORTED`.
+pub fn inspect(path: &Path) -> Result<ModelInfo> {
+    let gguf = Gguf::open(&locate(path)?)?;
+    let weights = gguf.weights()?;
+    of(&gguf, weights.config(), weights.family().default_filter_layer(weights.config()))
+}
+
+pub(crate) fn of(gguf: &Gguf, config: &Config, default_filter_layer: usize) -> Result<ModelInfo> {
+    let tensor_types = tensor_types(gguf);
+    let most = tensor_types.iter().max_by_key(|of| of.elements);
+    let plain = |name: &str| ["F32", "F16", "BF16", "F64"].contains(&name);
+    Ok(ModelInfo {
+        architecture: config.architecture.clone(),
+        layers: config.layers.len(),
+        heads: config.heads,
+        kv_heads: config.kv_heads,
+        head_dim: config.head_dim,
+        hidden_size: config.hidden,
+        vocab_size: config.vocab,
+        max_positions: config.max_positions,
+        quantization: most.map(|of| of.kind.clone()).filter(|name| !plain(name)),
+        parameters: gguf.tensors().iter().fold(0, |all, info| all.saturating_add(info.elements)),
+        chat_template: gguf.get_str("tokenizer.chat_template")?.map(str::to_owned),
+        default_filter_layer,
+        tensor_types,
+    })
+}
+
+fn tensor_types(gguf: &Gguf) -> Vec<TensorTypeInfo> {
+    let mut types: BTreeMap<TensorType, TensorTypeInfo> = BTreeMap::new();
+    for info in gguf.tensors() {
+        let of = types.entry(info.kind).or_insert_with(|| TensorTypeInfo {
+            kind: info.kind.to_string(),
+            tensors: 0,
+            elements: 0,
+            bytes: 0,
+            supported: info.kind.block().is_some(),
+        });
+        of.tensors += 1;
+        of.elements = of.elements.saturating_add(info.elements);
+        of.bytes += info.range.len() as u64;
+    }
+    let mut types: Vec<_> = types.into_values().collect();
+    types.sort_by_key(|of| std::cmp::Reverse(of.bytes));
+    types
+}

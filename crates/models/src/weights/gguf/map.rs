@@ -1,0 +1,40 @@
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
+
+use skimlm_core::{Code, Error, Result};
+
+use super::Owner;
+use crate::fail::corrupt;
+
+struct Mapped(memmap2::Mmap);
+
+impl AsRef<[u8]> for Mapped {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// Maps a file into memory, read-only.
+pub(super) fn map(path: &Path) -> Result<Owner> {
+    let unreadable = |error: std::io::Error| {
+        Error::new(Code::ModelNotFound, format!("The file cannot be read: {error}. Check path and permissions."))
+            .with("path", path.display().to_string())
+            .caused_by(error)
+    };
+    let file = File::open(path).map_err(unreadable)?;
+    let metadata = file.metadata().map_err(unreadable)?;
+    if !metadata.is_file() {
+        return Err(corrupt("this is no regular file, so it cannot be a model."));
+    }
+    // Mapping nothing is an error on most systems; an empty file gets the message of a wrong magic.
+    if metadata.len() == 0 {
+        return Ok(Arc::new(Vec::new()));
+    }
+    // SAFETY: the map is private to this process and only read. Its bytes change or vanish only if
+    // another program writes to or cuts the file while it is in use, which no program can rule out
+    // for a file it shares; models are replaced by renaming, never written in place.
+    #[allow(unsafe_code)]
+    let map = unsafe { memmap2::Mmap::map(&file) }.map_err(unreadable)?;
+    Ok(Arc::new(Mapped(map)))
+}

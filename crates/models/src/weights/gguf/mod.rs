@@ -1,0 +1,146 @@
+//! GGUF files: <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>, versions 2 and 3, little-endian.
+//!
+//! The file is mapped, never copied: metadata and tensors are borrowed from the map. The header is
+//! not trusted. Every length is compared with the file's size before it is used, no number in it
+//! decides an allocation, and every tensor's end is checked before a tensor is handed out.
+
+mod cursor;
+mod header;
+mod magic;
+mod map;
+mod metadata;
+mod parts;
+mod scan;
+mod tensor;
+mod value;
+#[cfg(any(test, feature = "test-util"))]
+pub mod write;
+
+#[cfg(test)]
+mod tests;
+
+pub use parts::{GgufWeights, Place};
+pub use tensor::{TensorInfo, TensorType};
+pub use value::{Array, Value};
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use skimlm_core::Result;
+use skimlm_kernels::linear::{Bytes, Weight};
+
+use crate::fail::{corrupt, in_file, unsupported};
+use header::Header;
+
+/// Memory that a file lies in, mapped or read.
+pub type Owner = Arc<dyn AsRef<[u8]> + Send + Sync>;
+
+/// An open GGUF file: its header, and its tensors on demand.
+pub struct Gguf {
+    owner: Owner,
+    path: PathBuf,
+    header: Header,
+}
+
+impl Gguf {
+    /// Maps a file and reads its header. `ERR_MODEL_NOT_FOUND` if it cannot be read,
+    /// `ERR_MODEL_CORRUPT` if it is not a GGUF file or damaged.
+    pub fn open(path: &Path) -> Result<Self> {
+        map::map(path).and_then(|owner| Self::parse(owner, path.into())).map_err(in_file(path))
+    }
+
+    /// The same for a file that lies in memory already.
+    pub fn from_bytes(owner: Owner) -> Result<Self> {
+        Self::parse(owner, "(in memory)".into())
+    }
+
+    fn parse(owner: Owner, path: PathBuf) -> Result<Self> {
+        let header = header::parse((*owner).as_ref())?;
+        Ok(Self { owner, path, header })
+    }
+
+    /// Where the file was opened.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Size of the file.
+    pub fn file_bytes(&self) -> u64 {
+        self.bytes().len() as u64
+    }
+
+    /// What tensor offsets are multiples of.
+    pub fn alignment(&self) -> u64 {
+        self.header.alignment
+    }
+
+    /// The tensors in the file's order.
+    pub fn tensors(&self) -> &[TensorInfo] {
+        &self.header.tensors
+    }
+
+    /// What the header says about a tensor.
+    pub fn info(&self, name: &str) -> Option<&TensorInfo> {
+        self.header.index.get(name).and_then(|&i| self.header.tensors.get(i))
+    }
+
+    /// A tensor as a matrix `[rows, cols]` in its own number format, sharing the map. A vector is one
+    /// row; further dimensions count as rows. `ERR_MODEL_CORRUPT` if it is not there,
+    /// `ERR_MODEL_UNSUPPORTED` with `{ tensor, type, supported }` if its format has no kernel.
+    pub fn tensor(&self, name: &str) -> Result<Weight> {
+        let info = self.expect(name)?;
+        let rows = info.elements / info.dims[0];
+        self.tensor_rows(name, 0..rows as usize)
+    }
+
+    /// Some rows of a tensor: fused projections are stored below each other.
+    pub fn tensor_rows(&self, name: &str, rows: Range<usize>) -> Result<Weight> {
+        let info = self.expect(name)?;
+        let cols = info.dims[0] as usize;
+        let (Some(block), Some((values, bytes))) = (info.kind.block(), info.kind.layout()) else {
+            let supported = TensorType::supported();
+            return Err(in_file(&self.path)(
+                unsupported(format!(
+                    "tensor `{name}` has the number format {}; {} can be run. Use another quantisation of the model.",
+                    info.kind,
+                    supported.join(", ")
+                ))
+                .with("tensor", name)
+                .with("type", info.kind.to_string())
+                .with("supported", supported),
+            ));
+        };
+        let row = cols / values as usize * bytes as usize;
+        let range = info.range.start + rows.start * row..info.range.start + rows.end * row;
+        let damaged = |error: skimlm_kernels::Error| {
+            in_file(&self.path)(corrupt(format!("tensor `{name}`: {error}.")).with("tensor", name).caused_by(error))
+        };
+        if rows.start > rows.end || range.end > info.range.end {
+            return Err(in_file(&self.path)(
+                corrupt(format!("tensor `{name}` has no rows {rows:?}.")).with("tensor", name),
+            ));
+        }
+        let bytes = Bytes::new(Arc::clone(&self.owner), range).map_err(damaged)?;
+        Weight::new(block, rows.len(), cols, bytes).map_err(damaged)
+    }
+
+    fn expect(&self, name: &str) -> Result<&TensorInfo> {
+        self.info(name).ok_or_else(|| {
+            in_file(&self.path)(
+                corrupt(format!("the tensor `{name}` is missing. Convert or download the model again."))
+                    .with("tensor", name),
+            )
+        })
+    }
+
+    fn bytes(&self) -> &[u8] {
+        (*self.owner).as_ref()
+    }
+}
+
+impl std::fmt::Debug for Gguf {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Gguf").field("path", &self.path).field("tensors", &self.tensors().len()).finish()
+    }
+}

@@ -1,0 +1,117 @@
+use std::collections::HashSet;
+use std::ops::Range;
+
+use skimlm_core::Result;
+use skimlm_kernels::linear::Weight;
+
+use super::Gguf;
+use crate::config::Config;
+use crate::fail::{corrupt, in_file, unsupported};
+use crate::families::{self, Family};
+use crate::weights::{Part, Weights};
+
+/// Where a part of a model is found in a GGUF file.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Place {
+    /// The tensor's name.
+    pub tensor: String,
+    /// Its rows, where several parts share a tensor; none: all.
+    pub rows: Option<Range<usize>>,
+}
+
+impl Place {
+    /// A tensor of the common layout, all of it.
+    pub fn common(part: Part, _: &Config) -> Self {
+        Self { tensor: part.gguf(), rows: None }
+    }
+}
+
+/// The weights of a GGUF file, read by the family it belongs to.
+pub struct GgufWeights<'a> {
+    gguf: &'a Gguf,
+    family: &'static Family,
+    config: Config,
+}
+
+impl Gguf {
+    /// The file as weights of the family that its architecture names.
+    ///
+    /// `ERR_MODEL_UNSUPPORTED` with `{ architecture, supported }` if there is none, or if the file
+    /// holds weights that the family's decoder would leave out; `ERR_MODEL_CORRUPT` if its settings
+    /// contradict each other.
+    pub fn weights(&self) -> Result<GgufWeights<'_>> {
+        let family = families::of_gguf(self)?;
+        let config = (family.gguf_config)(self).and_then(|config| config.check().map(|()| config));
+        let weights = GgufWeights { gguf: self, family, config: config.map_err(in_file(&self.path))? };
+        weights.refuse_leftovers().map_err(in_file(&self.path))?;
+        Ok(weights)
+    }
+}
+
+impl GgufWeights<'_> {
+    /// The family that reads the file.
+    pub fn family(&self) -> &'static Family {
+        self.family
+    }
+
+    fn place(&self, part: Part) -> Place {
+        (self.family.gguf_place)(part, &self.config)
+    }
+
+    /// A weight of a layer that the decoder does not know would change every answer without a word.
+    fn refuse_leftovers(&self) -> Result<()> {
+        let known: HashSet<String> = Part::all(&self.config).map(|part| self.place(part).tensor).collect();
+        let left = self.gguf.tensors().iter().map(|info| info.name.as_str()).filter(|name| !known.contains(*name));
+        let counts = |name: &&str| {
+            ["blk.", "output", "token_embd", "position_embd"].iter().any(|start| name.starts_with(start))
+                && !name.ends_with("rot_embd") && !name.ends_with("rope_freqs.weight")
+        };
+        let left: Vec<&str> = left.filter(counts).take(8).collect();
+        let Some(first) = left.first() else { return Ok(()) };
+        Err(unsupported(format!(
+            "the file holds weights that `{}` decoders do not use, such as `{first}`; running without them would \
+             give wrong answers. Use a plain model of this family.",
+            self.family.name
+        ))
+        .with("architecture", self.config.architecture.clone())
+        .with("supported", families::gguf_architectures())
+        .with("tensors", left))
+    }
+
+    fn get(&self, part: Part) -> Result<Weight> {
+        let Place { tensor, rows } = self.place(part);
+        let weight = match rows {
+            Some(rows) => self.gguf.tensor_rows(&tensor, rows)?,
+            None => self.gguf.tensor(&tensor)?,
+        };
+        let (rows, cols) = part.shape(&self.config);
+        if (weight.rows(), weight.cols()) != (rows, cols) {
+            return Err(in_file(&self.gguf.path)(
+                corrupt(format!(
+                    "tensor `{tensor}` is [{}, {}]; the metadata asks for [{rows}, {cols}].",
+                    weight.rows(),
+                    weight.cols()
+                ))
+                .with("tensor", tensor),
+            ));
+        }
+        Ok(weight)
+    }
+}
+
+impl Weights for GgufWeights<'_> {
+    fn config(&self) -> &Config {
+        &self.config
+    }
+
+    fn matrix(&self, part: Part) -> Result<Weight> {
+        self.get(part)
+    }
+
+    fn vector(&self, part: Part) -> Result<Vec<f32>> {
+        let weight = self.get(part)?;
+        let mut out = vec![0f32; weight.cols()];
+        weight.dequantize_row(0, &mut out)?;
+        Ok(out)
+    }
+}

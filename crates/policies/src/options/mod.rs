@@ -1,0 +1,24 @@
+//! Options that several policies share.
+
+mod budget;
+mod pins;
+mod pool;
+mod score;
+
+pub use budget::Budget;
+pub use pins::Pins;
+pub use pool::{EdgeSpec, PoolSpec};
+pub use score::{AllHeads, HeadsSpec, ListedHead, QueriesSpec, Round, Score};
+
+use serde::{Deserialize, Serialize};
+
+/// Where the kept tokens of a second pass stand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Positions {
+    /// Renumbered from the first (GemFilter).
+    #[default]
+    Fresh,
+    /// Where they stood in the prompt, with gaps.
+    Original,
+}
