@@ -18,7 +18,7 @@ pub use error::{Code, Error, Result};
 pub use model::{LayerShape, Model, Projected, Shape, Which};
 pub use options::read_options;
 pub use pass::{Pass, Role, Rows, Stage};
-pub use policy::{Evidence, Flow, Keep, Policy, Queries, Report, Seen, Step, Warning};
+pub use policy::{Among, Evidence, Flow, Keep, LayerHeads, Policy, Queries, Report, Seen, Step, Warning};
 pub use selection::Selection;
 
 pub use skimlm_kernels::attention::Visibility;

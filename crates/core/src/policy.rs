@@ -82,8 +82,21 @@ pub enum Flow {
 pub struct Keep {
     /// In which layers.
     pub layers: Range<usize>,
-    /// Which entries, by index in the layer's cache.
+    /// Which entries.
     pub entries: Selection,
+    /// What the indices count.
+    pub among: Among,
+    /// Whether the kept entries move to the positions 0, 1, 2, ... and their keys turn with them.
+    pub renumber: bool,
+}
+
+/// What the indices of a [`Keep`] count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Among {
+    /// All entries of the layer.
+    Entries,
+    /// The rows of the pass as they were when the policy was asked; older entries stay.
+    Rows,
 }
 
 /// A policy's answer at a layer.
@@ -111,9 +124,10 @@ impl Step {
         Self { flow: Flow::Narrow(rows), keep: Vec::new() }
     }
 
-    /// Go on with all rows and let the cache of a layer keep some entries.
-    pub fn keep(layers: Range<usize>, entries: Selection) -> Self {
-        Self { flow: Flow::Continue, keep: vec![Keep { layers, entries }] }
+    /// Go on with all rows and let the cache of one layer keep some entries.
+    pub fn keep(layer: usize, entries: Selection) -> Self {
+        let keep = Keep { layers: layer..layer + 1, entries, among: Among::Entries, renumber: false };
+        Self { flow: Flow::Continue, keep: vec![keep] }
     }
 }
 
@@ -141,8 +155,20 @@ pub struct Report {
     pub all_scores: Option<Vec<f32>>,
     /// Where layer, budget and score come from, in one sentence.
     pub reason: String,
+    /// Where layers or heads keep different tokens: what each head of each layer keeps, by index in the
+    /// prompt. Then a token's score is the share of heads that keep it.
+    pub heads: Option<Vec<LayerHeads>>,
     /// Remarks.
     pub warnings: Vec<Warning>,
+}
+
+/// What the heads of one layer keep, one list a head (or one for all).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LayerHeads {
+    /// The layer.
+    pub layer: usize,
+    /// Prompt indices, ascending.
+    pub heads: Vec<Vec<u32>>,
 }
 
 /// A selection method. Every method has a default, and the defaults are full attention.
@@ -177,6 +203,13 @@ pub trait Policy: Send {
     fn at_layer(&mut self, seen: Seen<'_>) -> Result<Step> {
         let _ = seen;
         Ok(Step::go_on())
+    }
+
+    /// The position the next row takes, where positions are slots of the cache. Default: none, the
+    /// session counts.
+    fn next_position(&self, cache: &KvCache) -> Option<u32> {
+        let _ = cache;
+        None
     }
 
     /// After a pass, prefill or decode: another pass, or none. Default: none.

@@ -95,7 +95,8 @@ impl<'m> Session<'m> {
             Stage::Decode => self.timings.decode += spent,
         }
         if walked.pass.keeps_keys() {
-            self.next_position = walked.pass.rows.positions.last().map_or(self.next_position, |p| p + 1);
+            let counted = walked.pass.rows.positions.last().map_or(self.next_position, |p| p + 1);
+            self.next_position = self.policy.next_position(&self.cache).unwrap_or(counted);
         }
         Ok((walked.pass, walked.hidden))
     }

@@ -54,6 +54,7 @@ pub fn walk(
         control,
     };
     for layer in layers {
+        let rows = walk.pass.rows.len();
         let step = if walk.pass.keeps_keys() {
             walk.layer(layer, cache.layer_mut(layer)?)?
         } else {
@@ -62,9 +63,7 @@ pub fn walk(
             walk.layer(layer, &mut scratch)?
         };
         for keep in &step.keep {
-            for layer in keep.layers.clone() {
-                cache.keep(layer, &keep.entries)?;
-            }
+            cache.keep(keep, rows, &|layer| walk.turns.rotaries.get(walk.layer_shape(layer).rotary).cloned())?;
         }
         if step.flow == Flow::Stop {
             return Ok(Walked { pass: walk.pass, hidden: None, selecting: walk.selecting });
@@ -100,7 +99,8 @@ impl Walk<'_, '_> {
                     };
                     self.append_keys(layer, cache, &chunk, &k)?;
                     cache.append_values(&v)?;
-                    self.attend(layer, cache, &chunk, x, q)?;
+                    self.rotate(layer, &chunk, &q)?;
+                    self.attend(layer, cache, &chunk, q)?;
                 }
                 Step::go_on()
             }
@@ -119,11 +119,15 @@ impl Walk<'_, '_> {
             self.append_keys(layer, cache, &chunk, &k)?;
         }
         let started = Instant::now();
+        let mut asked = None;
         let scores = match evidence {
             Evidence::Scores { queries, form, scale, heads } => {
                 let asking = queries.range(self.pass.rows.len());
                 let q = self.queries(layer, &asking)?;
-                cache.score(&q, &self.pass.rows.positions[asking], *scale, *form, self.visibility(layer), heads)?
+                let positions = &self.pass.rows.positions[asking];
+                let scores = cache.score(&q, positions, *scale, *form, self.visibility(layer), heads)?;
+                asked = Some(q);
+                scores
             }
             Evidence::None | Evidence::Entries => Vec::new(),
         };
@@ -140,10 +144,14 @@ impl Walk<'_, '_> {
         if let Flow::Narrow(selection) = &step.flow {
             self.narrow(selection)?;
         }
+        // Where every row has asked, its query is there already.
+        let asked = asked.filter(|q| q.dims()[0] == self.pass.rows.len() && step.flow == Flow::Continue);
         for chunk in self.chunks() {
-            let x = self.rows_of(&chunk)?;
-            let q = self.model.project(layer, &x, Which::Q)?.q.ok_or_else(missing)?;
-            self.attend(layer, cache, &chunk, x, q)?;
+            let q = match &asked {
+                Some(q) => q.narrow(0, chunk.start, chunk.len())?,
+                None => self.queries(layer, &chunk)?,
+            };
+            self.attend(layer, cache, &chunk, q)?;
         }
         Ok(step)
     }
@@ -156,7 +164,7 @@ impl Walk<'_, '_> {
             .map(|start| {
                 let part = start..(start + self.control.chunk).min(rows.end);
                 let q = self.model.project(layer, &self.rows_of(&part)?, Which::Q)?.q.ok_or_else(missing)?;
-                rope::rotate(&q, &self.turns.of(self.layer_shape(layer).rotary, &part)?)?;
+                self.rotate(layer, &part, &q)?;
                 Ok(q)
             })
             .collect::<Result<Vec<_>>>()?;
@@ -164,16 +172,20 @@ impl Walk<'_, '_> {
     }
 
     fn append_keys(&self, layer: usize, cache: &mut LayerCache, chunk: &Range<usize>, k: &Tensor) -> Result<()> {
-        rope::rotate(k, &self.turns.of(self.layer_shape(layer).rotary, chunk)?)?;
+        self.rotate(layer, chunk, k)?;
         let rows = &self.pass.rows;
         cache.append_keys(k, &rows.positions[chunk.clone()], &rows.tags[chunk.clone()])
     }
 
-    /// Attention and the rest of the layer for one chunk, written back in place.
-    fn attend(&mut self, layer: usize, cache: &LayerCache, chunk: &Range<usize>, x: Tensor, q: Tensor) -> Result<()> {
+    fn rotate(&self, layer: usize, rows: &Range<usize>, x: &Tensor) -> Result<()> {
+        Ok(rope::rotate(x, &self.turns.of(self.layer_shape(layer).rotary, rows)?)?)
+    }
+
+    /// Attention of rotated queries and the rest of the layer for one chunk, written back in place.
+    fn attend(&mut self, layer: usize, cache: &LayerCache, chunk: &Range<usize>, q: Tensor) -> Result<()> {
         self.control.cancel.check()?;
-        rope::rotate(&q, &self.turns.of(self.layer_shape(layer).rotary, chunk)?)?;
         let attended = cache.attend(&q, &self.pass.rows.positions[chunk.clone()], self.visibility(layer))?;
+        let x = self.rows_of(chunk)?;
         let out = self.model.finish(layer, &x, &attended)?;
         if chunk.len() == self.pass.rows.len() {
             self.x = out;

@@ -57,7 +57,7 @@ impl Method for GemFilter {
     fn check(&self, shape: &Shape) -> Result<()> {
         self.score.check(shape.heads, "policy.score")?;
         let layers = shape.layers.len();
-        let named = [("policy.layer", self.layer), ("policy.score.heads", self.score.last_listed_layer())];
+        let named = [("policy.layer", self.layer), ("policy.score.heads", self.score.listed_layers().max())];
         for (option, layer) in named {
             if let Some(layer) = layer
                 && layer + 1 >= layers
@@ -65,7 +65,7 @@ impl Method for GemFilter {
                 return Err(Error::invalid_option(option, layer, format!("0 to {}", layers.saturating_sub(2))));
             }
         }
-        match (self.layer, self.score.last_listed_layer()) {
+        match (self.layer, self.score.listed_layers().max()) {
             (Some(layer), Some(listed)) if listed > layer => {
                 let expected = format!("heads of layers up to `layer`, which is {layer}");
                 Err(Error::invalid_option("policy.score.heads", listed, expected))
@@ -75,7 +75,7 @@ impl Method for GemFilter {
     }
 
     fn build(self, context: &Context<'_>) -> Box<dyn Policy> {
-        let (layer, reason) = match (self.layer, self.score.last_listed_layer()) {
+        let (layer, reason) = match (self.layer, self.score.listed_layers().max()) {
             (_, Some(listed)) => (listed, "the last layer of the head list"),
             (Some(layer), None) => (layer, "the layer that was asked for"),
             (None, None) => (context.default_layer, "the model's default filter layer"),
@@ -228,6 +228,6 @@ impl Filter {
         all_scores: Option<Vec<f32>>,
         reason: String,
     ) -> Report {
-        Report { layer: self.layer, budget, indices, scores, all_scores, reason, warnings: Vec::new() }
+        Report { layer: self.layer, budget, indices, scores, all_scores, reason, heads: None, warnings: Vec::new() }
     }
 }

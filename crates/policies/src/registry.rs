@@ -6,7 +6,20 @@ use serde_json::{Map, Value};
 use skimlm_core::{Error, Policy, Result, Shape, read_options};
 
 /// Every policy, one line each.
-const POLICIES: &[Entry] = &[Entry::of::<crate::Full>(), Entry::of::<crate::GemFilter>()];
+const POLICIES: &[Entry] = &[
+    Entry::of::<crate::Full>(),
+    Entry::of::<crate::GemFilter>(),
+    Entry::of::<crate::PromptDistill>(),
+    Entry::of::<crate::SnapKv>(),
+    Entry::of::<crate::PyramidKv>(),
+    Entry::of::<crate::AdaKv>(),
+    Entry::of::<crate::H2o>(),
+    Entry::of::<crate::Tova>(),
+    Entry::of::<crate::Knorm>(),
+    Entry::of::<crate::SinkWindow>(),
+    Entry::of::<crate::Random>(),
+    Entry::of::<crate::FirstLast>(),
+];
 
 /// What is said about a policy in the documentation.
 #[derive(Debug, Clone, Copy, Serialize)]

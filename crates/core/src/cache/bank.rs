@@ -1,6 +1,7 @@
 use candle_core::{DType, Device, Tensor};
 use skimlm_kernels::attention::Entries;
 use skimlm_kernels::gather;
+use skimlm_kernels::rope::{self, Rotary};
 use skimlm_kernels::scores::Keys;
 
 use crate::error::{Code, Error, Result};
@@ -61,10 +62,9 @@ impl Bank {
         Ok(Entries { k: &self.k, v: &self.v, positions: &self.positions })
     }
 
-    /// Keys and values of one head, `[entries, dim]` each, for policies that look at them.
-    pub fn head(&self, head: usize) -> Result<(Tensor, Tensor)> {
-        let n = self.len();
-        Ok((self.k.get(head)?.narrow(0, 0, n)?, self.v.get(head)?.narrow(0, 0, n)?))
+    /// The rotated keys of one head, `[entries, dim]`, for policies that look at them.
+    pub fn keys_of(&self, head: usize) -> Result<Tensor> {
+        Ok(self.k.get(head)?.narrow(0, 0, self.len())?)
     }
 
     /// Appends keys `[heads, rows, dim]` of the cache's type.
@@ -114,6 +114,21 @@ impl Bank {
             tags: at(&self.tags),
             with_values: values,
         })
+    }
+
+    /// Rotations add up, so a key that moves from position p to q turns by q - p.
+    pub(super) fn renumber(&mut self, rotary: &Rotary) -> Result<()> {
+        let n = self.len();
+        let moves: Vec<i64> = (0..).zip(&self.positions).map(|(new, &old)| new - i64::from(old)).collect();
+        if moves.iter().all(|&by| by == 0) {
+            return Ok(());
+        }
+        let dtype = self.k.dtype();
+        let k = self.k.narrow(1, 0, n)?.to_dtype(DType::F32)?.transpose(0, 1)?.contiguous()?;
+        rope::rotate(&k, &rotary.turns(&moves, self.k.device())?)?;
+        self.k.slice_set(&k.transpose(0, 1)?.to_dtype(dtype)?.contiguous()?, 1, 0)?;
+        self.positions = (0..n as u32).collect();
+        Ok(())
     }
 
     pub(super) fn fork(&self) -> Result<Self> {

@@ -1,5 +1,6 @@
 use candle_core::{DType, Device, Tensor};
 use skimlm_kernels::attention::{Visibility, attention};
+use skimlm_kernels::rope::Rotary;
 use skimlm_kernels::scores::{Form, Heads, scores};
 
 use super::Bank;
@@ -147,6 +148,11 @@ impl LayerCache {
         };
         self.banks = banks;
         Ok(())
+    }
+
+    /// Moves the entries of every bank to the positions 0, 1, 2, ... and turns their keys with them.
+    pub fn renumber(&mut self, rotary: &Rotary) -> Result<()> {
+        self.banks.iter_mut().try_for_each(|bank| bank.renumber(rotary))
     }
 
     /// An independent copy.

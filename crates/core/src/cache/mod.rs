@@ -8,8 +8,11 @@ pub use layer::LayerCache;
 
 use candle_core::{DType, Device};
 
+use skimlm_kernels::rope::Rotary;
+
 use crate::error::{Code, Error, Result};
 use crate::model::Shape;
+use crate::policy::{Among, Keep};
 use crate::selection::Selection;
 
 /// Rotated keys and values of every layer. Grown by appending, shrunk by [`KvCache::keep`], nothing
@@ -40,9 +43,24 @@ impl KvCache {
         self.layers.get_mut(layer).ok_or_else(|| no_layer(layer, count))
     }
 
-    /// Drops all entries of a layer but the selected ones and frees their memory.
-    pub fn keep(&mut self, layer: usize, selection: &Selection) -> Result<()> {
-        self.layer_mut(layer)?.keep(selection)
+    /// Drops all entries of some layers but the selected ones and frees their memory. `rows` is the
+    /// number of rows of the pass that the selection may count ([`Among::Rows`]); `rotary` gives each
+    /// layer's rotation, for keys that move.
+    pub fn keep(&mut self, keep: &Keep, rows: usize, rotary: &dyn Fn(usize) -> Option<Rotary>) -> Result<()> {
+        for layer in keep.layers.clone() {
+            let cache = self.layer_mut(layer)?;
+            match keep.among {
+                Among::Entries => cache.keep(&keep.entries)?,
+                Among::Rows => cache.keep(&behind(cache.len().saturating_sub(rows), &keep.entries)?)?,
+            }
+            if keep.renumber {
+                let rotary = rotary(layer).ok_or_else(|| {
+                    Error::new(Code::Internal, format!("layer {layer} has no rotation to renumber by."))
+                })?;
+                cache.renumber(&rotary)?;
+            }
+        }
+        Ok(())
     }
 
     /// Entries of each layer (of the longest head, where heads differ).
@@ -58,6 +76,19 @@ impl KvCache {
     /// An independent copy: what is appended to one is not seen by the other.
     pub fn fork(&self) -> Result<Self> {
         Ok(Self { layers: self.layers.iter().map(LayerCache::fork).collect::<Result<_>>()? })
+    }
+}
+
+/// The first `old` entries and the selected ones behind them.
+fn behind(old: usize, entries: &Selection) -> Result<Selection> {
+    if old == 0 {
+        return Ok(entries.clone());
+    }
+    let shift = |list: &Vec<u32>| (0..old as u32).chain(list.iter().map(|&i| i + old as u32)).collect();
+    let mut lists: Vec<Vec<u32>> = entries.lists().iter().map(shift).collect();
+    match (entries.as_shared(), lists.pop()) {
+        (Some(_), Some(list)) => Selection::shared(list),
+        (_, last) => Selection::per_head(lists.into_iter().chain(last).collect()),
     }
 }
 

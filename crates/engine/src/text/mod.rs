@@ -30,4 +30,4 @@ pub use json_vocab::Declared;
 pub use pre::PRE_TOKENIZERS;
 pub use prompt::{ChatMessage, ChatRole, Prompt};
 pub use stop::{MAX_STOP_BYTES, MAX_STOP_STRINGS, StopMatcher, Stopped};
-pub use tokenizer::Tokenizer;
+pub use tokenizer::{Offsets, Tokenizer};

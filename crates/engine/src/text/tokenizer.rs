@@ -27,6 +27,9 @@ pub(crate) struct Parts {
     pub(crate) padded_rows: usize,
 }
 
+/// For each token the UTF-16 code units `[start, end)` of the text that it comes from.
+pub type Offsets = Vec<(u32, u32)>;
+
 /// Byte-level BPE with its special tokens.
 ///
 /// Text is never parsed as special tokens unless that is asked for. User-defined tokens count as
@@ -92,7 +95,7 @@ impl Tokenizer {
     ///
     /// Ranges hold whole characters: every token of a character that is spread over several has
     /// the range of that character. The text is not parsed as special tokens.
-    pub fn encode_with_offsets(&self, text: &str) -> Result<(Vec<u32>, Vec<(u32, u32)>)> {
+    pub fn encode_with_offsets(&self, text: &str) -> Result<(Vec<u32>, Offsets)> {
         let (ids, ranges): (Vec<u32>, Vec<Range<usize>>) = self.encode_plain(text)?.into_iter().unzip();
         let (mut starts, mut ends) = (Cursor::new(text), Cursor::new(text));
         Ok((ids, ranges.into_iter().map(|range| (starts.at(range.start), ends.at(range.end))).collect()))

@@ -41,17 +41,27 @@ impl Rotary {
 
     /// Cosines and sines of the given positions on a device.
     pub fn angles(&self, positions: &[u32], device: &Device) -> Result<Angles> {
+        self.table(positions.iter().map(|&p| f64::from(p)), self.magnitude, device)
+    }
+
+    /// Cosines and sines that move rotated rows by so many positions. Rotations add up and the
+    /// magnitude is in the rows already.
+    pub fn turns(&self, by: &[i64], device: &Device) -> Result<Angles> {
+        self.table(by.iter().map(|&by| by as f64), 1.0, device)
+    }
+
+    fn table(&self, positions: impl ExactSizeIterator<Item = f64>, magnitude: f32, device: &Device) -> Result<Angles> {
         let half = self.inv_freq.len();
+        let shape = (positions.len(), half);
         let mut cos = Vec::with_capacity(positions.len() * half);
         let mut sin = Vec::with_capacity(positions.len() * half);
-        for &position in positions {
+        for position in positions {
             for &freq in &self.inv_freq {
-                let (s, c) = (f64::from(position) * freq).sin_cos();
-                cos.push(c as f32 * self.magnitude);
-                sin.push(s as f32 * self.magnitude);
+                let (s, c) = (position * freq).sin_cos();
+                cos.push(c as f32 * magnitude);
+                sin.push(s as f32 * magnitude);
             }
         }
-        let shape = (positions.len(), half);
         Ok(Angles {
             cos: Tensor::from_vec(cos, shape, device)?,
             sin: Tensor::from_vec(sin, shape, device)?,

@@ -131,12 +131,13 @@ impl Score {
         }
     }
 
-    /// The last layer a list of heads names.
-    pub fn last_listed_layer(&self) -> Option<usize> {
-        match &self.heads {
-            HeadsSpec::All(_) => None,
-            HeadsSpec::Listed(list) => list.iter().map(|h| h.layer).max(),
-        }
+    /// The layers a list of heads names.
+    pub fn listed_layers(&self) -> impl Iterator<Item = usize> {
+        let list = match &self.heads {
+            HeadsSpec::All(_) => &[][..],
+            HeadsSpec::Listed(list) => list,
+        };
+        list.iter().map(|h| h.layer)
     }
 
     /// Refuses heads the model does not have and windows without rows.

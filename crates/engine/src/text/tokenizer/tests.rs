@@ -79,9 +79,11 @@ fn composed_characters_keep_the_range_of_what_they_were() {
 }
 
 #[test]
-fn a_long_text_takes_linear_space_and_gives_all_its_tokens() {
+fn a_long_text_is_cut_to_its_end() {
     for part in ["hello the world. ", "a", " ", "\n", "7", "鯨", "\u{1F40B}", " a", "\0"] {
-        let text = part.repeat((1 << 20) / part.len()) + "hello";
+        // A run of white space is as long as would exhaust a backtracking pattern.
+        let length = if part.trim().is_empty() { 1 << 20 } else { 1 << 17 };
+        let text = part.repeat(length / part.len()) + "hello";
         for pre in PRES {
             let tokenizer = Tokenizer::from_gguf(testing::vocab(pre)).unwrap();
             let (ids, offsets) = tokenizer.encode_with_offsets(&text).unwrap();

@@ -1,0 +1,145 @@
+//! Eviction from the cache: what counts (a [`Scorer`]), how many (a [`Share`]), when.
+//!
+//! Every layer attends to everything first; then each head keeps its best entries and a guarded
+//! head and tail. Policies of this family are a scorer, a share and a few numbers.
+
+mod report;
+mod scorer;
+mod share;
+
+pub(crate) use scorer::{KeyNorm, NoScore, RunningSums, Scorer, WindowScores};
+pub(crate) use share::{Across, Even, Pyramid, Share};
+
+use serde::{Deserialize, Serialize};
+use skimlm_core::{
+    Among, Error, Evidence, Flow, Heads, Keep, KvCache, Pass, Policy, Report, Result, Seen, Selection, Shape, Stage,
+    Step,
+};
+use skimlm_kernels::select::{Pool, pool, top_k};
+
+use report::Lists;
+
+/// Whose entries a choice is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HeadMode {
+    /// Each kv head chooses for itself; the query heads that read it are averaged.
+    #[default]
+    Kv,
+    /// Each query head chooses for itself (published): the cache is stored once a query head, so it holds
+    /// as many times more as query heads share a kv head.
+    Query,
+}
+
+impl HeadMode {
+    pub(crate) fn heads(self) -> Heads {
+        match self {
+            Self::Kv => Heads::EachKv,
+            Self::Query => Heads::Each,
+        }
+    }
+}
+
+/// When entries go and what is out of the scores' reach.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Rule {
+    /// First entries that always stay.
+    pub(crate) sinks: usize,
+    /// Last entries that always stay.
+    pub(crate) recent: usize,
+    /// Smoothing of the scores between the two.
+    pub(crate) pool: Option<Pool>,
+    /// Evict at every generated token, not at the end of a prompt only.
+    pub(crate) every_step: bool,
+    /// Kept entries move to the positions 0, 1, 2, ...
+    pub(crate) renumber: bool,
+}
+
+/// A scorer, a share and a rule: the policy of one session.
+pub(crate) struct Evict<S, B> {
+    scorer: S,
+    share: B,
+    rule: Rule,
+    lists: Lists,
+}
+
+impl<S: Scorer, B: Share> Evict<S, B> {
+    pub(crate) fn new(scorer: S, share: B, rule: Rule) -> Self {
+        Self { scorer, share, rule, lists: Lists::default() }
+    }
+
+    /// What each head keeps of entries scored `scores`, or nothing to change.
+    fn choose(&self, layer: usize, scores: &[Vec<f32>]) -> Result<Option<Vec<Vec<u32>>>> {
+        let Rule { sinks, recent, .. } = self.rule;
+        let mut candidates = Vec::with_capacity(scores.len());
+        for row in scores {
+            let end = row.len().saturating_sub(recent);
+            let free = row.get(sinks.min(end)..end).unwrap_or_default();
+            candidates.push(match self.rule.pool {
+                Some(p) if !free.is_empty() => pool(free, p)?,
+                _ => free.to_vec(),
+            });
+        }
+        let counts = self.share.split(layer, &candidates)?;
+        if candidates.iter().zip(&counts).all(|(free, &count)| count >= free.len()) {
+            return Ok(None);
+        }
+        let list = |((row, free), &count): ((&Vec<f32>, &Vec<f32>), &usize)| -> Result<Vec<u32>> {
+            let (first, tail) = (row.len().min(sinks) as u32, (row.len().saturating_sub(recent)) as u32);
+            let best = top_k(free, count)?.into_iter().map(|i| i + first);
+            Ok((0..first.min(tail)).chain(best).chain(tail..row.len() as u32).collect())
+        };
+        scores.iter().zip(&candidates).zip(&counts).map(list).collect::<Result<Vec<_>>>().map(Some)
+    }
+}
+
+impl<S: Scorer, B: Share> Policy for Evict<S, B> {
+    fn begin(&mut self, prompt: Pass, shape: &Shape) -> Result<Pass> {
+        self.lists.begin(&prompt, shape);
+        Ok(prompt)
+    }
+
+    fn evidence(&self, _: usize, pass: &Pass) -> Evidence {
+        match pass.stage {
+            Stage::Decode if !self.rule.every_step => Evidence::None,
+            _ => self.scorer.evidence(),
+        }
+    }
+
+    fn at_layer(&mut self, seen: Seen<'_>) -> Result<Step> {
+        let mut scores = self.scorer.score(&seen)?;
+        if let Some(index) = scores.iter().flatten().position(|s| !s.is_finite()) {
+            let message =
+                format!("a score at layer {} is not a number (entry {index}); load with `dtype: \"f32\"`.", seen.layer);
+            return Err(Error::new(skimlm_core::Code::Numerics, message).with("layer", seen.layer));
+        }
+        let chosen = self.choose(seen.layer, &scores)?;
+        if let Some(lists) = &chosen {
+            for (row, list) in scores.iter_mut().zip(lists) {
+                *row = list.iter().map(|&i| row[i as usize]).collect();
+            }
+        }
+        self.scorer.carry(seen.layer, scores);
+        if seen.pass.stage == Stage::Prefill {
+            self.lists.note(&seen, chosen.as_deref());
+        }
+        let Some(mut lists) = chosen else {
+            return Ok(Step::go_on());
+        };
+        let entries = match (lists.len(), lists.pop()) {
+            (1, Some(list)) => Selection::shared(list)?,
+            (_, last) => Selection::per_head(lists.into_iter().chain(last).collect())?,
+        };
+        let layers = seen.layer..seen.layer + 1;
+        let keep = Keep { layers, entries, among: Among::Entries, renumber: self.rule.renumber };
+        Ok(Step { flow: Flow::Continue, keep: vec![keep] })
+    }
+
+    fn next_position(&self, cache: &KvCache) -> Option<u32> {
+        self.rule.renumber.then(|| cache.lengths().first().map_or(0, |&n| n as u32))
+    }
+
+    fn report(&self) -> Option<Report> {
+        self.lists.report(self.share.entries() + self.rule.sinks + self.rule.recent)
+    }
+}

@@ -1,0 +1,65 @@
+use skimlm_core::{LayerHeads, Pass, Report, Seen, Shape};
+
+/// What each head of each layer has kept of the last prompt.
+#[derive(Debug, Default)]
+pub(super) struct Lists {
+    /// Position of the prompt's first token.
+    first: u32,
+    tokens: usize,
+    heads: usize,
+    layers: Vec<LayerHeads>,
+}
+
+impl Lists {
+    pub(super) fn begin(&mut self, prompt: &Pass, shape: &Shape) {
+        self.first = prompt.rows.positions.first().copied().unwrap_or(0);
+        self.tokens = prompt.rows.len();
+        self.heads = shape.kv_heads;
+        self.layers.clear();
+    }
+
+    /// Notes the lists of a layer; none: everything stays.
+    pub(super) fn note(&mut self, seen: &Seen<'_>, lists: Option<&[Vec<u32>]>) {
+        let banks = seen.cache.banks();
+        let of_bank = |positions: &[u32], list: &mut dyn Iterator<Item = usize>| -> Vec<u32> {
+            list.filter_map(|i| positions.get(i)?.checked_sub(self.first)).collect()
+        };
+        let heads = match lists {
+            None => vec![(0..self.tokens as u32).collect(); self.heads],
+            Some(lists) => (0..)
+                .zip(lists)
+                .filter_map(|(i, list): (usize, _)| {
+                    let bank = banks.get(i).or(banks.first())?;
+                    Some(of_bank(bank.positions(), &mut list.iter().map(|&i| i as usize)))
+                })
+                .collect(),
+        };
+        self.layers.push(LayerHeads { layer: seen.layer, heads });
+    }
+
+    /// Every token that any head keeps, scored by the share of heads that keep it.
+    pub(super) fn report(&self, budget: usize) -> Option<Report> {
+        let last = self.layers.last()?.layer;
+        let mut votes = vec![0usize; self.tokens];
+        let lists = || self.layers.iter().flat_map(|l| &l.heads);
+        for &token in lists().flatten() {
+            if let Some(vote) = votes.get_mut(token as usize) {
+                *vote += 1;
+            }
+        }
+        let all = lists().count().max(1) as f32;
+        let shares: Vec<f32> = votes.iter().map(|&v| v as f32 / all).collect();
+        let indices: Vec<u32> = (0..self.tokens as u32).filter(|&i| votes[i as usize] > 0).collect();
+        let reason = format!("each head of each layer keeps up to {budget} of {} tokens", self.tokens);
+        Some(Report {
+            layer: last,
+            budget,
+            scores: indices.iter().map(|&i| shares[i as usize]).collect(),
+            indices,
+            all_scores: Some(shares),
+            reason,
+            heads: Some(self.layers.clone()),
+            warnings: Vec::new(),
+        })
+    }
+}

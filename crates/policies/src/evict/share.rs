@@ -1,0 +1,98 @@
+use skimlm_core::Result;
+use skimlm_kernels::select::top_k;
+
+/// How many entries each head keeps of its candidates.
+pub(crate) trait Share: Send {
+    /// One count a row of `candidates`.
+    fn split(&self, layer: usize, candidates: &[Vec<f32>]) -> Result<Vec<usize>>;
+
+    /// Entries a head keeps on average, guarded ones not counted.
+    fn entries(&self) -> usize;
+}
+
+/// The same number everywhere.
+pub(crate) struct Even(pub(crate) usize);
+
+impl Share for Even {
+    fn split(&self, _: usize, candidates: &[Vec<f32>]) -> Result<Vec<usize>> {
+        Ok(vec![self.0; candidates.len()])
+    }
+
+    fn entries(&self) -> usize {
+        self.0
+    }
+}
+
+/// More in low layers, less in high ones, along a straight line (PyramidKV, Cai et al., arXiv 2406.02069:
+/// the top layer keeps `1 / slope` of the average, the bottom layer the rest of twice the average).
+pub(crate) struct Pyramid {
+    pub(crate) entries: usize,
+    pub(crate) layers: usize,
+    pub(crate) slope: usize,
+}
+
+impl Share for Pyramid {
+    fn split(&self, layer: usize, candidates: &[Vec<f32>]) -> Result<Vec<usize>> {
+        let top = self.entries / self.slope.max(1);
+        let bottom = 2 * self.entries - top;
+        let last = self.layers.saturating_sub(1).max(1);
+        Ok(vec![bottom - (bottom - top) * layer.min(last) / last; candidates.len()])
+    }
+
+    fn entries(&self) -> usize {
+        self.entries
+    }
+}
+
+/// One budget for all heads of a layer: the best entries of any head win it (Ada-KV, Feng et al., arXiv
+/// 2407.11550). Every head has `floor` of its even share for certain.
+pub(crate) struct Across {
+    pub(crate) entries: usize,
+    pub(crate) floor: f64,
+}
+
+impl Share for Across {
+    fn split(&self, _: usize, candidates: &[Vec<f32>]) -> Result<Vec<usize>> {
+        let certain = (self.entries as f64 * self.floor) as usize;
+        let mut counts: Vec<usize> = candidates.iter().map(|c| certain.min(c.len())).collect();
+        // What a head has for certain is its best; the others compete over all heads.
+        let mut rest = Vec::new();
+        let mut head_of = Vec::new();
+        for (head, scores) in candidates.iter().enumerate() {
+            let mut taken = vec![false; scores.len()];
+            top_k(scores, counts[head])?.iter().for_each(|&i| taken[i as usize] = true);
+            for (&score, _) in scores.iter().zip(&taken).filter(|(_, taken)| !**taken) {
+                rest.push(score);
+                head_of.push(head);
+            }
+        }
+        let open = (self.entries * candidates.len()).saturating_sub(counts.iter().sum());
+        for i in top_k(&rest, open)? {
+            counts[head_of[i as usize]] += 1;
+        }
+        Ok(counts)
+    }
+
+    fn entries(&self) -> usize {
+        self.entries
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pyramid_keeps_its_average() {
+        let pyramid = Pyramid { entries: 100, layers: 5, slope: 4 };
+        let counts: Vec<_> = (0..5).map(|l| pyramid.split(l, &[vec![0.0; 9]]).unwrap()[0]).collect();
+        assert_eq!(counts, [175, 138, 100, 63, 25]);
+    }
+
+    #[test]
+    fn heads_compete_for_a_layers_budget() {
+        let across = Across { entries: 2, floor: 0.5 };
+        let counts = across.split(0, &[vec![9.0, 8.0, 7.0], vec![1.0, 0.5, 0.1]]).unwrap();
+        assert_eq!(counts, [3, 1]);
+    }
+}

@@ -1,0 +1,46 @@
+//! A control: the beginning and the end of the prompt.
+
+use serde::{Deserialize, Serialize};
+use skimlm_core::{Policy, Result, Shape};
+
+use crate::fixed::Fixed;
+use crate::options::Pins;
+use crate::registry::{About, Context, Method};
+use crate::snapkv::check_budget;
+
+/// Options of the first-and-last control.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+pub struct FirstLast {
+    /// Tokens to keep.
+    pub budget: usize,
+    /// Tokens that are always kept.
+    pub pins: Pins,
+}
+
+impl Default for FirstLast {
+    fn default() -> Self {
+        Self { budget: 1024, pins: Pins::default() }
+    }
+}
+
+impl Method for FirstLast {
+    const KIND: &'static str = "firstlast";
+    const ABOUT: About = About {
+        idea: "A control: the pins and as many tokens from the beginning as from the end, read as a short prompt.",
+        paper: "none",
+        good: "What cutting out the middle would do.",
+        bad: "Evidence in the middle.",
+        cost: "All layers on `budget` tokens.",
+    };
+
+    fn check(&self, _: &Shape) -> Result<()> {
+        check_budget(self.budget, 0, "nothing")
+    }
+
+    fn build(self, _: &Context<'_>) -> Box<dyn Policy> {
+        Box::new(Fixed::new(self.pins, self.budget, |n| {
+            (0..n).map(|i| if i % 2 == 0 { i / 2 } else { n - 1 - i / 2 }).collect()
+        }))
+    }
+}

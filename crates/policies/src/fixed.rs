@@ -1,0 +1,53 @@
+//! Choices that no score makes: the controls that every method must beat.
+
+use skimlm_core::{Pass, Policy, Report, Result, Shape};
+
+use crate::choose::free_tokens;
+use crate::options::Pins;
+
+/// A prompt of which the pins and some other tokens are read, renumbered from the first position.
+pub(crate) struct Fixed<F> {
+    pins: Pins,
+    budget: usize,
+    /// The order in which free tokens are taken, given their number.
+    order: F,
+    report: Option<Report>,
+}
+
+impl<F: FnMut(usize) -> Vec<usize> + Send> Fixed<F> {
+    pub(crate) fn new(pins: Pins, budget: usize, order: F) -> Self {
+        Self { pins, budget, order, report: None }
+    }
+}
+
+impl<F: FnMut(usize) -> Vec<usize> + Send> Policy for Fixed<F> {
+    fn begin(&mut self, mut prompt: Pass, _: &Shape) -> Result<Pass> {
+        let n = prompt.rows.len();
+        let mut keep = self.pins.flags(&prompt.rows);
+        let pinned = keep.iter().filter(|k| **k).count();
+        let left = free_tokens(self.budget, pinned, self.pins.charge_budget, true)?;
+        let free: Vec<usize> = (0..n).filter(|&i| !keep[i]).collect();
+        for i in (self.order)(free.len()).into_iter().take(left) {
+            keep[free[i]] = true;
+        }
+        let indices: Vec<u32> = (0..n as u32).filter(|&i| keep[i as usize]).collect();
+        let first = prompt.rows.positions.first().copied().unwrap_or(0);
+        prompt.rows = prompt.rows.gather(&indices);
+        prompt.rows.positions = (first..).take(indices.len()).collect();
+        self.report = Some(Report {
+            layer: 0,
+            budget: self.budget,
+            scores: vec![0.0; indices.len()],
+            reason: format!("{} of {n} tokens, chosen without looking at them", indices.len()),
+            indices,
+            all_scores: None,
+            heads: None,
+            warnings: Vec::new(),
+        });
+        Ok(prompt)
+    }
+
+    fn report(&self) -> Option<Report> {
+        self.report.clone()
+    }
+}

@@ -1,0 +1,41 @@
+//! Key norms (Devoto et al., arXiv 2406.11430): keys of small norm stay.
+
+use serde::{Deserialize, Serialize};
+use skimlm_core::{Policy, Result, Shape};
+
+use crate::evict::{Even, Evict, KeyNorm, Rule};
+use crate::registry::{About, Context, Method};
+use crate::snapkv::check_budget;
+
+/// Options of the key-norm policy.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+pub struct Knorm {
+    /// Entries a kv head keeps.
+    pub budget: usize,
+}
+
+impl Default for Knorm {
+    fn default() -> Self {
+        Self { budget: 1024 }
+    }
+}
+
+impl Method for Knorm {
+    const KIND: &'static str = "knorm";
+    const ABOUT: About = About {
+        idea: "Every kv head keeps the entries whose keys are shortest; no query is needed.",
+        paper: "Devoto et al., A Simple and Effective L2 Norm-Based Strategy (arXiv 2406.11430)",
+        good: "Compressing a document before the question is known.",
+        bad: "Knows nothing of the question.",
+        cost: "Full prefill; `budget` entries a kv head.",
+    };
+
+    fn check(&self, _: &Shape) -> Result<()> {
+        check_budget(self.budget, 1, "the last token")
+    }
+
+    fn build(self, _: &Context<'_>) -> Box<dyn Policy> {
+        Box::new(Evict::new(KeyNorm, Even(self.budget - 1), Rule { recent: 1, ..Rule::default() }))
+    }
+}

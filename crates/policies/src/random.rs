@@ -1,0 +1,59 @@
+//! A control: tokens drawn at random.
+
+use serde::{Deserialize, Serialize};
+use skimlm_core::{Policy, Result, Shape};
+
+use crate::fixed::Fixed;
+use crate::options::Pins;
+use crate::registry::{About, Context, Method};
+use crate::snapkv::check_budget;
+
+/// Options of the random control.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+pub struct Random {
+    /// Tokens to keep.
+    pub budget: usize,
+    /// The draw.
+    pub seed: u64,
+    /// Tokens that are always kept.
+    pub pins: Pins,
+}
+
+impl Default for Random {
+    fn default() -> Self {
+        Self { budget: 1024, seed: 0, pins: Pins::default() }
+    }
+}
+
+impl Method for Random {
+    const KIND: &'static str = "random";
+    const ABOUT: About = About {
+        idea: "A control: the pins and tokens drawn at random, read as a short prompt.",
+        paper: "none",
+        good: "A lower bound: a method that does not beat it does not work.",
+        bad: "Everything else.",
+        cost: "All layers on `budget` tokens.",
+    };
+
+    fn check(&self, _: &Shape) -> Result<()> {
+        check_budget(self.budget, 0, "nothing")
+    }
+
+    fn build(self, _: &Context<'_>) -> Box<dyn Policy> {
+        let seed = self.seed;
+        Box::new(Fixed::new(self.pins, self.budget, move |n| {
+            let mut order: Vec<usize> = (0..n).collect();
+            order.sort_by_key(|&i| mix(seed, i as u64));
+            order
+        }))
+    }
+}
+
+/// splitmix64 of a seed and an index: equal draws on every machine.
+fn mix(seed: u64, index: u64) -> u64 {
+    let mut z = seed.wrapping_add(index.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15));
+    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    z ^ (z >> 31)
+}

@@ -1,0 +1,112 @@
+//! SnapKV (Li et al., arXiv 2404.14469): what the end of the prompt looks at stays in the cache.
+//!
+//! In every layer, at the end of its prefill, the softmax weights of the last `window` queries are
+//! summed, smoothed, and the best entries of each head kept with the window itself. Prefill is not
+//! faster; decoding and memory are.
+//!
+//! Deviations outside the presets: kv heads choose (published: query heads, after expanding the
+//! cache), the smoothing window shortens at the ends (published: zeros), entries stay in prompt order
+//! (published: rank order, equal up to summation order), `n <= budget` changes nothing.
+
+use serde::{Deserialize, Serialize};
+use skimlm_core::{Error, Policy, Result, Shape};
+use skimlm_kernels::select::{Edge, Pool};
+
+use crate::evict::{Even, Evict, HeadMode, Rule, WindowScores};
+use crate::options::EdgeSpec;
+use crate::registry::{About, Context, Method};
+
+/// The smoothing of SnapKV.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PoolKind {
+    /// Average.
+    #[default]
+    Avg,
+    /// Maximum.
+    Max,
+}
+
+/// Options of SnapKV.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+pub struct SnapKv {
+    /// Entries a head keeps, the window included.
+    pub budget: usize,
+    /// Last tokens whose queries ask and which always stay.
+    pub window: usize,
+    /// Smoothing.
+    pub pool: PoolKind,
+    /// Width of the smoothing, odd; none: 5 for the average, 7 for the maximum.
+    pub kernel: Option<usize>,
+    /// The average at the ends.
+    pub edge: EdgeSpec,
+    /// Who chooses.
+    pub head_mode: HeadMode,
+}
+
+impl Default for SnapKv {
+    fn default() -> Self {
+        let (pool, edge, head_mode) = Default::default();
+        Self { budget: 1024, window: 32, pool, kernel: None, edge, head_mode }
+    }
+}
+
+impl SnapKv {
+    pub(crate) fn rule(&self) -> Rule {
+        let width = self.kernel.unwrap_or(match self.pool {
+            PoolKind::Avg => 5,
+            PoolKind::Max => 7,
+        });
+        let pool = match (self.pool, self.edge) {
+            (PoolKind::Max, _) => Pool::Max { width },
+            (PoolKind::Avg, EdgeSpec::Zero) => Pool::Avg { width, edge: Edge::Zero },
+            (PoolKind::Avg, EdgeSpec::Valid) => Pool::Avg { width, edge: Edge::Valid },
+        };
+        Rule { recent: self.window, pool: Some(pool), ..Rule::default() }
+    }
+
+    pub(crate) fn scores(&self) -> WindowScores {
+        WindowScores { window: self.window, heads: self.head_mode.heads() }
+    }
+}
+
+/// Refuses a budget that the always-kept part fills.
+pub(crate) fn check_budget(budget: usize, guarded: usize, what: &str) -> Result<()> {
+    if budget > guarded {
+        return Ok(());
+    }
+    Err(Error::invalid_option("policy.budget", budget, format!("more than {what}, which is {guarded}")))
+}
+
+impl Method for SnapKv {
+    const KIND: &'static str = "snapkv";
+    const ABOUT: About = About {
+        idea: "After each layer's prefill, every head keeps the entries that the last tokens look at.",
+        paper: "Li et al., SnapKV (arXiv 2404.14469)",
+        good: "Long answers over a long prompt: decoding reads a short cache, the prompt is read in full.",
+        bad: "Time to first token is that of full attention; a follow-up question finds what the first one kept.",
+        cost: "Full prefill and one small product a layer; `budget` entries a head.",
+    };
+    const PRESETS: &'static [(&'static str, &'static str)] = &[
+        ("snapkv-paper", r#"{"budget":1024,"window":32,"pool":"max","kernel":7,"edge":"zero","headMode":"query"}"#),
+        ("snapkv-gemfilter", r#"{"budget":1024,"window":32,"pool":"avg","kernel":5,"edge":"zero","headMode":"query"}"#),
+    ];
+
+    fn check(&self, _: &Shape) -> Result<()> {
+        if self.window == 0 {
+            return Err(Error::invalid_option("policy.window", 0, "at least 1"));
+        }
+        if let Some(kernel) = self.kernel
+            && kernel % 2 == 0
+        {
+            return Err(Error::invalid_option("policy.kernel", kernel, "odd"));
+        }
+        check_budget(self.budget, self.window, "`window`")
+    }
+
+    fn build(self, _: &Context<'_>) -> Box<dyn Policy> {
+        let share = Even(self.budget - self.window);
+        Box::new(Evict::new(self.scores(), share, self.rule()))
+    }
+}
