@@ -47,7 +47,7 @@ pub fn generate(
         cancel,
         text: String::new(),
         new_tokens: 0,
-        sampler: Sampler::new(request.sampling.clone())?,
+        sampler: Sampler::new(request.sampling)?,
         warnings: prompt.warnings.clone(),
         finish: None,
         stop_string: None,

@@ -81,7 +81,8 @@ impl Sampler {
     pub fn new(sampling: Sampling) -> Result<Self> {
         sampling.validate()?;
         // The standard library's hash keys are random, which is all that is needed of a seed.
-        let seed = sampling.seed.unwrap_or_else(|| RandomState::new().build_hasher().finish());
+        // A seed of our own stays below 2^53, so that JavaScript can hold it and ask for it again.
+        let seed = sampling.seed.unwrap_or_else(|| RandomState::new().build_hasher().finish() >> 11);
         let mut key = [0; 32];
         key[..8].copy_from_slice(&seed.to_le_bytes());
         Ok(Self { sampling, seed, random: ChaCha8Rng::from_seed(key), candidates: Vec::new() })

@@ -81,7 +81,7 @@ const BETWEEN: Field<'static> = Field { text: "\n\n", source: Source::Template, 
 /// as special tokens; apart from that the tokens are those of the rendered chat encoded whole.
 ///
 /// The question of a string and of a chat is the last paragraph of the string or of the last user
-/// message, if it has at most [`QUESTION_TOKENS`] tokens. A string is not put into a chat template.
+/// message, if it has at most [`QUESTION_TOKENS`] tokens and something else is there to read. A string is not put into a chat template.
 ///
 /// `ERR_EMPTY_PROMPT`: there is nothing to read. `ERR_CHAT_TEMPLATE`: a chat, and no template or
 /// one that fails. `ERR_INVALID_ARG`: pins or token ids out of range.

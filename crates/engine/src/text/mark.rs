@@ -4,7 +4,8 @@ use super::assemble::{Assembled, Origin, QUESTION_TOKENS, Source};
 use super::utf16::units;
 
 impl Assembled {
-    /// Marks the last paragraph of `text` as the question, unless it is too long.
+    /// Marks the last paragraph of `text` as the question, unless it is too long or there is nothing
+    /// else to read.
     pub(super) fn find_question(&mut self, text: &str, message: Option<u32>) {
         let end = text.trim_end().len();
         let start = text[..end].rfind(['\n', '\r']).map_or(0, |at| at + 1);
@@ -16,7 +17,8 @@ impl Assembled {
                 self.rows.roles[row] == Role::Document && origin.message == message && origin.overlaps(range)
             })
             .collect();
-        if rows.len() <= QUESTION_TOKENS {
+        let document = self.rows.roles.iter().filter(|&&role| role == Role::Document).count();
+        if rows.len() <= QUESTION_TOKENS && rows.len() < document {
             for row in rows {
                 self.rows.roles[row] = Role::Question;
                 self.origins[row].source = Source::Question;

@@ -1,0 +1,28 @@
+//! The engine without a bridge: reads a request as JSON, prints the outcome as JSON.
+//!
+//! `cargo run --release -p skimlm-engine --example generate -- model.gguf request.json [threads]`
+#![allow(clippy::print_stdout)]
+
+use std::error::Error;
+use std::path::PathBuf;
+
+use skimlm_engine::{Event, LoadOptions, Request, Worker};
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let [model, request, rest @ ..] = args.as_slice() else {
+        return Err("usage: generate MODEL.gguf REQUEST.json [THREADS]".into());
+    };
+    let threads = rest.first().map(|t| t.parse()).transpose()?;
+    let options = LoadOptions { threads, ..LoadOptions::default() };
+    let worker = Worker::load(PathBuf::from(model), options, |_, _| Ok(()))?;
+    let run = worker.start(Request::parse(&serde_json::from_slice(&std::fs::read(request)?)?)?)?;
+    while let Some(events) = run.next_blocking() {
+        for event in events? {
+            if let Event::Finish(outcome) = event {
+                println!("{}", serde_json::to_string(&outcome)?);
+            }
+        }
+    }
+    Ok(())
+}

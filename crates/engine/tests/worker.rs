@@ -1,0 +1,236 @@
+//! The inference thread, on a tiny random model made here.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use serde_json::{Value, json};
+use skimlm_core::{Code, Error};
+use skimlm_engine::{Event, FinishReason, LoadOptions, Outcome, Request, Run, Worker};
+use skimlm_models::weights::gguf::write::{Tiny, write_tiny};
+use tempfile::TempDir;
+
+fn worker_with(options: LoadOptions) -> (Worker, TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("tiny.gguf");
+    write_tiny(&file, &Tiny::default()).unwrap();
+    (Worker::load(file, LoadOptions { threads: Some(1), ..options }, |_, _| Ok(())).unwrap(), folder)
+}
+
+fn worker() -> (Worker, TempDir) {
+    worker_with(LoadOptions::default())
+}
+
+fn request(value: Value) -> Request {
+    Request::parse(&value).unwrap()
+}
+
+/// Generates until told otherwise: greedily, the random model runs in circles and never ends by itself.
+fn endless() -> Request {
+    request(json!({ "prompt": "once upon a time", "maxNewTokens": 8000 }))
+}
+
+fn drain(run: &Run) -> Result<(Vec<Event>, Outcome), Error> {
+    let mut events = Vec::new();
+    while let Some(batch) = run.next_blocking() {
+        for event in batch? {
+            match event {
+                Event::Finish(outcome) => return Ok((events, *outcome)),
+                event => events.push(event),
+            }
+        }
+    }
+    panic!("a run ended without an outcome");
+}
+
+/// Waits for the first text of a run.
+fn first_text(run: &Run) {
+    loop {
+        let batch = run.next_blocking().unwrap().unwrap();
+        if batch.iter().any(|event| matches!(event, Event::Text(_))) {
+            return;
+        }
+    }
+}
+
+#[test]
+fn events_come_in_order_and_add_up() {
+    let (worker, _folder) = worker();
+    let text = "the quick brown fox jumps over the lazy dog. ".repeat(6);
+    let run = worker
+        .start(request(json!({
+            "prompt": { "document": text, "question": "who jumps?" },
+            "policy": { "kind": "gemfilter", "budget": 60, "layer": 2 },
+            "maxNewTokens": 12,
+        })))
+        .unwrap();
+    let (events, outcome) = drain(&run).unwrap();
+    let selection = events.iter().position(|e| matches!(e, Event::Selection(_))).unwrap();
+    let first_text = events.iter().position(|e| matches!(e, Event::Text(_))).unwrap_or(events.len());
+    assert!(selection < first_text);
+    let Event::Selection(data) = &events[selection] else { unreachable!() };
+    assert_eq!(data.indices.len(), 60);
+    assert_eq!((data.scores.len(), data.texts.len(), data.starts.len(), data.ends.len()), (60, 60, 60, 60));
+    assert_eq!(outcome.usage.kept_tokens, 60);
+    assert_eq!(outcome.memory.layer_entries.len(), 6);
+    let streamed: String =
+        events.iter().filter_map(|e| if let Event::Text(c) = e { Some(c.text.as_str()) } else { None }).collect();
+    assert_eq!(streamed, outcome.text);
+    assert!(run.next_blocking().is_none());
+}
+
+#[test]
+fn a_selection_alone_decodes_nothing() {
+    let (worker, _folder) = worker();
+    let run = worker
+        .start(request(json!({
+            "prompt": "a b c d e f g h i j k l m n o p q r s t",
+            "policy": { "kind": "gemfilter", "budget": 20, "layer": 1 },
+            "selectOnly": true, "allScores": true,
+        })))
+        .unwrap();
+    let (events, outcome) = drain(&run).unwrap();
+    let selection = events.iter().find_map(|e| if let Event::Selection(s) = e { Some(s) } else { None }).unwrap();
+    assert_eq!(selection.all_scores.as_ref().unwrap().len(), outcome.usage.prompt_tokens);
+    assert_eq!(outcome.usage.new_tokens, 0);
+}
+
+#[test]
+fn a_prompt_of_one_token_is_answered() {
+    let (worker, _folder) = worker();
+    for policy in ["full", "gemfilter", "promptdistill", "snapkv", "h2o", "sinkwindow", "tova", "knorm"] {
+        let run = worker
+            .start(request(json!({ "prompt": { "tokens": [5] }, "policy": { "kind": policy }, "maxNewTokens": 3 })))
+            .unwrap();
+        assert!(drain(&run).unwrap().1.usage.new_tokens >= 1, "{policy}");
+    }
+}
+
+#[test]
+fn a_prompt_beyond_the_positions_is_refused() {
+    let (worker, _folder) = worker_with(LoadOptions { context_length: Some(16), ..LoadOptions::default() });
+    let run = worker.start(request(json!({ "prompt": "abcdefghijklmnopqrstuvwxyz" }))).unwrap();
+    let error = drain(&run).unwrap_err();
+    assert_eq!(error.code, Code::ContextOverflow);
+    assert_eq!(error.details["limit"], 16);
+    let cut =
+        request(json!({ "prompt": "abcdefghijklmnopqrstuvwxyz", "overflow": "truncate-start", "maxNewTokens": 4 }));
+    let (_, outcome) = drain(&worker.start(cut).unwrap()).unwrap();
+    assert!(outcome.usage.truncated_tokens > 0 && outcome.usage.prompt_tokens <= 12, "{:?}", outcome.usage);
+    assert!(outcome.warnings.iter().any(|w| w.code == "W_TRUNCATED"));
+}
+
+#[test]
+fn too_many_new_tokens_are_shortened_with_a_remark() {
+    let (worker, _folder) = worker_with(LoadOptions { context_length: Some(16), ..LoadOptions::default() });
+    let run = worker.start(request(json!({ "prompt": { "tokens": [5, 6, 7] }, "maxNewTokens": 100 }))).unwrap();
+    let (_, outcome) = drain(&run).unwrap();
+    assert!(outcome.warnings.iter().any(|w| w.code == "W_SHORTENED"));
+    assert!(outcome.usage.new_tokens <= 14);
+}
+
+#[test]
+fn cancelling_keeps_the_text_and_aborting_does_not() {
+    let (worker, _folder) = worker();
+    let run = worker.start(endless()).unwrap();
+    first_text(&run);
+    run.cancel();
+    let (_, outcome) = drain(&run).unwrap();
+    assert_eq!(outcome.finish_reason, FinishReason::Cancelled);
+    assert!(!outcome.text.is_empty());
+
+    let run = worker.start(endless()).unwrap();
+    first_text(&run);
+    run.abort();
+    assert_eq!(drain(&run).unwrap_err().code, Code::Cancelled);
+}
+
+#[test]
+fn requests_wait_for_each_other() {
+    let (worker, _folder) = worker();
+    let first = worker.start(endless()).unwrap();
+    let second = worker.start(request(json!({ "prompt": "a", "maxNewTokens": 2 }))).unwrap();
+    first_text(&first);
+    first.cancel();
+    let waited = drain(&second).unwrap().1.timings.queue_ms;
+    assert!(waited > 0.0);
+    // A run that nobody wants any more makes room for the next.
+    drop(worker.start(endless()).unwrap());
+    drain(&worker.start(request(json!({ "prompt": "a", "maxNewTokens": 2 }))).unwrap()).unwrap();
+}
+
+#[test]
+fn a_full_queue_is_busy() {
+    let (worker, _folder) = worker_with(LoadOptions { max_queue: Some(1), ..LoadOptions::default() });
+    let _running = worker.start(endless()).unwrap();
+    let _waiting = worker.start(endless()).unwrap();
+    let error = worker.start(endless()).err().unwrap();
+    assert_eq!((error.code, &error.details["limit"]), (Code::Busy, &json!(1)));
+}
+
+#[test]
+fn disposing_ends_everything() {
+    let (worker, _folder) = worker();
+    let running = worker.start(endless()).unwrap();
+    let waiting = worker.start(endless()).unwrap();
+    first_text(&running);
+    let gone = worker.dispose();
+    assert!(gone.recv_blocking().is_err(), "the receiver closes when the memory is free");
+    assert_eq!(running.next_blocking().unwrap().unwrap_err().code, Code::Disposed);
+    assert_eq!(waiting.next_blocking().unwrap().unwrap_err().code, Code::Disposed);
+    assert_eq!(worker.start(endless()).err().unwrap().code, Code::Disposed);
+    assert!(worker.dispose().recv_blocking().is_err());
+}
+
+#[test]
+fn a_slow_reader_holds_the_generation_and_dropping_frees_it() {
+    let (worker, _folder) = worker();
+    let slow = worker.start(endless()).unwrap();
+    first_text(&slow);
+    drop(slow);
+    let (_, outcome) = drain(&worker.start(request(json!({ "prompt": "a", "maxNewTokens": 2 }))).unwrap()).unwrap();
+    assert!(outcome.usage.new_tokens >= 1);
+}
+
+#[test]
+fn options_that_cannot_work_are_refused_before_the_work() {
+    let (worker, _folder) = worker();
+    for (policy, option) in [
+        (json!({ "kind": "gemfilter", "layer": 5 }), "policy.layer"),
+        (json!({ "kind": "gemfilter", "score": { "heads": [{ "layer": 1, "head": 4 }] } }), "policy.score.heads"),
+        (
+            json!({ "kind": "promptdistill", "stages": [{ "layer": 3, "budget": 9 }, { "layer": 2, "budget": 4 }] }),
+            "policy.stages[1].layer",
+        ),
+        (json!({ "kind": "snapkv", "budget": 32 }), "policy.budget"),
+        (json!({ "kind": "h2o", "recent": 0 }), "policy.recent"),
+    ] {
+        let error = worker.start(request(json!({ "prompt": "a", "policy": policy }))).err().unwrap();
+        assert_eq!((error.code, &error.details["option"]), (Code::InvalidArg, &json!(option)));
+    }
+    let pins = request(
+        json!({ "prompt": { "document": "a b c d e f g h i j k l", "question": "what is it that you see here?" }, "policy": { "kind": "gemfilter", "budget": 3, "layer": 1 } }),
+    );
+    assert_eq!(drain(&worker.start(pins).unwrap()).unwrap_err().code, Code::InvalidArg);
+}
+
+#[test]
+fn a_selection_can_be_replayed() {
+    let (worker, _folder) = worker();
+    let prompt = "the quick brown fox jumps over the lazy dog and runs away from all of them";
+    let ask = |extra: Value| {
+        let mut value = json!({ "prompt": prompt, "maxNewTokens": 6 });
+        value.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+        drain(&worker.start(request(value)).unwrap()).unwrap()
+    };
+    for policy in [
+        json!({ "kind": "gemfilter", "budget": 40, "layer": 2 }),
+        json!({ "kind": "promptdistill", "stages": [{ "layer": 2, "budget": 40 }] }),
+    ] {
+        let (events, first) = ask(json!({ "policy": policy }));
+        let kept = events.iter().find_map(|e| if let Event::Selection(s) = e { Some(s.indices.clone()) } else { None });
+        let (_, again) = ask(json!({ "policy": policy, "forceIndices": kept.unwrap() }));
+        assert_eq!(again.text, first.text);
+        assert_eq!(again.usage.kept_tokens, first.usage.kept_tokens);
+    }
+    let error =
+        worker.start(request(json!({ "prompt": prompt, "policy": { "kind": "h2o" }, "forceIndices": [1] }))).err();
+    assert_eq!(error.unwrap().details["option"], "forceIndices");
+}
