@@ -19,6 +19,9 @@ use crate::text::{Assembled, DecodeStream, StopMatcher, assemble};
 /// Generated and prompt tokens that the repetition penalty looks back on.
 const PENALTY_WINDOW: usize = 64;
 
+/// Length of [`Outcome::first_token_top`].
+const TOP: usize = 10;
+
 /// Runs one request and hands every event but the last to `emit`; the outcome is the answer.
 ///
 /// `queued` is the time the request has waited. A stopped [`Cancel`] ends it with the text so far, an
@@ -57,8 +60,10 @@ pub fn generate(
         let message = format!("{truncated} tokens of the document were left out to fit {} positions.", loaded.limit);
         run.warnings.push(Warning { code: "W_TRUNCATED", message });
     }
+    let mut first_token_top = Vec::new();
     let kept = match run.read(&mut session, &prompt, emit) {
         Ok(Some(logits)) => {
+            first_token_top = most_likely(&logits);
             run.decode(&mut session, logits, &prompt, emit).or_else(|e| run.stopped(e))?;
             session.report()
         }
@@ -82,6 +87,7 @@ pub fn generate(
         stop_string: run.stop_string,
         seed: run.sampler.seed(),
         text: run.text,
+        first_token_top,
         usage,
         timings: times(queued, tokenizing, session.timings(), first, decode, run.new_tokens),
         memory: Memory {
@@ -249,6 +255,18 @@ impl Stream {
         let (token_ids, logprob) = (std::mem::take(&mut self.ids), std::mem::take(&mut self.logprob));
         emit(Event::Text(TextChunk { text, token_ids, logprob }));
     }
+}
+
+fn most_likely(logits: &[f32]) -> Vec<u32> {
+    let mut ids: Vec<u32> = (0..logits.len() as u32).collect();
+    let best_first = |&a: &u32, &b: &u32| logits[b as usize].total_cmp(&logits[a as usize]).then(a.cmp(&b));
+    let top = ids.len().min(TOP);
+    if top < ids.len() {
+        ids.select_nth_unstable_by(top, best_first);
+        ids.truncate(top);
+    }
+    ids.sort_unstable_by(best_first);
+    ids
 }
 
 fn times(

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 use serde_json::Value;
-use skimlm_core::{Report, Warning};
+use skimlm_core::{LayerHeads, Report, Warning};
 use skimlm_policies::PolicySpec;
 
 use crate::control::Progress;
@@ -75,6 +75,9 @@ pub struct SelectionData {
     /// The score of every prompt token, on request.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub all_scores: Option<Vec<f32>>,
+    /// What each head of each layer keeps, on request and where they differ.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub heads: Option<Vec<LayerHeads>>,
     /// Token id.
     pub ids: Vec<u32>,
     /// The token as text.
@@ -112,7 +115,8 @@ impl SelectionData {
             messages: origins.iter().map(|o| o.message).collect(),
             starts: origins.iter().map(|o| o.start).collect(),
             ends: origins.iter().map(|o| o.end).collect(),
-            all_scores: if all_scores { report.all_scores } else { None },
+            all_scores: report.all_scores.filter(|_| all_scores),
+            heads: report.heads.filter(|_| all_scores),
             reason: report.reason,
             indices: report.indices,
             scores: report.scores,
@@ -181,6 +185,8 @@ pub struct Outcome {
     /// Which stop string came.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stop_string: Option<String>,
+    /// The ten tokens most likely to come first, best first: two policies that agree here read alike.
+    pub first_token_top: Vec<u32>,
     /// Tokens.
     pub usage: Usage,
     /// Times.

@@ -18,6 +18,10 @@ pub mod select;
 
 mod error;
 mod host;
+mod output;
+mod simd;
+#[cfg(test)]
+mod testing;
 
 pub use error::{Error, Result};
 

@@ -1,6 +1,9 @@
 //! Attention of some query rows over cached entries: causal by position, grouped-query, rectangular.
 
+mod cpu;
 mod reference;
+#[cfg(test)]
+mod tests;
 
 use candle_core::Tensor;
 
@@ -62,7 +65,11 @@ pub fn attention(
     if entries.v.dims() != entries.k.dims() || entries.v.dtype() != entries.k.dtype() {
         return invalid("attention", format!("k is {:?}, v is {:?}", entries.k.dims(), entries.v.dims()));
     }
-    let out = reference::attention(q, positions, entries, scale, visibility, shape)?;
+    let out = if crate::reference_forced() {
+        reference::attention(q, positions, entries, scale, visibility, shape)?
+    } else {
+        cpu::attention(q, positions, entries, scale, visibility, shape)?
+    };
     Ok(Tensor::from_vec(out, q.dims(), q.device())?)
 }
 

@@ -5,7 +5,10 @@
 //! f32 activation; activations are never quantised, so results differ from the reference by
 //! summation order only.
 
+mod cpu;
 mod reference;
+#[cfg(test)]
+mod tests;
 mod weight;
 
 pub use candle_core::quantized::GgmlDType as BlockType;
@@ -20,32 +23,50 @@ use crate::host::values;
 ///
 /// Shapes: `x` `[rows, in]` f32, `weight` `[out, in]`; the result is `[rows, out]` f32.
 pub fn linear(x: &Tensor, weight: &Weight) -> Result<Tensor> {
+    let [out] = linears(x, [weight])?;
+    Ok(out)
+}
+
+/// Several products of the same rows, as `linear` would give them one by one.
+pub fn linears<const N: usize>(x: &Tensor, weights: [&Weight; N]) -> Result<[Tensor; N]> {
     let (rows, width) = x.dims2()?;
-    if width != weight.cols() {
+    if let Some(weight) = weights.iter().find(|w| w.cols() != width) {
         return invalid(
             "linear",
             format!("x is [{rows}, {width}], the weight is [{}, {}]", weight.rows(), weight.cols()),
         );
     }
-    let mut out = vec![0f32; rows * weight.rows()];
-    reference::linear(&values::<f32>("linear", x)?, weight, &mut out)?;
-    Ok(Tensor::from_vec(out, (rows, weight.rows()), x.device())?)
-}
-
-/// Several products of the same rows, as `linear` would give them one by one.
-pub fn linears<const N: usize>(x: &Tensor, weights: [&Weight; N]) -> Result<[Tensor; N]> {
-    let outs = weights.iter().map(|w| linear(x, w)).collect::<Result<Vec<_>>>()?;
-    outs.try_into().or_else(|_| invalid("linear", "an impossible number of outputs".into()))
+    let xs = values::<f32>("linear", x)?;
+    let mut outs = weights.map(|w| vec![0f32; rows * w.rows()]);
+    if crate::reference_forced() {
+        for (out, weight) in outs.iter_mut().zip(weights) {
+            reference::linear(&xs, weight, out)?;
+        }
+    } else {
+        cpu::products(&xs, rows, &weights, &mut outs)?;
+    }
+    let tensors = outs
+        .into_iter()
+        .zip(weights)
+        .map(|(out, w)| Ok(Tensor::from_vec(out, (rows, w.rows()), x.device())?))
+        .collect::<Result<Vec<_>>>()?;
+    tensors.try_into().or_else(|_| invalid("linear", "an impossible number of outputs".into()))
 }
 
 /// The rows `ids` of a weight, dequantised: an embedding look-up.
 ///
-/// Shapes: `weight` `[vocabulary, width]`; the result is `[ids.len(), width]` f32.
+/// Shapes: `weight` `[vocabulary, width]`; the result is `[ids.len(), width]` f32. An id beyond the
+/// vocabulary is an error.
 pub fn embed(ids: &[u32], weight: &Weight, device: &candle_core::Device) -> Result<Tensor> {
     let width = weight.cols();
+    if let Some(id) = ids.iter().find(|&&id| id as usize >= weight.rows()) {
+        return invalid("embed", format!("id {id} of a vocabulary of {}", weight.rows()));
+    }
     let mut out = vec![0f32; ids.len() * width];
-    for (&id, row) in ids.iter().zip(out.chunks_exact_mut(width)) {
-        weight.dequantize_row(id as usize, row)?;
+    if crate::reference_forced() {
+        reference::embed(ids, weight, &mut out)?;
+    } else {
+        cpu::embed(ids, weight, &mut out)?;
     }
     Ok(Tensor::from_vec(out, (ids.len(), width), device)?)
 }

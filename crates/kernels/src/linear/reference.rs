@@ -12,3 +12,10 @@ pub(super) fn linear(x: &[f32], weight: &Weight, out: &mut [f32]) -> Result<()> 
     }
     Ok(())
 }
+
+/// Row by row.
+pub(super) fn embed(ids: &[u32], weight: &Weight, out: &mut [f32]) -> Result<()> {
+    ids.iter()
+        .zip(out.chunks_exact_mut(weight.cols()))
+        .try_for_each(|(&id, row)| weight.dequantize_row(id as usize, row))
+}

@@ -3,7 +3,10 @@
 //! Order: score descending, then index ascending; the answer ascends by index. NaN and infinities
 //! are errors, never sorted.
 
+mod cpu;
 mod reference;
+#[cfg(test)]
+mod tests;
 
 use candle_core::Tensor;
 
@@ -42,13 +45,17 @@ pub fn pool(scores: &[f32], pool: Pool) -> Result<Vec<f32>> {
     if width % 2 == 0 {
         return invalid("pool", format!("the width must be odd, got {width}"));
     }
-    Ok(reference::pool(scores, pool))
+    Ok(if crate::reference_forced() { reference::pool(scores, pool) } else { cpu::pool(scores, pool) })
 }
 
 /// The indices of the `k` largest scores, ascending. `k` beyond the length keeps all.
 pub fn top_k(scores: &[f32], k: usize) -> Result<Vec<u32>> {
-    require_finite(scores)?;
-    Ok(reference::top_k(scores, k))
+    if crate::reference_forced() {
+        require_finite(scores)?;
+        return Ok(reference::top_k(scores, k));
+    }
+    // The finite check costs nothing there: the keys are made in the same pass.
+    cpu::top_k(scores, k).map_err(|index| Error::NonFinite { op: "select", index, value: scores[index] })
 }
 
 /// How a row of scores becomes a set of kept entries.
@@ -91,20 +98,24 @@ fn select_row(row: &[f32], choice: &Choice) -> Result<Kept> {
     let indices = if choice.pinned.is_empty() {
         top_k(&scores, choice.k)?
     } else {
-        let is_pinned = |i: u32| choice.pinned[i as usize];
-        let free: Vec<u32> = (0..scores.len() as u32).filter(|&i| !is_pinned(i)).collect();
-        let candidates: Vec<f32> = free.iter().map(|&i| scores[i as usize]).collect();
-        let mut keep = choice.pinned.clone();
-        for i in top_k(&candidates, choice.k)? {
-            keep[free[i as usize] as usize] = true;
+        let free = || scores.iter().zip(&choice.pinned).filter(|(_, pinned)| !**pinned);
+        let candidates: Vec<f32> = free().map(|(&score, _)| score).collect();
+        let chosen = top_k(&candidates, choice.k)?;
+        let mut indices = Vec::with_capacity(choice.pinned.len() - candidates.len() + chosen.len());
+        let (mut chosen, mut candidate) = (chosen.into_iter().peekable(), 0);
+        for (i, &pinned) in choice.pinned.iter().enumerate() {
+            if pinned || chosen.next_if_eq(&candidate).is_some() {
+                indices.push(i as u32);
+            }
+            candidate += u32::from(!pinned);
         }
-        (0..scores.len() as u32).filter(|&i| keep[i as usize]).collect()
+        indices
     };
     Ok(Kept { indices, scores })
 }
 
 fn require_finite(scores: &[f32]) -> Result<()> {
-    match scores.iter().position(|s| !s.is_finite()) {
+    match crate::simd::not_finite(scores) {
         Some(index) => Err(Error::NonFinite { op: "select", index, value: scores[index] }),
         None => Ok(()),
     }

@@ -1,0 +1,187 @@
+//! How fast the kernels are here: `cargo run --release -p skimlm-kernels --example kernels [op ..]`.
+//!
+//! Every figure is the best of several runs, and next to it stands the share of what the same
+//! machine gave a yardstick in the same round: bare `gemm` f32 for products, a copy for bytes.
+#![allow(clippy::print_stdout, clippy::unwrap_used, unsafe_code)]
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use candle_core::{DType, Device, Tensor};
+use skimlm_kernels::attention::{Entries, Visibility, attention};
+use skimlm_kernels::linear::{BlockType, Bytes, Weight, linear};
+
+/// The best time of `run`, in seconds, over at least `rounds` runs and a fifth of a second.
+fn best(rounds: usize, mut run: impl FnMut()) -> f64 {
+    run();
+    let (begin, mut least) = (Instant::now(), f64::MAX);
+    for round in 0.. {
+        if round >= rounds && begin.elapsed().as_secs_f64() > 0.2 {
+            break;
+        }
+        let start = Instant::now();
+        run();
+        least = least.min(start.elapsed().as_secs_f64());
+    }
+    least
+}
+
+/// Repeatable numbers in -1..1.
+fn numbers(count: usize) -> Vec<f32> {
+    let mut state = 0x9e37_79b9_u32;
+    (0..count)
+        .map(|_| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 8) as f32 / (1 << 23) as f32 - 1.0
+        })
+        .collect()
+}
+
+fn tensor(shape: &[usize]) -> Tensor {
+    Tensor::from_vec(numbers(shape.iter().product()), shape, &Device::Cpu).unwrap()
+}
+
+fn weight(dtype: BlockType, rows: usize, cols: usize) -> Weight {
+    let dense = Tensor::from_vec(numbers(rows * cols), (rows, cols), &Device::Cpu).unwrap();
+    let blocks = candle_core::quantized::QTensor::quantize(&dense, dtype).unwrap();
+    let bytes = Arc::new(blocks.data().unwrap().to_vec());
+    let len = bytes.len();
+    Weight::new(dtype, rows, cols, Bytes::new(bytes, 0..len).unwrap()).unwrap()
+}
+
+/// GFLOP/s of `gemm` on `x [rows, cols] * w [outs, cols]^T`.
+fn gemm(rows: usize, outs: usize, cols: usize) -> f64 {
+    let (x, w, mut y) = (numbers(rows * cols), numbers(outs * cols), vec![0f32; rows * outs]);
+    let (r, o, c) = (rows as isize, outs as isize, cols as isize);
+    let _ = r;
+    let seconds = best(3, || {
+        // SAFETY: the three matrices are as large as the strides say.
+        unsafe {
+            gemm::gemm(
+                rows,
+                outs,
+                cols,
+                y.as_mut_ptr(),
+                1,
+                o,
+                false,
+                x.as_ptr(),
+                1,
+                c,
+                w.as_ptr(),
+                c,
+                1,
+                0.0f32,
+                1.0,
+                false,
+                false,
+                false,
+                gemm::Parallelism::Rayon(0),
+            );
+        }
+    });
+    2.0 * (rows * outs * cols) as f64 / seconds / 1e9
+}
+
+/// GB/s read plus written by a copy of 128 MiB on all threads.
+fn copy() -> f64 {
+    use rayon::prelude::*;
+    let (from, mut to) = (vec![1u8; 128 << 20], vec![0u8; 128 << 20]);
+    let seconds = best(3, || {
+        to.par_chunks_mut(1 << 20).zip(from.par_chunks(1 << 20)).for_each(|(to, from)| to.copy_from_slice(from));
+    });
+    2.0 * from.len() as f64 / seconds / 1e9
+}
+
+fn line(op: &str, shape: &str, figure: f64, unit: &str, of: f64, yardstick: &str) {
+    println!("{op:<22} {shape:<30} {figure:>8.1} {unit:<8} {:>6.2} of {yardstick}", figure / of);
+}
+
+fn linears() {
+    use BlockType::{F16, F32, Q4_0, Q4_1, Q4K, Q8_0};
+    for (outs, cols) in [(1536, 576), (576, 1536), (2048, 2048)] {
+        for rows in [8, 16, 32, 64, 512, 2048] {
+            let yard = gemm(rows, outs, cols);
+            let x = tensor(&[rows, cols]);
+            for dtype in [Q4_1, Q8_0, Q4_0, F16, F32, Q4K] {
+                if cols % dtype.block_size() != 0 || (dtype != Q4_1 && rows != 512) {
+                    continue;
+                }
+                let w = weight(dtype, outs, cols);
+                let seconds = best(3, || drop(linear(&x, &w).unwrap()));
+                let flops = 2.0 * (rows * outs * cols) as f64 / seconds / 1e9;
+                line(
+                    &format!("linear {dtype:?}"),
+                    &format!("[{rows}, {cols}] x [{outs}]"),
+                    flops,
+                    "GFLOP/s",
+                    yard,
+                    "gemm",
+                );
+            }
+        }
+    }
+}
+
+/// Decoding: weights beyond the caches, bound by bytes.
+fn decodes() {
+    use BlockType::{BF16, F16, F32, Q4_0, Q4_1, Q4K, Q5_0, Q6K, Q8_0};
+    let yard = copy();
+    for rows in [1, 4, 8] {
+        let (outs, cols) = (49152, 1024);
+        let x = tensor(&[rows, cols]);
+        for dtype in [Q4_1, Q8_0, Q4_0, Q5_0, F16, BF16, F32, Q4K, Q6K] {
+            let w = weight(dtype, outs, cols);
+            let seconds = best(3, || drop(linear(&x, &w).unwrap()));
+            let bytes = (outs * w.row_bytes()) as f64 / seconds / 1e9;
+            line(&format!("linear {dtype:?}"), &format!("[{rows}, {cols}] x [{outs}]"), bytes, "GB/s", yard, "copy");
+        }
+    }
+    for (outs, cols) in [(576, 576), (1536, 576), (576, 1536)] {
+        let (x, w) = (tensor(&[1, cols]), weight(Q4_1, outs, cols));
+        let seconds = best(100, || drop(linear(&x, &w).unwrap()));
+        println!("{:<22} {:<30} {:>8.1} us a call", "linear Q4_1", format!("[1, {cols}] x [{outs}]"), seconds * 1e6);
+    }
+}
+
+/// Prefill and decoding with the default model's heads: 9 query heads, 3 kv heads of 64.
+fn attentions() {
+    let (heads, kv_heads, dim) = (9, 3, 64);
+    let scale = 0.125;
+    for n in [512usize, 2048, 8192] {
+        let yard = gemm(2048, 2048, 2048);
+        let positions: Vec<u32> = (0..n as u32).collect();
+        let q = tensor(&[n, heads, dim]);
+        for dtype in [DType::F32, DType::F16, DType::BF16] {
+            let k = tensor(&[kv_heads, n, dim]).to_dtype(dtype).unwrap();
+            let entries = Entries { k: &k, v: &k, positions: &positions };
+            let seconds = best(2, || drop(attention(&q, &positions, entries, scale, Visibility::Causal).unwrap()));
+            let flops = 2.0 * (n * n * heads * dim) as f64 / seconds / 1e9;
+            line(&format!("attention {dtype:?}"), &format!("{n} rows, {n} entries"), flops, "GFLOP/s", yard, "gemm");
+        }
+    }
+    let yard = copy();
+    for n in [512usize, 2048, 8192, 131_072] {
+        let positions: Vec<u32> = (0..n as u32).collect();
+        let q = tensor(&[1, heads, dim]);
+        for dtype in [DType::F32, DType::F16, DType::BF16] {
+            let k = tensor(&[kv_heads, n, dim]).to_dtype(dtype).unwrap();
+            let v = k.copy().unwrap();
+            let entries = Entries { k: &k, v: &v, positions: &positions };
+            let seconds = best(20, || drop(attention(&q, &[n as u32], entries, scale, Visibility::Causal).unwrap()));
+            let bytes = 2.0 * (kv_heads * n * dim * dtype.size_in_bytes()) as f64 / seconds / 1e9;
+            line(&format!("attention {dtype:?}"), &format!("1 row, {n} entries"), bytes, "GB/s", yard, "copy");
+        }
+    }
+}
+
+fn main() {
+    let wanted: Vec<String> = std::env::args().skip(1).collect();
+    let ops: [(&str, fn()); 3] = [("linear", linears), ("decode", decodes), ("attention", attentions)];
+    println!("{} threads", rayon::current_num_threads());
+    for (name, run) in ops {
+        if wanted.is_empty() || wanted.iter().any(|w| w == name) {
+            run();
+        }
+    }
+}

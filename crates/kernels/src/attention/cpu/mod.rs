@@ -1,0 +1,219 @@
+//! Attention for processors: tiles for many rows, a streaming pass for few.
+
+mod row;
+mod tile;
+
+use std::ops::Range;
+
+use candle_core::{DType, WithDType};
+use half::{bf16, f16};
+use pulp::{Simd, WithSimd};
+use rayon::prelude::*;
+
+use super::{Entries, Sizes, Visibility};
+use crate::error::{Error, Result};
+use crate::host::values;
+use crate::output::Output;
+use crate::simd::Scratch;
+use crate::simd::exp::LOG2_E;
+use crate::simd::half::Stored;
+
+/// Lanes (rows times query heads of a group) of a tile: enough to make the widening of 16-bit
+/// entries and the trips of a block to the cache cheap.
+const LANES: usize = 192;
+
+/// Rows times query heads of a group below which a vector of lanes would be mostly empty.
+const FEW: usize = 8;
+
+/// Entries below which a share of the entries is not worth a task of its own.
+const SHARE: usize = 256;
+
+/// Multiplications below which another thread is not worth waking.
+const SMALL: usize = 1 << 17;
+
+/// Everything the tasks of one call share.
+struct Job<'a, T> {
+    q: &'a [f32],
+    k: &'a [T],
+    v: &'a [T],
+    sizes: Sizes,
+    /// The softmax's scale times log2(e): weights are powers of two.
+    scale: f32,
+    /// The entries each row sees.
+    seen: Vec<Range<usize>>,
+    out: Output,
+    /// Shares the entries are split into; with more than one, tasks write unfinished sums.
+    shares: usize,
+}
+
+/// Some rows of one kv head over a share of the entries.
+struct Task {
+    kv_head: usize,
+    rows: Range<usize>,
+    entries: Range<usize>,
+    share: usize,
+}
+
+pub(super) fn attention(
+    q: &candle_core::Tensor,
+    positions: &[u32],
+    entries: Entries<'_>,
+    scale: f32,
+    visibility: Visibility,
+    sizes: Sizes,
+) -> Result<Vec<f32>> {
+    match entries.k.dtype() {
+        DType::F32 => typed::<f32>(q, positions, entries, scale, visibility, sizes),
+        DType::F16 => typed::<f16>(q, positions, entries, scale, visibility, sizes),
+        DType::BF16 => typed::<bf16>(q, positions, entries, scale, visibility, sizes),
+        other => Err(Error::Unsupported { op: "attention", what: format!("entries of {other:?}") }),
+    }
+}
+
+fn typed<T: Stored + WithDType>(
+    q: &candle_core::Tensor,
+    positions: &[u32],
+    entries: Entries<'_>,
+    scale: f32,
+    visibility: Visibility,
+    sizes: Sizes,
+) -> Result<Vec<f32>> {
+    let Sizes { rows, heads, kv_heads, dim, .. } = sizes;
+    let (q, k, v) =
+        (values::<f32>("attention", q)?, values::<T>("attention", entries.k)?, values::<T>("attention", entries.v)?);
+    let mut out = vec![0f32; rows * heads * dim];
+    let seen: Vec<Range<usize>> = positions.iter().map(|&p| visibility.range(p, entries.positions)).collect();
+    let work: usize = seen.iter().map(ExactSizeIterator::len).sum();
+    if work == 0 || out.is_empty() {
+        return Ok(out);
+    }
+    let (first, last) =
+        (seen.iter().map(|s| s.start).min().unwrap_or(0), seen.iter().map(|s| s.end).max().unwrap_or(0));
+    let threads = if work * heads * dim < SMALL { 1 } else { rayon::current_num_threads() };
+    let few = rows * sizes.group() < FEW && dim.is_multiple_of(pulp::Arch::new().dispatch(Lanes));
+    let height = if few { rows } else { (LANES / sizes.group()).max(1) };
+    let bases = kv_heads * rows.div_ceil(height);
+    let wanted = if threads > 1 && bases < threads * 3 { (threads * 3).div_ceil(bases) } else { 1 };
+    let shares = wanted.min((last - first) / SHARE).max(1);
+    let step = (last - first).div_ceil(shares).next_multiple_of(tile::BLOCK);
+    let shares = (last - first).div_ceil(step);
+
+    // Later rows see more: with the longest tasks first the threads end together.
+    let mut tasks = Vec::with_capacity(bases * shares);
+    for start in (0..rows).step_by(height).rev() {
+        for kv_head in 0..kv_heads {
+            for share in 0..shares {
+                let from = first + share * step;
+                let rows = start..(start + height).min(rows);
+                tasks.push(Task { kv_head, rows, entries: from..(from + step).min(last), share });
+            }
+        }
+    }
+    // Unfinished sums of a share: a row's values, its maximum and its sum of weights.
+    let mut parts = vec![0f32; if shares > 1 { shares * rows * heads * (dim + 2) } else { 0 }];
+    let target = if shares > 1 { Output::new(&mut parts, dim + 2) } else { Output::new(&mut out, dim) };
+    let job = Job { q: &q, k: &k, v: &v, sizes, scale: scale * LOG2_E, seen, out: target, shares };
+    let run = |task: &Task| {
+        Scratch::with(|scratch| {
+            if few {
+                pulp::Arch::new().dispatch(row::Rows { job: &job, task, scratch });
+            } else {
+                pulp::Arch::new().dispatch(tile::Tile { job: &job, task, scratch });
+            }
+        });
+    };
+    if threads == 1 || tasks.len() == 1 {
+        tasks.iter().for_each(run);
+    } else {
+        tasks.par_iter().with_max_len(1).for_each(run);
+    }
+    if shares > 1 {
+        merge(&parts, shares, dim, &mut out);
+    }
+    Ok(out)
+}
+
+impl<T> Job<'_, T> {
+    /// The task's queries, scaled, as `[dim][lanes]` in groups of `width` lanes.
+    #[inline(always)]
+    fn transpose(&self, task: &Task, used: usize, width: usize, to: &mut [f32]) {
+        let Sizes { heads, dim, .. } = self.sizes;
+        let group = self.sizes.group();
+        let padded = to.len() / dim;
+        for at in (0..padded).step_by(width) {
+            let width = width.min(padded - at);
+            let to = &mut to[at * dim..(at + width) * dim];
+            for lane in 0..width {
+                let used = (at + lane).min(used - 1);
+                let from = ((task.rows.start + used / group) * heads + task.kv_head * group + used % group) * dim;
+                for (to, &q) in to[lane..].iter_mut().step_by(width).zip(&self.q[from..from + dim]) {
+                    *to = q * self.scale;
+                }
+            }
+        }
+    }
+
+    /// Writes what a task found for one row and head.
+    #[inline(always)]
+    fn finish<'v>(
+        &self,
+        task: &Task,
+        row: usize,
+        head: usize,
+        values: impl Iterator<Item = &'v f32>,
+        max: f32,
+        sum: f32,
+    ) {
+        let (Sizes { rows, heads, dim, .. }, seen) = (self.sizes, &self.seen[row]);
+        let nothing = seen.start.max(task.entries.start) >= seen.end.min(task.entries.end);
+        let at = (task.share * rows + row) * heads + head;
+        // SAFETY: a task alone writes its rows, heads and share.
+        #[allow(unsafe_code)]
+        let out = unsafe { self.out.row(at, 0..if self.shares > 1 { dim + 2 } else { dim }) };
+        if nothing {
+            // The buffers start as zeros; only the maximum of nothing must say so.
+            if self.shares > 1 {
+                out[dim] = tile::LOWEST;
+            }
+            return;
+        }
+        let factor = if self.shares > 1 { 1.0 } else { 1.0 / sum };
+        for (out, value) in out[..dim].iter_mut().zip(values) {
+            *out = value * factor;
+        }
+        if self.shares > 1 {
+            out[dim] = max;
+            out[dim + 1] = sum;
+        }
+    }
+}
+
+/// Joins the shares' unfinished sums (`[shares][rows * heads][dim + 2]`).
+fn merge(parts: &[f32], shares: usize, dim: usize, out: &mut [f32]) {
+    let share = parts.len() / shares;
+    for (row, out) in out.chunks_exact_mut(dim).enumerate() {
+        let parts = || parts.chunks_exact(share).map(|part| &part[row * (dim + 2)..(row + 1) * (dim + 2)]);
+        let max = parts().map(|part| part[dim]).fold(tile::LOWEST, f32::max);
+        let mut total = 0.0;
+        for part in parts() {
+            let weight = (part[dim] - max).exp2();
+            total += weight * part[dim + 1];
+            out.iter_mut().zip(part).for_each(|(o, p)| *o += weight * p);
+        }
+        if total != 0.0 {
+            out.iter_mut().for_each(|o| *o /= total);
+        }
+    }
+}
+
+/// Numbers in a vector here.
+struct Lanes;
+
+impl WithSimd for Lanes {
+    type Output = usize;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> usize {
+        S::F32_LANES
+    }
+}

@@ -1,0 +1,153 @@
+//! A few rows over many entries: bound by reading keys and values once.
+
+use pulp::{Simd, WithSimd};
+
+use super::tile::{BLOCK, LOWEST};
+use super::{Job, Task};
+use crate::simd::exp::exp2;
+use crate::simd::half::Stored;
+use crate::simd::{Scratch, load, store};
+
+/// All rows of a task, query heads in bundles that share the reading of an entry.
+pub(super) struct Rows<'a, T> {
+    pub(super) job: &'a Job<'a, T>,
+    pub(super) task: &'a Task,
+    pub(super) scratch: &'a mut Scratch,
+}
+
+impl<T: Stored> WithSimd for Rows<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let group = self.job.sizes.group();
+        for row in self.task.rows.clone() {
+            let mut head = self.task.kv_head * group;
+            let end = head + group;
+            while head < end {
+                let scratch = &mut *self.scratch;
+                match end - head {
+                    1 => bundle::<S, T, 1>(simd, self.job, self.task, row, head, scratch),
+                    2 => bundle::<S, T, 2>(simd, self.job, self.task, row, head, scratch),
+                    3 => bundle::<S, T, 3>(simd, self.job, self.task, row, head, scratch),
+                    _ => bundle::<S, T, 4>(simd, self.job, self.task, row, head, scratch),
+                }
+                head += 4;
+            }
+        }
+    }
+}
+
+/// `H` query heads of one row over the task's entries. `dim` is a multiple of the vector's lanes.
+#[inline(always)]
+fn bundle<S: Simd, T: Stored, const H: usize>(
+    simd: S,
+    job: &Job<'_, T>,
+    task: &Task,
+    row: usize,
+    head: usize,
+    scratch: &mut Scratch,
+) {
+    let (dim, lanes) = (job.sizes.dim, S::F32_LANES);
+    let first = job.seen[row].start.max(task.entries.start);
+    let last = job.seen[row].end.min(task.entries.end);
+    let all = scratch.take(H * (2 * dim + BLOCK));
+    let (q, rest) = all.split_at_mut(H * dim);
+    let (o, p) = rest.split_at_mut(H * dim);
+    let from = (row * job.sizes.heads + head) * dim;
+    for (to, &from) in q.iter_mut().zip(&job.q[from..from + H * dim]) {
+        *to = from * job.scale;
+    }
+    o.fill(0.0);
+    let (mut max, mut sum) = ([LOWEST; H], [0f32; H]);
+    let base = task.kv_head * job.sizes.capacity;
+    for start in (first..last).step_by(BLOCK) {
+        let count = BLOCK.min(last - start);
+        let numbers = (base + start) * dim..(base + start + count) * dim;
+        let (k, v) = (&job.k[numbers.clone()], &job.v[numbers]);
+        for (e, k) in k.chunks_exact(dim).enumerate() {
+            let mut acc = [simd.splat_f32s(0.0); H];
+            for d in (0..dim).step_by(lanes) {
+                let k = T::load(simd, &k[d..d + lanes]);
+                for (h, acc) in acc.iter_mut().enumerate() {
+                    *acc = simd.mul_add_e_f32s(k, load::<S>(&q[h * dim + d..]), *acc);
+                }
+            }
+            for (h, &acc) in acc.iter().enumerate() {
+                p[h * BLOCK + e] = simd.reduce_sum_f32s(acc);
+            }
+        }
+        let mut shrink = [0f32; H];
+        for h in 0..H {
+            let p = &mut p[h * BLOCK..(h + 1) * BLOCK];
+            p[count..].fill(f32::NEG_INFINITY);
+            let mut most = simd.splat_f32s(max[h]);
+            for p in p.chunks_exact(lanes) {
+                most = simd.max_f32s(load::<S>(p), most);
+            }
+            let new = simd.reduce_max_f32s(most);
+            let mut total = simd.splat_f32s(0.0);
+            for p in p.chunks_exact_mut(lanes) {
+                let weight = exp2(simd, simd.sub_f32s(load::<S>(p), simd.splat_f32s(new)));
+                store::<S>(p, weight);
+                total = simd.add_f32s(total, weight);
+            }
+            shrink[h] = (max[h] - new).exp2();
+            sum[h] = sum[h] * shrink[h] + simd.reduce_sum_f32s(total);
+            max[h] = new;
+        }
+        let mut d = 0;
+        while d < dim {
+            d += lanes
+                * match (dim - d) / lanes {
+                    4.. => values::<S, T, H, 4>(simd, v, dim, d, p, shrink, o),
+                    2.. => values::<S, T, H, 2>(simd, v, dim, d, p, shrink, o),
+                    _ => values::<S, T, H, 1>(simd, v, dim, d, p, shrink, o),
+                };
+        }
+    }
+    for h in 0..H {
+        job.finish(task, row, head + h, o[h * dim..(h + 1) * dim].iter(), max[h], sum[h]);
+    }
+}
+
+/// Adds a block's weighted values for `W` vectors of dimensions from `d` on; answers `W`.
+#[inline(always)]
+fn values<S: Simd, T: Stored, const H: usize, const W: usize>(
+    simd: S,
+    v: &[T],
+    dim: usize,
+    d: usize,
+    p: &[f32],
+    shrink: [f32; H],
+    o: &mut [f32],
+) -> usize {
+    let lanes = S::F32_LANES;
+    let mut acc = [[simd.splat_f32s(0.0); W]; H];
+    for h in 0..H {
+        for w in 0..W {
+            let old = load::<S>(&o[h * dim + d + w * lanes..]);
+            acc[h][w] = simd.mul_f32s(old, simd.splat_f32s(shrink[h]));
+        }
+    }
+    let p = &p[..H * BLOCK];
+    for (e, v) in v.chunks_exact(dim).enumerate().take(BLOCK) {
+        let v = &v[d..d + W * lanes];
+        let mut wide = [simd.splat_f32s(0.0); W];
+        for (w, wide) in wide.iter_mut().enumerate() {
+            *wide = T::load(simd, &v[w * lanes..(w + 1) * lanes]);
+        }
+        for h in 0..H {
+            let weight = simd.splat_f32s(p[h * BLOCK + e]);
+            for w in 0..W {
+                acc[h][w] = simd.mul_add_e_f32s(weight, wide[w], acc[h][w]);
+            }
+        }
+    }
+    for h in 0..H {
+        for w in 0..W {
+            store::<S>(&mut o[h * dim + d + w * lanes..], acc[h][w]);
+        }
+    }
+    W
+}

@@ -1,0 +1,206 @@
+//! Many rows of activations: panels of output rows are dequantised, transposed and multiplied.
+//!
+//! A panel holds `WIDE` vectors of outputs for every input, `[in][outputs]`, in a thread's scratch:
+//! the weights as a whole never exist as f32.
+
+use half::{bf16, f16};
+use pulp::{Simd, WithSimd};
+
+use super::Piece;
+use super::block::{Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, expand};
+use crate::linear::{BlockType, Weight};
+use crate::output::Output;
+use crate::simd::half::Stored;
+use crate::simd::outer::{WIDE, outer, tall};
+use crate::simd::{Scratch, load};
+
+/// Inputs that are multiplied before the tile goes back to memory: the slice of a panel they take
+/// (24 KiB with AVX-512) stays in the first-level cache while the rows pass by.
+const DEPTH: usize = 128;
+
+/// Weight rows that are transposed together.
+const STRIP: usize = 16;
+
+/// The products of one piece of a weight with the rows `piece.rows` of `x`.
+pub(super) struct Panels<'a> {
+    pub(super) x: &'a [f32],
+    pub(super) weight: &'a Weight,
+    pub(super) piece: &'a Piece,
+    pub(super) out: Output,
+    pub(super) scratch: &'a mut Scratch,
+}
+
+impl WithSimd for Panels<'_> {
+    type Output = crate::Result<()>;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> Self::Output {
+        let lanes = S::F32_LANES;
+        let cols = self.weight.cols();
+        let outputs = self.piece.outputs.clone();
+        let panels = outputs.len().div_ceil(WIDE * lanes);
+        let (packed, strip) =
+            self.scratch.take((panels * WIDE * lanes + STRIP) * cols).split_at_mut(panels * WIDE * lanes * cols);
+        for (panel, packed) in packed.chunks_exact_mut(WIDE * lanes * cols).enumerate() {
+            let start = outputs.start + panel * WIDE * lanes;
+            let end = (start + WIDE * lanes).min(outputs.end);
+            let width = (end - start).div_ceil(lanes) * lanes;
+            pack(simd, self.weight, start..end, width, strip, &mut packed[..width * cols])?;
+        }
+        // Rows in blocks that stay in the second-level cache while all panels pass over them.
+        let block = (64 * 1024 / cols).clamp(2, 32) * 8;
+        for rows in self.piece.rows.clone().step_by(block) {
+            let rows = rows..(rows + block).min(self.piece.rows.end);
+            for from in (0..cols).step_by(DEPTH) {
+                let depth = from..(from + DEPTH).min(cols);
+                for (panel, packed) in packed.chunks_exact(WIDE * lanes * cols).enumerate() {
+                    let start = outputs.start + panel * WIDE * lanes;
+                    let end = (start + WIDE * lanes).min(outputs.end);
+                    let tiles = Tiles {
+                        x: self.x,
+                        cols,
+                        rows: rows.clone(),
+                        depth: depth.clone(),
+                        outputs: start..end,
+                        packed,
+                        out: self.out,
+                    };
+                    match (end - start).div_ceil(lanes) {
+                        1 => tiles.run::<S, 1>(simd),
+                        2 => tiles.run::<S, 2>(simd),
+                        _ => tiles.run::<S, WIDE>(simd),
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Dequantises the rows `outputs` into `packed`, `[cols][width]`.
+#[inline(always)]
+fn pack<S: Simd>(
+    simd: S,
+    weight: &Weight,
+    outputs: std::ops::Range<usize>,
+    width: usize,
+    strip: &mut [f32],
+    packed: &mut [f32],
+) -> crate::Result<()> {
+    let cols = weight.cols();
+    for (at, start) in outputs.clone().step_by(STRIP).enumerate() {
+        let rows = start..(start + STRIP).min(outputs.end);
+        let count = rows.len();
+        for (o, row) in rows.zip(strip.chunks_exact_mut(cols)) {
+            expand_row(simd, weight, o, row)?;
+        }
+        // A last strip narrower than the others leaves old numbers in columns nobody reads back.
+        if count == STRIP {
+            let rows: [&[f32]; STRIP] = std::array::from_fn(|r| &strip[r * cols..(r + 1) * cols]);
+            for (i, to) in packed.chunks_exact_mut(width).enumerate() {
+                let to = &mut to[at * STRIP..][..STRIP];
+                for r in 0..STRIP {
+                    to[r] = rows[r][i];
+                }
+            }
+        } else {
+            for (i, to) in packed.chunks_exact_mut(width).enumerate() {
+                for r in 0..count {
+                    to[at * STRIP + r] = strip[r * cols + i];
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// One weight row as f32.
+#[inline(always)]
+pub(super) fn expand_row<S: Simd>(simd: S, weight: &Weight, row: usize, out: &mut [f32]) -> crate::Result<()> {
+    let bytes = weight.blocks(row..row + 1)?;
+    match weight.dtype() {
+        BlockType::Q4_0 => expand::<S, Q4_0>(simd, bytes, out),
+        BlockType::Q4_1 => expand::<S, Q4_1>(simd, bytes, out),
+        BlockType::Q5_0 => expand::<S, Q5_0>(simd, bytes, out),
+        BlockType::Q5_1 => expand::<S, Q5_1>(simd, bytes, out),
+        BlockType::Q8_0 => expand::<S, Q8_0>(simd, bytes, out),
+        BlockType::F16 => f16::widen(simd, bytemuck::cast_slice(bytes), out),
+        BlockType::BF16 => bf16::widen(simd, bytemuck::cast_slice(bytes), out),
+        _ => weight.dequantize_row(row, out)?,
+    }
+    Ok(())
+}
+
+/// One panel against a block of rows, over a part of the depth.
+struct Tiles<'a> {
+    x: &'a [f32],
+    cols: usize,
+    rows: std::ops::Range<usize>,
+    depth: std::ops::Range<usize>,
+    outputs: std::ops::Range<usize>,
+    packed: &'a [f32],
+    out: Output,
+}
+
+impl Tiles<'_> {
+    #[inline(always)]
+    fn run<S: Simd, const MV: usize>(&self, simd: S) {
+        let mut row = self.rows.start;
+        while row < self.rows.end {
+            let left = self.rows.end - row;
+            row += if tall::<S>() == 8 && left > 4 {
+                self.tile::<S, 8, MV>(simd, row)
+            } else if left > 2 {
+                self.tile::<S, 4, MV>(simd, row)
+            } else {
+                self.tile::<S, 2, MV>(simd, row)
+            };
+        }
+    }
+
+    /// Up to `NR` rows from `row` on; answers how many.
+    #[inline(always)]
+    fn tile<S: Simd, const NR: usize, const MV: usize>(&self, simd: S, row: usize) -> usize {
+        let lanes = S::F32_LANES;
+        let count = (self.rows.end - row).min(NR);
+        let width = self.outputs.len();
+        let first = self.depth.start == 0;
+        let mut acc = [[simd.splat_f32s(0.0); MV]; NR];
+        if !first {
+            for (j, acc) in acc.iter_mut().enumerate().take(count) {
+                // SAFETY: this piece alone writes these rows and outputs, on this thread.
+                #[allow(unsafe_code)]
+                let y = unsafe { self.out.row(row + j, self.outputs.clone()) };
+                for (v, acc) in acc.iter_mut().enumerate() {
+                    *acc = if (v + 1) * lanes <= width {
+                        load::<S>(&y[v * lanes..])
+                    } else {
+                        simd.partial_load_f32s(&y[v * lanes..])
+                    };
+                }
+            }
+        }
+        let x = &self.x[row * self.cols..];
+        let need = (count - 1) * self.cols + self.depth.end;
+        let packed = &self.packed[self.depth.start * MV * lanes..self.depth.end * MV * lanes];
+        let x = x[self.depth.start..need].as_ptr();
+        // A tile that hangs over the last row computes that row again and drops it.
+        let a: [*const f32; NR] = std::array::from_fn(|j| x.wrapping_add(j.min(count - 1) * self.cols));
+        // SAFETY: the slices above end where the last row's depth and the panel's depth end.
+        #[allow(unsafe_code)]
+        let acc = unsafe { outer::<S, NR, MV>(simd, acc, self.depth.len(), a, 1, packed.as_ptr()) };
+        for (j, acc) in acc.iter().enumerate().take(count) {
+            // SAFETY: as above.
+            #[allow(unsafe_code)]
+            let y = unsafe { self.out.row(row + j, self.outputs.clone()) };
+            for (v, &acc) in acc.iter().enumerate() {
+                if (v + 1) * lanes <= width {
+                    crate::simd::store::<S>(&mut y[v * lanes..], acc);
+                } else {
+                    simd.partial_store_f32s(&mut y[v * lanes..], acc);
+                }
+            }
+        }
+        count
+    }
+}

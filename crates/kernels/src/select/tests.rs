@@ -1,0 +1,84 @@
+use candle_core::{Device, Tensor};
+use proptest::prelude::*;
+
+use super::{Choice, Edge, Pool, cpu, pool, reference, select, top_k};
+use crate::error::Error;
+use crate::testing::{assert_close, devices, numbers};
+
+/// Scores of which many are equal, zeros of both signs among them.
+fn scores() -> impl Strategy<Value = Vec<f32>> {
+    prop_oneof![
+        prop::collection::vec(-1e3f32..1e3, 0..400),
+        prop::collection::vec(prop::sample::select(vec![0.0f32, -0.0, 1.0, -1.0, 1.5, 1e-40, -1e-40]), 0..400),
+        prop::collection::vec(any::<f32>().prop_filter("finite", |f| f.is_finite()), 0..400),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_radix_choice_is_the_sorted_one(scores in scores(), share in 0f32..1.1) {
+        let k = (scores.len() as f32 * share) as usize;
+        prop_assert_eq!(top_k(&scores, k).unwrap(), reference::top_k(&scores, k));
+    }
+
+    #[test]
+    fn pooling_agrees(len in 0usize..700, reach in prop_oneof![0usize..20, 20usize..400], seed: u64) {
+        let scores = numbers(seed, len);
+        let width = 2 * reach + 1;
+        for (p, scale) in [
+            (Pool::Avg { width, edge: Edge::Zero }, 1.0),
+            (Pool::Avg { width, edge: Edge::Valid }, 1.0),
+            (Pool::Max { width }, 0.0),
+        ] {
+            assert_close(&cpu::pool(&scores, p), &reference::pool(&scores, p), if scale == 0.0 { 0.0 } else { 1e-6 }, scale);
+        }
+    }
+
+    #[test]
+    fn rows_are_chosen_one_by_one(rows in 1usize..4, entries in 1usize..200, k in 0usize..100, seed: u64) {
+        for device in devices() {
+            let numbers = numbers(seed, rows * entries);
+            let scores = Tensor::from_vec(numbers.clone(), (rows, entries), &device).unwrap();
+            let pinned: Vec<bool> = (0..entries).map(|i| i % 7 == 3).collect();
+            let choice = Choice { pool: Some(Pool::Avg { width: 5, edge: Edge::Zero }), k, pinned: pinned.clone() };
+            for (kept, row) in select(&scores, &choice).unwrap().iter().zip(numbers.chunks_exact(entries)) {
+                let pooled = reference::pool(row, choice.pool.unwrap());
+                assert_close(&kept.scores, &pooled, 1e-6, 1.0);
+                let free: Vec<usize> = (0..entries).filter(|&i| !pinned[i]).collect();
+                let candidates: Vec<f32> = free.iter().map(|&i| kept.scores[i]).collect();
+                let mut want: Vec<u32> = (0..entries as u32).filter(|&i| pinned[i as usize]).collect();
+                want.extend(reference::top_k(&candidates, k).iter().map(|&i| free[i as usize] as u32));
+                want.sort_unstable();
+                prop_assert_eq!(&kept.indices, &want);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_long_row_is_chosen_exactly() {
+    let scores = numbers(5, 131_072);
+    for k in [1, 1024, 100_000] {
+        assert_eq!(top_k(&scores, k).unwrap(), reference::top_k(&scores, k));
+    }
+}
+
+#[test]
+fn a_small_score_beside_a_huge_one_survives_pooling() {
+    let mut scores = vec![1e-3f32; 400];
+    scores[100] = 1e30;
+    let out = pool(&scores, Pool::Avg { width: 101, edge: Edge::Valid }).unwrap();
+    assert!((out[300] - 1e-3).abs() < 1e-8, "{}", out[300]);
+}
+
+#[test]
+fn what_is_not_finite_is_named() {
+    let bad = [0.0, 1.0, f32::NAN, f32::INFINITY];
+    assert!(matches!(top_k(&bad, 2), Err(Error::NonFinite { op: "select", index: 2, value }) if value.is_nan()));
+    let scores = Tensor::new(&[[1f32, f32::NEG_INFINITY]], &Device::Cpu).unwrap();
+    let choice = Choice { pool: None, k: 1, pinned: vec![] };
+    assert!(matches!(select(&scores, &choice), Err(Error::NonFinite { index: 1, .. })));
+    assert!(pool(&[1.0], Pool::Max { width: 2 }).is_err());
+}

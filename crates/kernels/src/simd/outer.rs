@@ -1,0 +1,48 @@
+//! The register tile behind every matrix product of this crate.
+//!
+//! `NR` broadcast rows times `MV` vectors of columns stay in registers while the depth runs. The
+//! vector operand is packed, `[depth][MV]` vectors; the broadcast operand is read where it lies, so
+//! keys, values and activations need no packing at all.
+
+use std::array::from_fn;
+
+use pulp::Simd;
+
+/// Vectors a tile is wide.
+pub(crate) const WIDE: usize = 3;
+
+/// Rows of a tile: eight rows of three vectors and four operands fill 32 registers, four fill 16.
+#[inline(always)]
+pub(crate) const fn tall<S: Simd>() -> usize {
+    if S::REGISTER_COUNT >= 32 { 8 } else { 4 }
+}
+
+/// `acc[j][v] += sum over k of a[j][k * step] * b[k][v]`.
+///
+/// # Safety
+/// Every `a[j]` must be readable at `0, step, .. (depth - 1) * step` and `b` for
+/// `depth * MV * S::F32_LANES` numbers.
+#[allow(unsafe_code)]
+#[inline(always)]
+pub(crate) unsafe fn outer<S: Simd, const NR: usize, const MV: usize>(
+    simd: S,
+    mut acc: [[S::f32s; MV]; NR],
+    depth: usize,
+    a: [*const f32; NR],
+    step: usize,
+    b: *const f32,
+) -> [[S::f32s; MV]; NR] {
+    for k in 0..depth {
+        // SAFETY: `k < depth`, and the caller vouches for that many columns and vectors.
+        unsafe {
+            let b: [S::f32s; MV] = from_fn(|v| b.add((k * MV + v) * S::F32_LANES).cast::<S::f32s>().read_unaligned());
+            for j in 0..NR {
+                let x = simd.splat_f32s(*a[j].add(k * step));
+                for v in 0..MV {
+                    acc[j][v] = simd.mul_add_e_f32s(x, b[v], acc[j][v]);
+                }
+            }
+        }
+    }
+    acc
+}

@@ -1,0 +1,47 @@
+//! Helpers of the comparisons between the fast and the plain implementations.
+
+use candle_core::{Device, Tensor};
+
+/// Every device present; the others are named.
+pub(crate) fn devices() -> Vec<Device> {
+    let mut found = vec![Device::Cpu];
+    for (name, device) in [("cuda", Device::new_cuda(0)), ("metal", Device::new_metal(0))] {
+        match device {
+            Ok(device) => found.push(device),
+            Err(_) => println!("skipped: {name} (not present or not compiled in)"),
+        }
+    }
+    found
+}
+
+/// Repeatable numbers in -1..1.
+pub(crate) fn numbers(seed: u64, count: usize) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x2545_f491_4f6c_dd1d;
+    (0..count)
+        .map(|_| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            (state >> 40) as f32 / (1u64 << 23) as f32 - 1.0
+        })
+        .collect()
+}
+
+/// A tensor of [`numbers`].
+pub(crate) fn tensor(seed: u64, shape: &[usize], device: &Device) -> Tensor {
+    Tensor::from_vec(numbers(seed, shape.iter().product()), shape, device).unwrap()
+}
+
+/// The numbers of a tensor, wherever it lies.
+pub(crate) fn flat(tensor: &Tensor) -> Vec<f32> {
+    tensor.flatten_all().unwrap().to_vec1().unwrap()
+}
+
+/// Every number within `tolerance` of the other, relative to the larger of it and `scale`.
+#[track_caller]
+pub(crate) fn assert_close(got: &[f32], want: &[f32], tolerance: f32, scale: f32) {
+    assert_eq!(got.len(), want.len());
+    for (i, (g, w)) in got.iter().zip(want).enumerate() {
+        assert!((g - w).abs() <= tolerance * w.abs().max(scale), "at {i} of {}: {g}, not {w}", got.len());
+    }
+}
