@@ -8,8 +8,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use candle_core::{DType, Device, Tensor};
+use skimlm_kernels::activation::silu_mul;
 use skimlm_kernels::attention::{Entries, Visibility, attention};
+use skimlm_kernels::gather;
 use skimlm_kernels::linear::{BlockType, Bytes, Weight, linear};
+use skimlm_kernels::norm::rms_norm;
+use skimlm_kernels::rope::{Pairing, Rotary, rotate};
+use skimlm_kernels::scores::{Form, Heads, Keys, scores};
+use skimlm_kernels::select::{Edge, Pool, pool, top_k};
 
 /// The best time of `run`, in seconds, over at least `rounds` runs and a fifth of a second.
 fn best(rounds: usize, mut run: impl FnMut()) -> f64 {
@@ -52,8 +58,7 @@ fn weight(dtype: BlockType, rows: usize, cols: usize) -> Weight {
 /// GFLOP/s of `gemm` on `x [rows, cols] * w [outs, cols]^T`.
 fn gemm(rows: usize, outs: usize, cols: usize) -> f64 {
     let (x, w, mut y) = (numbers(rows * cols), numbers(outs * cols), vec![0f32; rows * outs]);
-    let (r, o, c) = (rows as isize, outs as isize, cols as isize);
-    let _ = r;
+    let (o, c) = (outs as isize, cols as isize);
     let seconds = best(3, || {
         // SAFETY: the three matrices are as large as the strides say.
         unsafe {
@@ -175,10 +180,72 @@ fn attentions() {
     }
 }
 
+/// What selection costs next to reading the keys once.
+fn selections() {
+    let (heads, kv_heads, dim) = (9, 3, 64);
+    let yard = copy();
+    for n in [8192usize, 131_072] {
+        let positions: Vec<u32> = (0..n as u32).collect();
+        let k = tensor(&[kv_heads, n, dim]).to_dtype(DType::F16).unwrap();
+        let keys = Keys { k: &k, positions: &positions };
+        for (form, rows, name) in [(Form::Raw, 1, "scores raw"), (Form::Softmax, 16, "scores softmax")] {
+            let q = tensor(&[rows, heads, dim]);
+            let last = &positions[n - rows..];
+            let run = || drop(scores(&q, last, keys, 1.0, form, Visibility::Causal, &Heads::Sum).unwrap());
+            let bytes = 2.0 * (kv_heads * n * dim) as f64 / best(10, run) / 1e9;
+            line(name, &format!("{rows} rows, {n} entries"), bytes, "GB/s", yard, "copy");
+        }
+        let row = numbers(n);
+        let micros = 1e6 * best(50, || drop(top_k(&row, 1024).unwrap()));
+        println!("{:<22} {:<30} {micros:>8.1} us a call", "top_k", format!("1024 of {n}"));
+        let micros = 1e6 * best(50, || drop(pool(&row, Pool::Avg { width: 13, edge: Edge::Zero }).unwrap()));
+        println!("{:<22} {:<30} {micros:>8.1} us a call", "pool", format!("13 over {n}"));
+    }
+    let (n, yard) = (2048usize, gemm(2048, 2048, 2048));
+    let positions: Vec<u32> = (0..n as u32).collect();
+    let (q, k) = (tensor(&[n, heads, dim]), tensor(&[kv_heads, n, dim]));
+    let keys = Keys { k: &k, positions: &positions };
+    let run = || drop(scores(&q, &positions, keys, 0.125, Form::Softmax, Visibility::Causal, &Heads::Sum).unwrap());
+    let flops = 2.0 * (n * n * heads * dim) as f64 / best(2, run) / 1e9;
+    line("scores column sums", &format!("{n} rows, {n} entries"), flops, "GFLOP/s", yard, "gemm");
+}
+
+/// Operations bound by bytes: read plus written against a copy.
+fn elements() {
+    let yard = copy();
+    for rows in [1usize, 2048] {
+        let (x, weight) = (tensor(&[rows, 576]), tensor(&[576]));
+        let (gate, up) = (tensor(&[rows, 1536]), tensor(&[rows, 1536]));
+        let q = tensor(&[rows, 9, 64]);
+        let positions: Vec<u32> = (0..rows as u32).rev().collect();
+        let rotary = Rotary::plain(1e5, 64, Pairing::Interleaved);
+        let angles = rotary.angles(&positions, &Device::Cpu).unwrap();
+        let ops: [(&str, usize, &dyn Fn()); 4] = [
+            ("rms_norm", 8 * rows * 576, &(|| drop(rms_norm(&x, &weight, 1e-5).unwrap()))),
+            ("silu_mul", 12 * rows * 1536, &(|| drop(silu_mul(&gate, &up).unwrap()))),
+            ("rope", 8 * rows * 576, &(|| rotate(&q, &angles).unwrap())),
+            ("gather", 8 * rows * 1536, &(|| drop(gather::rows(&gate, &positions).unwrap()))),
+        ];
+        for (name, bytes, run) in ops {
+            let rate = bytes as f64 / best(50, run) / 1e9;
+            line(name, &format!("{rows} rows"), rate, "GB/s", yard, "copy");
+        }
+    }
+}
+
 fn main() {
     let wanted: Vec<String> = std::env::args().skip(1).collect();
-    let ops: [(&str, fn()); 3] = [("linear", linears), ("decode", decodes), ("attention", attentions)];
+    let ops: [(&str, fn()); 5] = [
+        ("linear", linears),
+        ("decode", decodes),
+        ("attention", attentions),
+        ("select", selections),
+        ("elements", elements),
+    ];
     println!("{} threads", rayon::current_num_threads());
+    if cfg!(debug_assertions) {
+        println!("built with debug assertions: `gemm` as the yardstick is slower than it has to be, use --release");
+    }
     for (name, run) in ops {
         if wanted.is_empty() || wanted.iter().any(|w| w == name) {
             run();

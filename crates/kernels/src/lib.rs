@@ -1,7 +1,7 @@
 //! Tensor operations of skimlm: attention, scores, selection, gather, RoPE, norm and linear layers.
 //!
 //! A folder holds one operation: `mod.rs` states the contract and picks an implementation,
-//! `reference.rs` is the plain implementation that defines the result, `cpu.rs` is the fast one.
+//! `reference.rs` is the plain implementation that defines the result, `cpu` is the fast one.
 //! `SKIMLM_KERNELS=reference` forces the plain implementations everywhere.
 //!
 //! This crate knows neither models nor policies. Tensors come in and go out as candle tensors;
@@ -19,6 +19,7 @@ pub mod select;
 mod error;
 mod host;
 mod output;
+mod rows;
 mod simd;
 #[cfg(test)]
 mod testing;

@@ -34,6 +34,17 @@ impl Output {
         }
     }
 
+    /// Adds to one number.
+    #[inline(always)]
+    pub(crate) fn add(self, row: usize, column: usize, value: f32) {
+        assert!(row < self.rows && column < self.width);
+        // SAFETY: in bounds; the pieces are disjoint, so nobody else reads or writes here.
+        #[allow(unsafe_code)]
+        unsafe {
+            *self.start.add(row * self.width + column) += value;
+        }
+    }
+
     /// Part of a row.
     ///
     /// # Safety

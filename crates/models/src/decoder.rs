@@ -114,6 +114,12 @@ impl Decoder {
     }
 }
 
+impl std::fmt::Debug for Decoder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Decoder").field("config", &self.config).field("device", &self.device).finish()
+    }
+}
+
 impl Model for Decoder {
     fn shape(&self) -> &Shape {
         &self.shape

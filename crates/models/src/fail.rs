@@ -1,4 +1,4 @@
-//! The three failures of this crate, in one wording.
+//! The failures of this crate, in one wording.
 
 use std::path::Path;
 

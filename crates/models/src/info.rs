@@ -6,8 +6,8 @@ use skimlm_core::Result;
 
 use crate::config::Config;
 use crate::locate::locate;
-use crate::weights::Weights;
 use crate::weights::gguf::{Gguf, TensorType};
+use crate::weights::{Part, Weights};
 
 /// What a model's header says about it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -82,11 +82,17 @@ pub(crate) fn of(gguf: &Gguf, config: &Config, default_filter_layer: usize) -> R
         vocab_size: config.vocab,
         max_positions: config.max_positions,
         quantization: most.map(|of| of.kind.clone()).filter(|name| !plain(name)),
-        parameters: gguf.tensors().iter().fold(0, |all, info| all.saturating_add(info.elements)),
+        parameters: parameters(gguf),
         chat_template: gguf.get_str("tokenizer.chat_template")?.map(str::to_owned),
         default_filter_layer,
         tensor_types,
     })
+}
+
+/// All tensors but the rotary factors, which nobody trained.
+fn parameters(gguf: &Gguf) -> u64 {
+    let trained = gguf.tensors().iter().filter(|info| info.name != Part::RopeFactors.gguf());
+    trained.fold(0, |all, info| all.saturating_add(info.elements))
 }
 
 fn tensor_types(gguf: &Gguf) -> Vec<TensorTypeInfo> {

@@ -17,6 +17,9 @@ mod info;
 mod locate;
 mod open;
 
+#[cfg(test)]
+mod tests;
+
 pub use config::Config;
 pub use decoder::Decoder;
 pub use info::{ModelInfo, TensorTypeInfo, inspect};

@@ -4,13 +4,13 @@ use candle_core::Device;
 use skimlm_core::Result;
 
 use crate::decoder::Decoder;
-use crate::fail::{in_file, unsupported};
 use crate::info::{self, ModelInfo};
 use crate::locate::locate;
 use crate::weights::Weights;
 use crate::weights::gguf::Gguf;
 
 /// A model ready to run.
+#[derive(Debug)]
 pub struct Opened {
     /// The weights.
     pub model: Decoder,
@@ -51,24 +51,10 @@ pub fn open(path: &Path) -> Result<Opened> {
 /// progress callback answers. All shapes are checked before any weight is read.
 pub fn open_with(path: &Path, options: OpenOptions<'_>) -> Result<Opened> {
     let gguf = Gguf::open(&locate(path)?)?;
-    refuse_shards(&gguf)?;
     let weights = gguf.weights()?;
     let filter_layer = weights.family().default_filter_layer(weights.config());
     let info = info::of(&gguf, weights.config(), filter_layer)?;
     let model = Decoder::new(&weights, &options.device)?;
     gguf.scan(options.verify, options.progress.unwrap_or(&mut |_, _| Ok(())))?;
     Ok(Opened { model, gguf, info })
-}
-
-fn refuse_shards(gguf: &Gguf) -> Result<()> {
-    match gguf.get_u32("split.count")? {
-        None | Some(0 | 1) => Ok(()),
-        Some(count) => Err(in_file(gguf.path())(
-            unsupported(format!(
-                "this is one of {count} parts of a model; only whole files can be run. Merge the parts with \
-                 `llama-gguf-split --merge` first."
-            ))
-            .with("parts", count),
-        )),
-    }
 }

@@ -1,1 +1,16 @@
-//! skimlm-node
+//! The Node.js binding: conversions and a pull stream.
+//!
+//! Numbers that may be many cross as flat typed arrays, everything else as JSON. An error crosses as
+//! JSON in the message of a JavaScript error (see `error`); `src/errors.ts` takes it apart again.
+
+mod error;
+mod json;
+mod score;
+
+pub mod events;
+pub mod inspect;
+pub mod kernels;
+pub mod loading;
+pub mod model;
+pub mod run;
+pub mod selection;

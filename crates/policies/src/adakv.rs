@@ -1,5 +1,6 @@
 //! Ada-KV (Feng et al., arXiv 2407.11550): SnapKV's scores, heads compete for their layer's budget.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use skimlm_core::{Error, Policy, Result, Shape};
 
@@ -8,14 +9,17 @@ use crate::registry::{About, Context, Method};
 use crate::snapkv::SnapKv;
 
 /// Options of Ada-KV.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub struct AdaKv {
     /// Entries a kv head keeps on average over the heads of a layer, the window included.
+    #[schemars(range(min = 2))]
     pub budget: usize,
     /// Last tokens whose queries ask and which always stay.
+    #[schemars(range(min = 1))]
     pub window: usize,
     /// Share of its even part that a head has for certain, 0 to 1.
+    #[schemars(range(min = 0, max = 1))]
     pub floor: f64,
 }
 

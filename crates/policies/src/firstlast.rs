@@ -1,5 +1,6 @@
 //! A control: the beginning and the end of the prompt.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use skimlm_core::{Policy, Result, Shape};
 
@@ -9,10 +10,11 @@ use crate::registry::{About, Context, Method};
 use crate::snapkv::check_budget;
 
 /// Options of the first-and-last control.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub struct FirstLast {
     /// Tokens to keep.
+    #[schemars(range(min = 1))]
     pub budget: usize,
     /// Tokens that are always kept.
     pub pins: Pins,

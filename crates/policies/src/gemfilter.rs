@@ -10,6 +10,7 @@
 //! over the last 16 queries, averaged over heads and 13 tokens (published: raw dot products of the
 //! last query summed over heads, averaged over 5 tokens with zero padding). Scores are f32 always.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use skimlm_core::{
     Error, Evidence, KvCache, Pass, Policy, Report, Result, Seen, Selection, Shape, Stage, Step, Warning,
@@ -22,7 +23,7 @@ use crate::registry::{About, Context, Method};
 const DEFAULT_BUDGET: usize = 1024;
 
 /// Options of GemFilter.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub struct GemFilter {
     /// Tokens to keep; none: 1024, or more if the pins need it.

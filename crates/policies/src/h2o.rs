@@ -7,6 +7,7 @@
 //!
 //! Deviations outside the presets: kv heads choose (published: query heads); scores are f32.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use skimlm_core::{Error, Policy, Result, Shape};
 
@@ -15,12 +16,14 @@ use crate::options::Positions;
 use crate::registry::{About, Context, Method};
 
 /// Options of H2O.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub struct H2o {
     /// Entries kept for their sums.
+    #[schemars(range(min = 1))]
     pub heavy: usize,
     /// Last entries, always kept.
+    #[schemars(range(min = 1))]
     pub recent: usize,
     /// Evict at every generated token too.
     pub decode_evict: bool,

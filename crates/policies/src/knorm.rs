@@ -1,5 +1,6 @@
 //! Key norms (Devoto et al., arXiv 2406.11430): keys of small norm stay.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use skimlm_core::{Policy, Result, Shape};
 
@@ -8,10 +9,11 @@ use crate::registry::{About, Context, Method};
 use crate::snapkv::check_budget;
 
 /// Options of the key-norm policy.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub struct Knorm {
     /// Entries a kv head keeps.
+    #[schemars(range(min = 2))]
     pub budget: usize,
 }
 

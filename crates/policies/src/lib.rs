@@ -27,12 +27,12 @@ pub use gemfilter::GemFilter;
 pub use h2o::H2o;
 pub use knorm::Knorm;
 pub use options::{
-    AllHeads, Budget, EdgeSpec, HeadsSpec, ListedHead, Pins, PoolSpec, Positions, QueriesSpec, Round, Score,
+    AllHeads, Budget, EdgeSpec, HeadsSpec, ListedHead, Pins, PoolKind, PoolSpec, Positions, QueriesSpec, Round, Score,
 };
 pub use promptdistill::{PromptDistill, StageSpec};
 pub use pyramidkv::PyramidKv;
 pub use random::Random;
 pub use registry::{About, Context, Method, PolicySpec};
 pub use sinkwindow::SinkWindow;
-pub use snapkv::{PoolKind, SnapKv};
+pub use snapkv::SnapKv;
 pub use tova::Tova;

@@ -13,6 +13,7 @@
 //! with the true scores of the tail instead of zeros. Attention is always causal. The tail from the
 //! query token on is never charged to a stage's budget (as published).
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use skimlm_core::{
     Among, Error, Evidence, Flow, Keep, Pass, Policy, Queries, Report, Result, Rows, Seen, Selection, Shape, Stage,
@@ -26,13 +27,15 @@ use crate::registry::{About, Context, Method};
 const DEFAULT_BUDGET: Budget = Budget::Tokens(1024);
 
 /// Options of PromptDistill.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub struct PromptDistill {
     /// Where and to how many tokens the prompt narrows, layers ascending; none: to 1024 at the model's
     /// default filter layer.
+    #[schemars(length(min = 1))]
     pub stages: Option<Vec<StageSpec>>,
     /// After how many stages the caches below shrink too: 0 never, -1 after all.
+    #[schemars(range(min = -1))]
     pub truncate_stages: i32,
     /// Index of the query token in the prompt; none: the last token.
     pub query_token: Option<usize>,
@@ -43,7 +46,7 @@ pub struct PromptDistill {
 }
 
 /// One stage.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct StageSpec {
     /// The layer that chooses, 0-based.

@@ -1,5 +1,6 @@
 //! PyramidKV (Cai et al., arXiv 2406.02069): SnapKV's scores, more entries in low layers.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use skimlm_core::{Error, Policy, Result, Shape};
 
@@ -8,14 +9,17 @@ use crate::registry::{About, Context, Method};
 use crate::snapkv::SnapKv;
 
 /// Options of PyramidKV.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub struct PyramidKv {
     /// Entries a head keeps on average over the layers, the window included.
+    #[schemars(range(min = 2))]
     pub budget: usize,
     /// Last tokens whose queries ask and which always stay.
+    #[schemars(range(min = 1))]
     pub window: usize,
     /// The top layer keeps one part in this many of the average.
+    #[schemars(range(min = 1))]
     pub slope: usize,
     /// Who chooses.
     pub head_mode: HeadMode,

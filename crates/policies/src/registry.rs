@@ -1,5 +1,6 @@
 //! The table of policies: how a plain JSON value becomes a policy, and what is known about each.
 
+use schemars::{JsonSchema, Schema, schema_for};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
@@ -48,7 +49,7 @@ pub struct Context<'a> {
 }
 
 /// The options of a policy. Defaults are the recommended ones; [`Method::PRESETS`] are the published.
-pub trait Method: Serialize + DeserializeOwned + Default + Sized {
+pub trait Method: Serialize + DeserializeOwned + JsonSchema + Default + Sized {
     /// The name in `{ kind }`.
     const KIND: &'static str;
     /// Documentation.
@@ -79,8 +80,7 @@ impl Default for PolicySpec {
 }
 
 impl PolicySpec {
-    /// Reads `{ "kind": ..., option: value, ... }` or `{ "preset": name }`. Unknown kinds and options answer with the known
-    /// ones.
+    /// Reads `{ "kind": ..., option: value, ... }`. Unknown kinds and options answer with the known ones.
     pub fn parse(value: &Value) -> Result<Self> {
         let Value::Object(map) = value else {
             return Err(Error::invalid_option("policy", value.clone(), "an object with a `kind`"));
@@ -162,8 +162,12 @@ pub struct Description {
     pub kind: &'static str,
     /// Documentation.
     pub about: About,
+    /// Whether a forced selection can be replayed through it.
+    pub replays: bool,
     /// Options with their defaults.
     pub defaults: Value,
+    /// What options there are, as JSON Schema. Shared parts are under `$defs`.
+    pub options: Schema,
     /// Published settings: name and policy.
     pub presets: Vec<(&'static str, Value)>,
 }
@@ -176,7 +180,14 @@ pub fn describe() -> Result<Vec<Description>> {
             .iter()
             .map(|(name, _)| Ok((*name, PolicySpec::preset(name)?.to_json())))
             .collect::<Result<_>>()?;
-        Ok(Description { kind: e.kind, about: e.about, defaults: (e.defaults)()?, presets })
+        Ok(Description {
+            kind: e.kind,
+            about: e.about,
+            replays: e.replays,
+            defaults: (e.defaults)()?,
+            options: (e.options)(),
+            presets,
+        })
     };
     POLICIES.iter().map(one).collect()
 }
@@ -187,6 +198,7 @@ struct Entry {
     replays: bool,
     presets: &'static [(&'static str, &'static str)],
     defaults: fn() -> Result<Value>,
+    options: fn() -> Schema,
     check_form: fn(&Value) -> Result<()>,
     check: fn(&Value, &Shape) -> Result<()>,
     build: fn(&Value, &Context<'_>) -> Result<Box<dyn Policy>>,
@@ -203,6 +215,7 @@ impl Entry {
                 serde_json::to_value(M::default())
                     .map_err(|e| Error::new(skimlm_core::Code::Internal, format!("{}: {e}", M::KIND)))
             },
+            options: || schema_for!(M),
             check_form: |options| read::<M>(options).map(|_| ()),
             check: |options, shape| read::<M>(options)?.check(shape),
             build: |options, context| Ok(read::<M>(options)?.build(context)),

@@ -1,5 +1,6 @@
 //! StreamingLLM (Xiao et al., arXiv 2309.17453): attention sinks and a sliding window.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use skimlm_core::{Error, Policy, Result, Shape};
 
@@ -7,12 +8,13 @@ use crate::evict::{Even, Evict, NoScore, Rule};
 use crate::registry::{About, Context, Method};
 
 /// Options of StreamingLLM.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub struct SinkWindow {
     /// First entries that stay.
     pub sink: usize,
     /// Last entries that stay.
+    #[schemars(range(min = 1))]
     pub recent: usize,
 }
 

@@ -8,38 +8,30 @@
 //! cache), the smoothing window shortens at the ends (published: zeros), entries stay in prompt order
 //! (published: rank order, equal up to summation order), `n <= budget` changes nothing.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use skimlm_core::{Error, Policy, Result, Shape};
-use skimlm_kernels::select::{Edge, Pool};
 
 use crate::evict::{Even, Evict, HeadMode, Rule, WindowScores};
-use crate::options::EdgeSpec;
+use crate::options::{EdgeSpec, PoolKind, PoolSpec};
 use crate::registry::{About, Context, Method};
 
-/// The smoothing of SnapKV.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum PoolKind {
-    /// Average.
-    #[default]
-    Avg,
-    /// Maximum.
-    Max,
-}
-
 /// Options of SnapKV.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub struct SnapKv {
     /// Entries a head keeps, the window included.
+    #[schemars(range(min = 2))]
     pub budget: usize,
     /// Last tokens whose queries ask and which always stay.
+    #[schemars(range(min = 1))]
     pub window: usize,
-    /// Smoothing.
+    /// Smoothing of the weights over neighbouring entries.
     pub pool: PoolKind,
     /// Width of the smoothing, odd; none: 5 for the average, 7 for the maximum.
+    #[schemars(range(min = 1), extend("not" = { "multipleOf": 2 }))]
     pub kernel: Option<usize>,
-    /// The average at the ends.
+    /// What the average does at the ends of the prompt.
     pub edge: EdgeSpec,
     /// Who chooses.
     pub head_mode: HeadMode,
@@ -58,11 +50,7 @@ impl SnapKv {
             PoolKind::Avg => 5,
             PoolKind::Max => 7,
         });
-        let pool = match (self.pool, self.edge) {
-            (PoolKind::Max, _) => Pool::Max { width },
-            (PoolKind::Avg, EdgeSpec::Zero) => Pool::Avg { width, edge: Edge::Zero },
-            (PoolKind::Avg, EdgeSpec::Valid) => Pool::Avg { width, edge: Edge::Valid },
-        };
+        let pool = PoolSpec { kind: self.pool, width, edge: self.edge }.into();
         Rule { recent: self.window, pool: Some(pool), ..Rule::default() }
     }
 

@@ -1,5 +1,6 @@
 //! TOVA (Oren et al., arXiv 2401.06104): at every token the entry it looks at least goes.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use skimlm_core::{Heads, Policy, Result, Shape};
 
@@ -8,10 +9,11 @@ use crate::registry::{About, Context, Method};
 use crate::snapkv::check_budget;
 
 /// Options of TOVA.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub struct Tova {
     /// Entries a layer keeps.
+    #[schemars(range(min = 2))]
     pub budget: usize,
 }
 

@@ -1,6 +1,9 @@
 //! `silu(gate) * up`, the gated activation of a Llama-style MLP.
 
+mod cpu;
 mod reference;
+#[cfg(test)]
+mod tests;
 
 use candle_core::Tensor;
 
@@ -16,6 +19,10 @@ pub fn silu_mul(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
     }
     let (g, u) = (values::<f32>("silu_mul", gate)?, values::<f32>("silu_mul", up)?);
     let mut out = vec![0f32; g.len()];
-    reference::silu_mul(&g, &u, &mut out);
+    if crate::reference_forced() {
+        reference::silu_mul(&g, &u, &mut out);
+    } else {
+        cpu::silu_mul(&g, &u, &mut out);
+    }
     Ok(Tensor::from_vec(out, gate.dims(), gate.device())?)
 }

@@ -1,6 +1,6 @@
 //! Attention of some query rows over cached entries: causal by position, grouped-query, rectangular.
 
-mod cpu;
+pub(crate) mod cpu;
 mod reference;
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,9 @@
 //! Picking rows by index.
 
+mod cpu;
 mod reference;
+#[cfg(test)]
+mod tests;
 
 use candle_core::{DType, Tensor, WithDType};
 use half::{bf16, f16};
@@ -34,7 +37,13 @@ fn run<T: WithDType>(x: &Tensor, width: usize, count: usize, indices: &[u32], sh
 }
 
 /// Copies the rows `indices` of a row-major `src` (`count` rows of `width`) into `out`.
-pub fn rows_into<T: Copy>(src: &[T], width: usize, count: usize, indices: &[u32], out: &mut [T]) -> Result<()> {
+pub fn rows_into<T: Copy + Send + Sync>(
+    src: &[T],
+    width: usize,
+    count: usize,
+    indices: &[u32],
+    out: &mut [T],
+) -> Result<()> {
     if let Some(bad) = indices.iter().find(|&&i| i as usize >= count) {
         return invalid("gather", format!("row {bad} of {count} rows"));
     }
@@ -49,6 +58,10 @@ pub fn rows_into<T: Copy>(src: &[T], width: usize, count: usize, indices: &[u32]
             ),
         );
     }
-    reference::rows_into(src, width, indices, out);
+    if crate::reference_forced() {
+        reference::rows_into(src, width, indices, out);
+    } else {
+        cpu::rows_into(src, width, indices, out);
+    }
     Ok(())
 }

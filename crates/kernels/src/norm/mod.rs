@@ -1,6 +1,9 @@
 //! Root-mean-square normalisation.
 
+mod cpu;
 mod reference;
+#[cfg(test)]
+mod tests;
 
 use candle_core::Tensor;
 
@@ -18,6 +21,10 @@ pub fn rms_norm(x: &Tensor, weight: &Tensor, eps: f32) -> Result<Tensor> {
     }
     let (xs, w) = (values::<f32>("rms_norm", x)?, values::<f32>("rms_norm", weight)?);
     let mut out = vec![0f32; xs.len()];
-    reference::rms_norm(&xs, &w, eps, &mut out);
+    if crate::reference_forced() {
+        reference::rms_norm(&xs, &w, eps, &mut out);
+    } else {
+        cpu::rms_norm(&xs, &w, eps, &mut out);
+    }
     Ok(Tensor::from_vec(out, x.dims(), x.device())?)
 }

@@ -4,7 +4,10 @@
 //! Angles are computed in f64 and their cosines and sines stored in f32, so positions of a
 //! hundred thousand and more stay exact to f32 rounding.
 
+mod cpu;
 mod reference;
+#[cfg(test)]
+mod tests;
 
 use candle_core::{CpuStorage, Device, InplaceOp1, Layout, Tensor};
 
@@ -51,17 +54,18 @@ impl Rotary {
     }
 
     fn table(&self, positions: impl ExactSizeIterator<Item = f64>, magnitude: f32, device: &Device) -> Result<Angles> {
-        let half = self.inv_freq.len();
+        let (half, positions) = (self.inv_freq.len(), positions.collect::<Vec<_>>());
         let shape = (positions.len(), half);
-        let mut cos = Vec::with_capacity(positions.len() * half);
-        let mut sin = Vec::with_capacity(positions.len() * half);
-        for position in positions {
-            for &freq in &self.inv_freq {
-                let (s, c) = (position * freq).sin_cos();
-                cos.push(c as f32 * magnitude);
-                sin.push(s as f32 * magnitude);
+        let mut turns = vec![(0f32, 0f32); positions.len() * half];
+        crate::rows::each(&mut turns, half, |first, turns| {
+            for (&position, turns) in positions[first..].iter().zip(turns.chunks_exact_mut(half)) {
+                for (turn, &freq) in turns.iter_mut().zip(&self.inv_freq) {
+                    let (sin, cos) = (position * freq).sin_cos();
+                    *turn = (cos as f32 * magnitude, sin as f32 * magnitude);
+                }
             }
-        }
+        });
+        let (cos, sin): (Vec<f32>, Vec<f32>) = turns.into_iter().unzip();
         Ok(Angles {
             cos: Tensor::from_vec(cos, shape, device)?,
             sin: Tensor::from_vec(sin, shape, device)?,
@@ -116,7 +120,11 @@ impl InplaceOp1 for Rotate<'_> {
         let (_, heads, dim) = layout.shape().dims3()?;
         let cos = values::<f32>("rope", &self.0.cos).map_err(candle_core::Error::wrap)?;
         let sin = values::<f32>("rope", &self.0.sin).map_err(candle_core::Error::wrap)?;
-        reference::rotate(&mut all[start..end], heads, dim, &cos, &sin, self.0.pairing);
+        if crate::reference_forced() {
+            reference::rotate(&mut all[start..end], heads, dim, &cos, &sin, self.0.pairing);
+        } else {
+            cpu::rotate(&mut all[start..end], heads, dim, &cos, &sin, self.0.pairing);
+        }
         Ok(())
     }
 }

@@ -1,5 +1,7 @@
 use super::Pairing;
 
+/// Inlined so that `cpu` can compile these loops for better processors.
+#[inline(always)]
 pub(super) fn rotate(x: &mut [f32], heads: usize, dim: usize, cos: &[f32], sin: &[f32], pairing: Pairing) {
     let rows = x.len() / (heads * dim).max(1);
     let half = cos.len() / rows.max(1);

@@ -1,6 +1,9 @@
 //! Evidence: how strongly given queries ask for each cached entry, without a `rows x entries` matrix.
 
+mod cpu;
 mod reference;
+#[cfg(test)]
+mod tests;
 
 use candle_core::Tensor;
 
@@ -75,8 +78,12 @@ pub fn scores(
     {
         return invalid("scores", format!("head {bad} of {} query heads", sizes.heads));
     }
-    let out = reference::scores(q, positions, keys, scale, form, visibility, heads, sizes)?;
-    if let Some(index) = out.iter().position(|s| !s.is_finite()) {
+    let out = if crate::reference_forced() {
+        reference::scores(q, positions, keys, scale, form, visibility, heads, sizes)?
+    } else {
+        cpu::scores(q, positions, keys, scale, form, visibility, heads, sizes)?
+    };
+    if let Some(index) = crate::simd::not_finite(&out) {
         return Err(Error::NonFinite { op: "scores", index, value: out[index] });
     }
     let rows = heads.rows(sizes.heads, sizes.kv_heads);

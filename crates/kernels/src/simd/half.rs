@@ -100,6 +100,32 @@ impl Stored for bf16 {
     }
 }
 
+/// `k . q[h]` for `H` vectors `q` `[H, dim]`, `k` holding `dim` values.
+#[inline(always)]
+pub(crate) fn dots<S: Simd, T: Stored, const H: usize>(simd: S, k: &[T], q: &[f32], dim: usize) -> [f32; H] {
+    let lanes = S::F32_LANES;
+    let (k, q) = (&k[..dim], &q[..H * dim]);
+    let whole = dim / lanes * lanes;
+    let mut acc = [simd.splat_f32s(0.0); H];
+    for d in (0..whole).step_by(lanes) {
+        let k = T::load(simd, &k[d..d + lanes]);
+        for (h, acc) in acc.iter_mut().enumerate() {
+            // SAFETY: `d + lanes <= dim`, and `q` holds `H` vectors of `dim`.
+            #[allow(unsafe_code)]
+            let q = unsafe { super::read::<S>(q.as_ptr().add(h * dim + d)) };
+            *acc = simd.mul_add_e_f32s(k, q, *acc);
+        }
+    }
+    let mut out = [0f32; H];
+    for (h, out) in out.iter_mut().enumerate() {
+        *out = simd.reduce_sum_f32s(acc[h]);
+        for d in whole..dim {
+            *out += k[d].one() * q[h * dim + d];
+        }
+    }
+    out
+}
+
 #[inline(always)]
 fn load_each<S: Simd, T: Stored>(_: S, from: &[T]) -> S::f32s {
     let mut out = [0f32; 16];

@@ -6,7 +6,7 @@
 
 use std::array::from_fn;
 
-use pulp::Simd;
+use pulp::{Simd, WithSimd};
 
 /// Vectors a tile is wide.
 pub(crate) const WIDE: usize = 3;
@@ -15,6 +15,25 @@ pub(crate) const WIDE: usize = 3;
 #[inline(always)]
 pub(crate) const fn tall<S: Simd>() -> usize {
     if S::REGISTER_COUNT >= 32 { 8 } else { 4 }
+}
+
+/// Columns of the widest tile on this processor.
+pub(crate) fn widest() -> usize {
+    WIDE * lanes()
+}
+
+/// Numbers in a vector on this processor.
+pub(crate) fn lanes() -> usize {
+    struct Lanes;
+    impl WithSimd for Lanes {
+        type Output = usize;
+
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, _: S) -> usize {
+            S::F32_LANES
+        }
+    }
+    pulp::Arch::new().dispatch(Lanes)
 }
 
 /// `acc[j][v] += sum over k of a[j][k * step] * b[k][v]`.

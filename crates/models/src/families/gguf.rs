@@ -112,8 +112,9 @@ impl Keys<'_> {
         match self.gguf.info(&name).map(|info| info.dims.as_slice()) {
             Some(&[_, rows]) => Ok(rows as usize),
             Some(dims) => Err(corrupt(format!("tensor `{name}` is {dims:?}, no matrix.")).with("tensor", name)),
-            None => Err(corrupt(format!("the tensor `{name}` is missing. Download the model again."))
-                .with("tensor", name)),
+            None => {
+                Err(corrupt(format!("the tensor `{name}` is missing. Download the model again.")).with("tensor", name))
+            }
         }
     }
 
@@ -153,7 +154,8 @@ impl Keys<'_> {
         match self.optional("expert_count")? {
             None | Some(0) => Ok(()),
             Some(experts) => {
-                Err(self.unsupported(format!("the model is a mixture of {experts} experts; only dense ones can be run")))
+                Err(self
+                    .unsupported(format!("the model is a mixture of {experts} experts; only dense ones can be run")))
             }
         }
     }

@@ -150,7 +150,7 @@ mod tests {
         let random = Random::new(&Sizes::default()).unwrap();
         let mut row = [0f32; 32];
         random.matrix(Part::Layer(0, LayerPart::Query)).unwrap().dequantize_row(0, &mut row).unwrap();
-        for (got, want) in row.iter().zip([-0.0806987f32, -0.4330590, 0.3565875, -0.0526483]) {
+        for (got, want) in row.iter().zip([-0.0806987f32, -0.433_059, 0.3565875, -0.0526483]) {
             assert!((got - want).abs() < 1e-7, "{got} {want}");
         }
         assert_eq!(random.vector(Part::FinalNorm).unwrap(), [1.0; 32]);

@@ -10,6 +10,7 @@ mod share;
 pub(crate) use scorer::{KeyNorm, NoScore, RunningSums, Scorer, WindowScores};
 pub(crate) use share::{Across, Even, Pyramid, Share};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use skimlm_core::{
     Among, Error, Evidence, Flow, Heads, Keep, KvCache, Pass, Policy, Report, Result, Seen, Selection, Shape, Stage,
@@ -20,7 +21,7 @@ use skimlm_kernels::select::{Pool, pool, top_k};
 use report::Lists;
 
 /// Whose entries a choice is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum HeadMode {
     /// Each kv head chooses for itself; the query heads that read it are averaged.

@@ -1,16 +1,25 @@
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// How many tokens to keep.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(untagged, expecting = "a whole number of at least 1, or { ratio } with a share above 0 and up to 1")]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(
+    untagged,
+    deny_unknown_fields,
+    expecting = "a whole number of at least 1, or { ratio } with a share above 0 and up to 1"
+)]
 pub enum Budget {
     /// This many.
-    #[serde(deserialize_with = "whole")]
-    Tokens(usize),
+    Tokens(
+        #[serde(deserialize_with = "whole")]
+        #[schemars(range(min = 1))]
+        usize,
+    ),
     /// A share of the prompt, rounded up.
     Share {
         /// Above 0, up to 1.
         #[serde(deserialize_with = "share")]
+        #[schemars(extend("exclusiveMinimum" = 0, "maximum" = 1))]
         ratio: f64,
     },
 }

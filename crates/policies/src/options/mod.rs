@@ -7,13 +7,14 @@ mod score;
 
 pub use budget::Budget;
 pub use pins::Pins;
-pub use pool::{EdgeSpec, PoolSpec};
+pub use pool::{EdgeSpec, PoolKind, PoolSpec};
 pub use score::{AllHeads, HeadsSpec, ListedHead, QueriesSpec, Round, Score};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Where the kept tokens of a second pass stand.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Positions {
     /// Renumbered from the first (GemFilter).

@@ -1,25 +1,31 @@
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use skimlm_kernels::select::{Edge, Pool};
 
 /// Smoothing over neighbouring tokens.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
-pub enum PoolSpec {
-    /// Average.
-    Avg {
-        /// Odd number of tokens.
-        #[serde(deserialize_with = "odd")]
-        width: usize,
-        /// `zero`: the published padding; `valid`: a shorter window at the ends.
-        #[serde(default)]
-        edge: EdgeSpec,
-    },
-    /// Maximum.
-    Max {
-        /// Odd number of tokens.
-        #[serde(deserialize_with = "odd")]
-        width: usize,
-    },
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PoolSpec {
+    /// Average or maximum.
+    pub kind: PoolKind,
+    /// Tokens under the window, an odd number.
+    #[serde(deserialize_with = "odd")]
+    #[schemars(range(min = 1), extend("not" = { "multipleOf": 2 }))]
+    pub width: usize,
+    /// What an average does at the ends of the prompt; a maximum has no need of it.
+    #[serde(default)]
+    pub edge: EdgeSpec,
+}
+
+/// What smoothing takes of a window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum PoolKind {
+    /// Its average.
+    #[default]
+    Avg,
+    /// Its maximum.
+    Max,
 }
 
 fn odd<'de, D: serde::Deserializer<'de>>(d: D) -> Result<usize, D::Error> {
@@ -29,8 +35,8 @@ fn odd<'de, D: serde::Deserializer<'de>>(d: D) -> Result<usize, D::Error> {
     }
 }
 
-/// What a window does at the ends of the prompt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+/// What an average does at the ends of the prompt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum EdgeSpec {
     /// Outside counts as 0, the divisor stays.
@@ -42,10 +48,11 @@ pub enum EdgeSpec {
 
 impl From<PoolSpec> for Pool {
     fn from(spec: PoolSpec) -> Self {
-        match spec {
-            PoolSpec::Avg { width, edge: EdgeSpec::Zero } => Self::Avg { width, edge: Edge::Zero },
-            PoolSpec::Avg { width, edge: EdgeSpec::Valid } => Self::Avg { width, edge: Edge::Valid },
-            PoolSpec::Max { width } => Self::Max { width },
+        let width = spec.width;
+        match (spec.kind, spec.edge) {
+            (PoolKind::Avg, EdgeSpec::Zero) => Self::Avg { width, edge: Edge::Zero },
+            (PoolKind::Avg, EdgeSpec::Valid) => Self::Avg { width, edge: Edge::Valid },
+            (PoolKind::Max, _) => Self::Max { width },
         }
     }
 }

@@ -1,11 +1,12 @@
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use skimlm_core::{Error, Evidence, Form, Heads, Queries, Result, Role, Rows};
 
 use super::budget::whole;
-use super::pool::{EdgeSpec, PoolSpec};
+use super::pool::{EdgeSpec, PoolKind, PoolSpec};
 
 /// Which rows ask.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum QueriesSpec {
     /// The last row (the papers).
@@ -13,21 +14,21 @@ pub enum QueriesSpec {
     /// The rows of the question, where the prompt has one.
     Question,
     /// The last rows, this many.
-    Window(usize),
+    Window(#[schemars(range(min = 1))] usize),
 }
 
 /// How query heads combine.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged, expecting = "sum, mean, max, or a list of { layer, head, weight? }")]
 pub enum HeadsSpec {
     /// All heads of the filter layer alike.
     All(AllHeads),
     /// A weighted list, possibly of several layers.
-    Listed(Vec<ListedHead>),
+    Listed(#[schemars(length(min = 1))] Vec<ListedHead>),
 }
 
 /// A combination of all heads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum AllHeads {
     /// Their sum.
@@ -39,7 +40,7 @@ pub enum AllHeads {
 }
 
 /// One head of a list.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ListedHead {
     /// Layer.
@@ -56,18 +57,22 @@ fn one() -> f32 {
 }
 
 /// What is kept as a whole.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Round {
     /// Tokens, each by itself.
     #[default]
     Token,
     /// Runs of this many tokens; the best runs are kept whole while they fit the budget.
-    Chunk(#[serde(deserialize_with = "whole")] usize),
+    Chunk(
+        #[serde(deserialize_with = "whole")]
+        #[schemars(range(min = 1))]
+        usize,
+    ),
 }
 
 /// How evidence becomes one number a token.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub struct Score {
     /// Who asks.
@@ -90,7 +95,7 @@ impl Default for Score {
             queries: QueriesSpec::Window(16),
             softmax: true,
             heads: HeadsSpec::All(AllHeads::Mean),
-            pool: Some(PoolSpec::Avg { width: 13, edge: EdgeSpec::Valid }),
+            pool: Some(PoolSpec { kind: PoolKind::Avg, width: 13, edge: EdgeSpec::Valid }),
             round: Round::Token,
         }
     }

@@ -1,13 +1,12 @@
 //! Attention for processors: tiles for many rows, a streaming pass for few.
 
 mod row;
-mod tile;
+pub(crate) mod tile;
 
 use std::ops::Range;
 
 use candle_core::{DType, WithDType};
 use half::{bf16, f16};
-use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::{Entries, Sizes, Visibility};
@@ -90,7 +89,7 @@ fn typed<T: Stored + WithDType>(
     let (first, last) =
         (seen.iter().map(|s| s.start).min().unwrap_or(0), seen.iter().map(|s| s.end).max().unwrap_or(0));
     let threads = if work * heads * dim < SMALL { 1 } else { rayon::current_num_threads() };
-    let few = rows * sizes.group() < FEW && dim.is_multiple_of(pulp::Arch::new().dispatch(Lanes));
+    let few = rows * sizes.group() < FEW && dim.is_multiple_of(crate::simd::outer::lanes());
     let height = if few { rows } else { (LANES / sizes.group()).max(1) };
     let bases = kv_heads * rows.div_ceil(height);
     let wanted = if threads > 1 && bases < threads * 3 { (threads * 3).div_ceil(bases) } else { 1 };
@@ -203,17 +202,5 @@ fn merge(parts: &[f32], shares: usize, dim: usize, out: &mut [f32]) {
         if total != 0.0 {
             out.iter_mut().for_each(|o| *o /= total);
         }
-    }
-}
-
-/// Numbers in a vector here.
-struct Lanes;
-
-impl WithSimd for Lanes {
-    type Output = usize;
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) -> usize {
-        S::F32_LANES
     }
 }

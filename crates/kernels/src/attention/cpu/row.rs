@@ -5,7 +5,7 @@ use pulp::{Simd, WithSimd};
 use super::tile::{BLOCK, LOWEST};
 use super::{Job, Task};
 use crate::simd::exp::exp2;
-use crate::simd::half::Stored;
+use crate::simd::half::{Stored, dots};
 use crate::simd::{Scratch, load, store};
 
 /// All rows of a task, query heads in bundles that share the reading of an entry.
@@ -66,15 +66,8 @@ fn bundle<S: Simd, T: Stored, const H: usize>(
         let numbers = (base + start) * dim..(base + start + count) * dim;
         let (k, v) = (&job.k[numbers.clone()], &job.v[numbers]);
         for (e, k) in k.chunks_exact(dim).enumerate() {
-            let mut acc = [simd.splat_f32s(0.0); H];
-            for d in (0..dim).step_by(lanes) {
-                let k = T::load(simd, &k[d..d + lanes]);
-                for (h, acc) in acc.iter_mut().enumerate() {
-                    *acc = simd.mul_add_e_f32s(k, load::<S>(&q[h * dim + d..]), *acc);
-                }
-            }
-            for (h, &acc) in acc.iter().enumerate() {
-                p[h * BLOCK + e] = simd.reduce_sum_f32s(acc);
+            for (h, logit) in dots::<S, T, H>(simd, k, q, dim).into_iter().enumerate() {
+                p[h * BLOCK + e] = logit;
             }
         }
         let mut shrink = [0f32; H];

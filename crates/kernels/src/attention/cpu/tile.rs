@@ -15,10 +15,10 @@ use crate::simd::outer::{WIDE, outer, tall};
 use crate::simd::{Scratch, load, store};
 
 /// Entries of a block: with 64 dimensions the block's logits and values fit a first-level cache.
-pub(super) const BLOCK: usize = 64;
+pub(crate) const BLOCK: usize = 64;
 
 /// Below every logit, and finite, so that differences of maxima stay numbers.
-pub(super) const LOWEST: f32 = -1e30;
+pub(crate) const LOWEST: f32 = -1e30;
 
 /// One tile of rows of one kv head.
 pub(super) struct Tile<'a, T> {
@@ -124,27 +124,12 @@ impl Group<'_> {
     #[inline(always)]
     fn add<S: Simd, const MV: usize>(self, simd: S, dim: usize, entries: Range<usize>, k: &[f32], v: &[f32]) {
         let lanes = S::F32_LANES;
-        let (mut any, mut every) = (usize::MAX..0, 0..usize::MAX);
-        for seen in self.seen {
-            any = any.start.min(seen.start)..any.end.max(seen.end);
-            every = every.start.max(seen.start)..every.end.min(seen.end);
-        }
+        let (any, every) = bounds(self.seen);
         if entries.end <= any.start || entries.start >= any.end {
             return;
         }
-        assert!(
-            self.q.len() == dim * MV * lanes
-                && self.o.len() == dim * MV * lanes
-                && self.p.len() == BLOCK * MV * lanes
-                && entries.len() <= BLOCK
-                && k.len() == entries.len() * dim
-                && v.len() == entries.len() * dim
-        );
-        if tall::<S>() == 8 {
-            logits::<S, 8, MV>(simd, dim, entries.len(), self.q, k, self.p);
-        } else {
-            logits::<S, 4, MV>(simd, dim, entries.len(), self.q, k, self.p);
-        }
+        assert!(self.o.len() == dim * MV * lanes && v.len() == entries.len() * dim);
+        logits::<S, MV>(simd, dim, entries.len(), self.q, k, self.p);
         if entries.start < every.start || entries.end > every.end {
             for (e, p) in entries.clone().zip(self.p.chunks_exact_mut(MV * lanes)) {
                 for (p, seen) in p.iter_mut().zip(self.seen) {
@@ -169,9 +154,37 @@ impl Group<'_> {
     }
 }
 
-/// `p[e] = k[e] . q` for every lane. `add` has checked the lengths.
+/// The entries between the first and the last that any of the ranges holds, and those that all hold.
+pub(crate) fn bounds(seen: &[Range<usize>]) -> (Range<usize>, Range<usize>) {
+    let first = seen.first().cloned().unwrap_or_default();
+    seen.iter().fold((first.clone(), first), |(any, every), seen| {
+        (any.start.min(seen.start)..any.end.max(seen.end), every.start.max(seen.start)..every.end.min(seen.end))
+    })
+}
+
+/// `p[e] = k[e] . q` for every lane: `q` `[dim][MV vectors]`, `k` `[entries][dim]`, `p` `[BLOCK][MV
+/// vectors]`, of which those behind the entries hold anything afterwards.
 #[inline(always)]
-fn logits<S: Simd, const NR: usize, const MV: usize>(
+pub(crate) fn logits<S: Simd, const MV: usize>(
+    simd: S,
+    dim: usize,
+    entries: usize,
+    q: &[f32],
+    k: &[f32],
+    p: &mut [f32],
+) {
+    let width = MV * S::F32_LANES;
+    assert!(q.len() == dim * width && p.len() == BLOCK * width && entries <= BLOCK && k.len() == entries * dim);
+    if tall::<S>() == 8 {
+        tiles::<S, 8, MV>(simd, dim, entries, q, k, p);
+    } else {
+        tiles::<S, 4, MV>(simd, dim, entries, q, k, p);
+    }
+}
+
+/// [`logits`], which has checked the lengths, `NR` entries at a time.
+#[inline(always)]
+fn tiles<S: Simd, const NR: usize, const MV: usize>(
     simd: S,
     dim: usize,
     entries: usize,
@@ -199,7 +212,13 @@ fn logits<S: Simd, const NR: usize, const MV: usize>(
 
 /// Logits to weights against a new running maximum; `shrink` is what older sums must be scaled by.
 #[inline(always)]
-fn weights<S: Simd, const MV: usize>(simd: S, p: &mut [f32], max: &mut [f32], sum: &mut [f32], shrink: &mut [f32]) {
+pub(crate) fn weights<S: Simd, const MV: usize>(
+    simd: S,
+    p: &mut [f32],
+    max: &mut [f32],
+    sum: &mut [f32],
+    shrink: &mut [f32],
+) {
     let lanes = S::F32_LANES;
     let mut old = [simd.splat_f32s(0.0); MV];
     let mut total = old;

@@ -70,7 +70,7 @@ fn narrow(weights: &[&Weight], rows: usize, threads: usize, total: usize) -> Vec
 /// Pieces for many rows: panels as large as the cache allows, rows split only where there would be
 /// too few pieces for the threads.
 fn wide(weights: &[&Weight], rows: usize, threads: usize) -> Vec<Piece> {
-    let unit = pulp::Arch::new().dispatch(PanelWidth);
+    let unit = crate::simd::outer::widest();
     let mut pieces = Vec::new();
     for (weight, w) in weights.iter().enumerate() {
         let fit = (PANEL_BYTES / (4 * w.cols() * unit)).max(1);
@@ -88,18 +88,6 @@ fn wide(weights: &[&Weight], rows: usize, threads: usize) -> Vec<Piece> {
         }
     }
     pieces
-}
-
-/// Outputs of one panel on this processor.
-struct PanelWidth;
-
-impl WithSimd for PanelWidth {
-    type Output = usize;
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) -> usize {
-        crate::simd::outer::WIDE * S::F32_LANES
-    }
 }
 
 /// The rows `ids` of a weight as f32; `ids` lie within the weight.

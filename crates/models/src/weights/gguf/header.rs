@@ -67,8 +67,7 @@ fn version(version: u32) -> Result<()> {
         }
         1 => Err(unsupported("GGUF version 1; versions 2 and 3 can be read. Convert the model again.")
             .with("version", version)),
-        _ => Err(corrupt(format!("GGUF version {version}; versions 2 and 3 can be read."))
-            .with("version", version)),
+        _ => Err(corrupt(format!("GGUF version {version}; versions 2 and 3 can be read.")).with("version", version)),
     }
 }
 
@@ -120,7 +119,8 @@ fn read_tensors(cursor: &mut Cursor<'_>, count: u64) -> Result<Vec<TensorInfo>> 
             .try_fold(1u64, |all, &dim| all.checked_mul(dim))
             .filter(|&all| all > 0)
             .ok_or_else(|| bad(name, format!("has the impossible sizes {dims:?}")))?;
-        let offset = usize::try_from(offset).map_err(|_| bad(name, format!("stands at the impossible byte {offset}")))?;
+        let offset =
+            usize::try_from(offset).map_err(|_| bad(name, format!("stands at the impossible byte {offset}")))?;
         tensors.push(TensorInfo { name: name.into(), dims, kind, elements, range: offset..offset });
     }
     Ok(tensors)

@@ -12,7 +12,10 @@ pub(super) fn check(file: &[u8]) -> Result<()> {
     let (kind, what) = if file.is_empty() {
         ("empty", "the file is empty. Download it again.")
     } else if text.starts_with("version https://git-lfs") {
-        ("git-lfs pointer", "this is a git-lfs pointer, not the model: run `git lfs pull`, or download the file itself.")
+        (
+            "git-lfs pointer",
+            "this is a git-lfs pointer, not the model: run `git lfs pull`, or download the file itself.",
+        )
     } else if text.starts_with("<!doctype") || text.starts_with("<html") || text.starts_with("<?xml") {
         ("HTML", "this is an HTML page, not a model: the download link led to a web page. Use the direct link.")
     } else if [b"ggml", b"lmgg", b"ggjt", b"tjgg", b"ggmf", b"fmgg"].iter().any(|magic| file.starts_with(*magic)) {

@@ -19,7 +19,6 @@ impl AsRef<[u8]> for Mapped {
 pub(super) fn map(path: &Path) -> Result<Owner> {
     let unreadable = |error: std::io::Error| {
         Error::new(Code::ModelNotFound, format!("The file cannot be read: {error}. Check path and permissions."))
-            .with("path", path.display().to_string())
             .caused_by(error)
     };
     let file = File::open(path).map_err(unreadable)?;

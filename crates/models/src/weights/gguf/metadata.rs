@@ -94,7 +94,12 @@ impl Gguf {
         read(value).map(Some).ok_or_else(|| self.mistyped(key, value, expected))
     }
 
-    fn list<'a, T>(&'a self, key: &str, expected: &str, read: impl Fn(Value<'a>) -> Option<T>) -> Result<Option<Vec<T>>> {
+    fn list<'a, T>(
+        &'a self,
+        key: &str,
+        expected: &str,
+        read: impl Fn(Value<'a>) -> Option<T>,
+    ) -> Result<Option<Vec<T>>> {
         let Some(array) = self.get_array(key)? else { return Ok(None) };
         let mut out = Vec::new();
         for value in array.iter() {
@@ -106,7 +111,7 @@ impl Gguf {
 
     fn mistyped(&self, key: &str, value: Value<'_>, expected: &str) -> Error {
         in_file(&self.path)(
-            corrupt(format!("`{key}` is {} ({value:?}); {expected} is expected.", value.kind()))
+            corrupt(format!("`{key}` is {}; {expected} is expected.", value.describe()))
                 .with("key", key)
                 .with("expected", expected),
         )

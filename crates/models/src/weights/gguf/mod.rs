@@ -112,15 +112,15 @@ impl Gguf {
             ));
         };
         let row = cols / values as usize * bytes as usize;
-        let range = info.range.start + rows.start * row..info.range.start + rows.end * row;
         let damaged = |error: skimlm_kernels::Error| {
             in_file(&self.path)(corrupt(format!("tensor `{name}`: {error}.")).with("tensor", name).caused_by(error))
         };
-        if rows.start > rows.end || range.end > info.range.end {
+        if rows.start > rows.end || rows.end > info.range.len() / row {
             return Err(in_file(&self.path)(
                 corrupt(format!("tensor `{name}` has no rows {rows:?}.")).with("tensor", name),
             ));
         }
+        let range = info.range.start + rows.start * row..info.range.start + rows.end * row;
         let bytes = Bytes::new(Arc::clone(&self.owner), range).map_err(damaged)?;
         Weight::new(block, rows.len(), cols, bytes).map_err(damaged)
     }

@@ -40,11 +40,27 @@ impl Gguf {
     /// holds weights that the family's decoder would leave out; `ERR_MODEL_CORRUPT` if its settings
     /// contradict each other.
     pub fn weights(&self) -> Result<GgufWeights<'_>> {
+        self.refuse_shards()?;
         let family = families::of_gguf(self)?;
         let config = (family.gguf_config)(self).and_then(|config| config.check().map(|()| config));
         let weights = GgufWeights { gguf: self, family, config: config.map_err(in_file(&self.path))? };
         weights.refuse_leftovers().map_err(in_file(&self.path))?;
         Ok(weights)
+    }
+
+    fn refuse_shards(&self) -> Result<()> {
+        match self.get_u32("split.count")? {
+            None | Some(0 | 1) => Ok(()),
+            Some(count) => Err(in_file(&self.path)(
+                unsupported(format!(
+                    "this is one of {count} parts of a model; only whole files can be run. Merge the parts with \
+                     `llama-gguf-split --merge` first."
+                ))
+                .with("architecture", self.get_str("general.architecture")?)
+                .with("supported", families::gguf_architectures())
+                .with("parts", count),
+            )),
+        }
     }
 }
 
@@ -64,7 +80,8 @@ impl GgufWeights<'_> {
         let left = self.gguf.tensors().iter().map(|info| info.name.as_str()).filter(|name| !known.contains(*name));
         let counts = |name: &&str| {
             ["blk.", "output", "token_embd", "position_embd"].iter().any(|start| name.starts_with(start))
-                && !name.ends_with("rot_embd") && !name.ends_with("rope_freqs.weight")
+                && !name.ends_with("rot_embd")
+                && !name.ends_with("rope_freqs.weight")
         };
         let left: Vec<&str> = left.filter(counts).take(8).collect();
         let Some(first) = left.first() else { return Ok(()) };

@@ -156,13 +156,14 @@ impl<'a> Value<'a> {
     }
 
     /// What it is, for messages.
-    pub fn kind(&self) -> &'static str {
+    pub fn describe(&self) -> String {
         match self {
-            Self::Unsigned(_) | Self::Signed(_) => "an integer",
-            Self::Float(_) => "a float",
-            Self::Bool(_) => "a truth value",
-            Self::Text(_) => "a text",
-            Self::Array(_) => "an array",
+            Self::Unsigned(n) => format!("the integer {n}"),
+            Self::Signed(n) => format!("the integer {n}"),
+            Self::Float(x) => format!("the float {x}"),
+            Self::Bool(flag) => format!("the truth value {flag}"),
+            Self::Text(text) => format!("the text {:?}", text.chars().take(40).collect::<String>()),
+            Self::Array(array) => format!("an array of {} values", array.len),
         }
     }
 }
@@ -182,8 +183,7 @@ impl<'a> Array<'a> {
     pub fn iter(&self) -> impl Iterator<Item = Result<Value<'a>>> + use<'a> {
         let kind = self.kind;
         let mut cursor = Cursor::new(self.bytes);
-        (0..self.len).map(move |i| {
-            Value::read(kind, &mut cursor, "an array's value").map_err(|error| error.with("index", i))
-        })
+        (0..self.len)
+            .map(move |i| Value::read(kind, &mut cursor, "an array's value").map_err(|error| error.with("index", i)))
     }
 }

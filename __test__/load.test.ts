@@ -1,0 +1,190 @@
+import test from 'ava'
+import { readFile, writeFile, mkdir } from 'node:fs/promises'
+import { getEventListeners } from 'node:events'
+import { join } from 'node:path'
+import { type LoadProgress, SkimError, devices, inspectModel, loadModel } from '../index.js'
+import { scratch, tinyModel } from './tiny.js'
+
+test('inspecting reads the header only', async (t) => {
+  const info = await inspectModel(await tinyModel())
+  t.like(info, {
+    architecture: 'llama',
+    layers: 6,
+    heads: 4,
+    kvHeads: 2,
+    headDim: 8,
+    hiddenSize: 32,
+    maxPositions: 8192,
+  })
+  t.true(info.supportedPolicies.includes('gemfilter'))
+  t.true(info.defaultFilterLayer >= 0 && info.defaultFilterLayer < info.layers - 1)
+  t.is(info.quantization, null)
+})
+
+test('a loaded model knows itself, its device and how far loading was', async (t) => {
+  const path = await tinyModel()
+  const news: LoadProgress[] = []
+  const model = await loadModel(path, { onProgress: (progress) => news.push(progress) })
+  t.deepEqual(model.info, await inspectModel({ path }))
+  t.is(model.device.id, 'cpu')
+  t.false(model.disposed)
+  const last = news.at(-1)!
+  t.is(last.phase, 'weights')
+  t.true(last.loadedBytes <= last.totalBytes!)
+  await model.dispose()
+})
+
+test('devices tell why they cannot be used', (t) => {
+  const all = devices()
+  t.true(all.some(({ id, reason, totalBytes }) => id === 'cpu' && reason === undefined && totalBytes > 0))
+  t.true(all.filter(({ id }) => id !== 'cpu').every(({ reason }) => typeof reason === 'string'))
+})
+
+test('a device that is not there is refused, one that makes no sense too', async (t) => {
+  const path = await tinyModel()
+  const error = await t.throwsAsync(loadModel(path, { device: 'cuda:7' }), { instanceOf: SkimError })
+  t.is(error!.code, 'ERR_DEVICE')
+  t.deepEqual(error!.details['usable'], ['cpu'])
+  await t.throwsAsync(loadModel(path, { device: 'gpu' as never }), { code: 'ERR_INVALID_ARG' })
+})
+
+const badOptions: [string, object][] = [
+  ['threads', { threads: 0 }],
+  ['threads', { threads: 1.5 }],
+  ['threads', { threads: NaN }],
+  ['dtype', { dtype: 'int4' }],
+  ['contextLength', { contextLength: 0 }],
+  ['contextLength', { contextLength: 1e9 }],
+  ['signal', { signal: 'now' }],
+  ['onProgress', { onProgress: 1 }],
+  ['contextlength', { contextlength: 5 }],
+]
+for (const [option, options] of badOptions)
+  test(`refused: ${option} ${Object.values(options)}`, async (t) => {
+    const path = await tinyModel()
+    const error = await t.throwsAsync(loadModel(path, options), { instanceOf: SkimError })
+    t.is(error!.code, 'ERR_INVALID_ARG', error!.message)
+    t.is(error!.details['option'], option)
+  })
+
+test('a missing path names itself and its neighbours', async (t) => {
+  await writeFile(join(scratch, 'whale-model.gguf'), '')
+  const error = await t.throwsAsync(loadModel(join(scratch, 'whale-modle.gguf')), { instanceOf: SkimError })
+  t.is(error!.code, 'ERR_MODEL_NOT_FOUND')
+  t.regex(JSON.stringify(error!.details), /whale-model\.gguf/)
+})
+
+test('a folder without a model says what it looked for', async (t) => {
+  const folder = join(scratch, 'empty')
+  await mkdir(folder)
+  await t.throwsAsync(loadModel({ path: folder }), { instanceOf: SkimError, code: 'ERR_MODEL_NOT_FOUND' })
+})
+
+const lookAlikes: [string, string, RegExp][] = [
+  ['page.gguf', '<!DOCTYPE html><html></html>', /HTML/],
+  ['pointer.gguf', 'version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n', /LFS/i],
+  ['noise.gguf', 'something else entirely', /GGUF/],
+]
+for (const [name, content, message] of lookAlikes)
+  test(`not a model: ${name}`, async (t) => {
+    const path = join(scratch, name)
+    await writeFile(path, content)
+    const error = await t.throwsAsync(loadModel({ path }), { instanceOf: SkimError, code: 'ERR_MODEL_CORRUPT' })
+    t.regex(error!.message, message)
+  })
+
+test('a truncated model is refused', async (t) => {
+  const whole = await readFile(await tinyModel())
+  const path = join(scratch, 'short.gguf')
+  await writeFile(path, whole.subarray(0, whole.length - 1000))
+  await t.throwsAsync(loadModel({ path }), { instanceOf: SkimError, code: 'ERR_MODEL_CORRUPT' })
+})
+
+test('an unknown architecture is named beside the known ones', async (t) => {
+  const whole = await readFile(await tinyModel())
+  const at = whole.indexOf('general.architecture') + 'general.architecture'.length
+  whole.write('xlama', whole.indexOf('llama', at))
+  const path = join(scratch, 'xlama.gguf')
+  await writeFile(path, whole)
+  const error = await t.throwsAsync(loadModel({ path }), { instanceOf: SkimError, code: 'ERR_MODEL_UNSUPPORTED' })
+  t.is(error!.details['architecture'], 'xlama')
+  t.true(Array.isArray(error!.details['supported']))
+})
+
+test('a model without a tokenizer does not load', async (t) => {
+  await t.throwsAsync(loadModel(await tinyModel('tokenizer=no')), { instanceOf: SkimError, code: 'ERR_TOKENIZER' })
+})
+
+test('a chat needs a template', async (t) => {
+  const path = await tinyModel('template=no')
+  const bare = await loadModel(path)
+  const messages = [{ role: 'user' as const, content: 'the' }]
+  await t.throwsAsync(bare.generate(messages).result, { instanceOf: SkimError, code: 'ERR_CHAT_TEMPLATE' })
+  const error = t.throws(() => bare.tokenizer.applyChatTemplate(messages), { instanceOf: SkimError })!
+  t.is(error.code, 'ERR_CHAT_TEMPLATE')
+  t.is(error.details['option'], 'chatTemplate')
+  await bare.dispose()
+  const chatTemplate = '{% for m in messages %}[{{ m.content }}]{% endfor %}'
+  const given = await loadModel(path, { chatTemplate })
+  t.is(given.tokenizer.applyChatTemplate(messages), '[the]')
+  await given.dispose()
+  await t.throwsAsync(loadModel(path, { chatTemplate: '{% for' }), { code: 'ERR_CHAT_TEMPLATE' })
+})
+
+test('a template that throws is the template’s failure', async (t) => {
+  const model = await loadModel(await tinyModel(), { chatTemplate: "{{ raise_exception('roles must alternate') }}" })
+  const error = await t.throwsAsync(model.generate([{ role: 'user', content: 'the' }]).result, {
+    instanceOf: SkimError,
+  })
+  t.is(error!.code, 'ERR_CHAT_TEMPLATE')
+  t.regex(error!.message, /roles must alternate/)
+  await model.dispose()
+})
+
+test('onProgress that throws is one warning', async (t) => {
+  const path = await tinyModel()
+  const warnings: (Error & { code?: string })[] = []
+  const listen = (warning: Error) => warnings.push(warning)
+  process.on('warning', listen)
+  let calls = 0
+  const onProgress = () => {
+    calls++
+    throw new Error('mine')
+  }
+  await (await loadModel(path, { onProgress })).dispose()
+  await new Promise(setImmediate)
+  process.off('warning', listen)
+  t.is(calls, 1)
+  t.is(warnings.filter(({ code }) => code === 'W_CALLBACK').length, 1)
+})
+
+test('an aborted signal rejects with its reason, before and while loading', async (t) => {
+  const path = await tinyModel()
+  const reason = new Error('enough')
+  t.is(await t.throwsAsync(loadModel(path, { signal: AbortSignal.abort(reason) })), reason)
+  const controller = new AbortController()
+  const { signal } = controller
+  const loading = loadModel(path, { signal, onProgress: () => controller.abort(reason) })
+  t.is(await t.throwsAsync(loading), reason)
+  t.is(getEventListeners(signal, 'abort').length, 0)
+})
+
+test('a signal is let go of when the model is loaded', async (t) => {
+  const { signal } = new AbortController()
+  const model = await loadModel(await tinyModel(), { signal })
+  t.is(getEventListeners(signal, 'abort').length, 0)
+  await model.dispose()
+})
+
+test('a full queue refuses the next generation', async (t) => {
+  const model = await loadModel(await tinyModel('positions=262144'), { maxQueue: 1 })
+  const document = 'the of in '.repeat(20_000)
+  const running = [model.generate(document), model.generate(document)]
+  const ended = running.map((generation) => generation.result)
+  const error = await t.throwsAsync(model.generate('the').result, { instanceOf: SkimError })
+  t.is(error!.code, 'ERR_BUSY')
+  t.is(error!.details['limit'], 1)
+  for (const generation of running) generation.cancel()
+  for (const { finishReason } of await Promise.all(ended)) t.is(finishReason, 'cancelled')
+  await model.dispose()
+})

@@ -1,0 +1,47 @@
+// One measurement of llama.cpp in a process of its own.
+// argv: a JSON job { model, prompt, maxNewTokens, threads }, `prompt` being a file with { tokens } as JSON.
+import { readFileSync } from 'node:fs'
+import { getLlama } from 'node-llama-cpp'
+import { peakBytes } from '../child/memory.mjs'
+
+const job = JSON.parse(process.argv[2])
+const { tokens } = JSON.parse(readFileSync(job.prompt, 'utf8'))
+
+const llama = await getLlama({ gpu: false, build: 'never', maxThreads: job.threads, logLevel: 'error' })
+const model = await llama.loadModel({ modelPath: job.model, gpuLayers: 0 })
+const context = await model.createContext({
+  contextSize: tokens.length + job.maxNewTokens + 16,
+  batchSize: 512,
+  threads: job.threads,
+  flashAttention: true,
+  sequences: 1,
+})
+const sequence = context.getSequence()
+await evaluate(model.tokenize('Once upon a time'), 2)
+await sequence.clearHistory()
+
+const { first, rest, count } = await evaluate(tokens, job.maxNewTokens)
+console.log(
+  JSON.stringify({
+    ttftMs: first,
+    decodePerSecond: ((count - 1) * 1000) / rest,
+    newTokens: count,
+    peakBytes: peakBytes(),
+    release: llama.llamaCppRelease,
+    system: llama.systemInfo,
+  }),
+)
+await llama.dispose()
+
+async function evaluate(input, limit) {
+  const start = performance.now()
+  let firstAt
+  let count = 0
+  let last = start
+  for await (const _ of sequence.evaluate(input, { temperature: 0, yieldEogToken: true })) {
+    last = performance.now()
+    firstAt ??= last
+    if (++count === limit) break
+  }
+  return { first: firstAt - start, rest: last - firstAt, count }
+}

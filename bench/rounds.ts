@@ -1,0 +1,102 @@
+import { execFileSync, spawn } from 'node:child_process'
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { cpus, tmpdir, totalmem } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { simdLevel } from '../src/cli/cpu.js'
+
+export const root = fileURLToPath(new URL('..', import.meta.url))
+
+/** Runs every case once a round, in order: what else the machine does hits all cases alike. */
+export async function interleave<C extends string, R>(
+  rounds: number,
+  cases: readonly C[],
+  measure: (name: C) => Promise<R>,
+): Promise<Record<C, R[]>> {
+  const results = Object.fromEntries(cases.map((name) => [name, []])) as unknown as Record<C, R[]>
+  for (let round = 1; round <= rounds; round++) {
+    for (const name of cases) {
+      process.stderr.write(`round ${round} of ${rounds}: ${name}\n`)
+      // oxlint-disable-next-line no-await-in-loop -- one at a time is the point
+      results[name].push(await measure(name))
+    }
+  }
+  return results
+}
+
+export function median(values: readonly number[]): number {
+  const sorted = values.toSorted((a, b) => a - b)
+  const middle = sorted.length >> 1
+  return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2
+}
+
+/** The median of the per-round ratios and their range. */
+export function ratio(
+  base: readonly number[],
+  other: readonly number[],
+): { median: number; low: number; high: number } {
+  const each = base.map((value, round) => value / other[round]!)
+  return { median: median(each), low: Math.min(...each), high: Math.max(...each) }
+}
+
+export function showRatio({ median: middle, low, high }: ReturnType<typeof ratio>): string {
+  return `${middle.toFixed(2)}x (${low.toFixed(2)} to ${high.toFixed(2)})`
+}
+
+/** Runs one measurement in a child process and reads the JSON it prints last. */
+export async function inChild<R>(script: string, job: object): Promise<R> {
+  const child = spawn(process.execPath, [script, JSON.stringify(job)], { stdio: ['ignore', 'pipe', 'inherit'] })
+  let out = ''
+  child.stdout.on('data', (part: Buffer) => (out += part))
+  const code = await new Promise<number | null>((resolve, reject) => child.on('error', reject).on('close', resolve))
+  if (code !== 0) throw new Error(`${script} ended with ${code}`)
+  return JSON.parse(out.trim().split('\n').at(-1)!) as R
+}
+
+/** A folder for prompts, gone at exit. */
+export function scratch(): string {
+  const folder = mkdtempSync(join(tmpdir(), 'skimlm-bench-'))
+  process.on('exit', () => rmSync(folder, { recursive: true, force: true }))
+  return folder
+}
+
+export interface Machine {
+  cpu: string
+  cores: number
+  simd: string
+  memoryBytes: number
+  node: string
+  date: string
+  commit: string
+}
+
+export async function machine(): Promise<Machine> {
+  const git = (...args: string[]) => execFileSync('git', args, { cwd: root, encoding: 'utf8' }).trim()
+  const changed = git('status', '--porcelain', '--untracked-files=no', '--', '.', ':!bench/results') !== ''
+  return {
+    cpu: cpus()[0]?.model.trim() ?? 'unknown',
+    cores: cpus().length,
+    simd: (await simdLevel()).level,
+    memoryBytes: totalmem(),
+    node: process.version,
+    date: new Date().toISOString().slice(0, 10),
+    commit: git('rev-parse', '--short', 'HEAD') + (changed ? ' with changes' : ''),
+  }
+}
+
+export function markdownTable(rows: readonly (readonly string[])[]): string {
+  const [head = [], ...rest] = rows
+  const line = (cells: readonly string[]) => `| ${cells.join(' | ')} |`
+  return `${[line(head), line(head.map(() => '---')), ...rest.map(line)].join('\n')}\n`
+}
+
+/** Writes `bench/results/<name>.{json,md}` and prints the table. */
+export function report(name: string, about: Machine, body: string, data: object): void {
+  const where = `${about.cpu}, ${about.cores} cores (${about.simd}), Node ${about.node}, ${about.date}, commit ${about.commit}`
+  const text = `# ${name}\n\n${where}\n\n${body}`
+  const folder = join(root, 'bench/results')
+  mkdirSync(folder, { recursive: true })
+  writeFileSync(join(folder, `${name}.json`), `${JSON.stringify({ machine: about, ...data }, null, 1)}\n`)
+  writeFileSync(join(folder, `${name}.md`), text)
+  process.stdout.write(text)
+}

@@ -1,0 +1,44 @@
+use pulp::{Simd, WithSimd};
+
+use crate::simd::exp::exp;
+use crate::simd::{load, store};
+
+pub(super) fn silu_mul(gate: &[f32], up: &[f32], out: &mut [f32]) {
+    crate::rows::each(out, 1, |first, out| {
+        let range = first..first + out.len();
+        pulp::Arch::new().dispatch(Span { gate: &gate[range.clone()], up: &up[range], out });
+    });
+}
+
+struct Span<'a> {
+    gate: &'a [f32],
+    up: &'a [f32],
+    out: &'a mut [f32],
+}
+
+impl WithSimd for Span<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let lanes = S::F32_LANES;
+        let whole = self.out.len() / lanes * lanes;
+        for at in (0..whole).step_by(lanes) {
+            let v = silu(simd, load::<S>(&self.gate[at..]));
+            store::<S>(&mut self.out[at..], simd.mul_f32s(v, load::<S>(&self.up[at..])));
+        }
+        if whole < self.out.len() {
+            let v = silu(simd, simd.partial_load_f32s(&self.gate[whole..]));
+            let v = simd.mul_f32s(v, simd.partial_load_f32s(&self.up[whole..]));
+            simd.partial_store_f32s(&mut self.out[whole..], v);
+        }
+    }
+}
+
+/// `x / (1 + e^-x)`.
+#[inline(always)]
+fn silu<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
+    // e^88 is the last power that fits; the constant comes first so that NaN stays NaN.
+    let power = simd.min_f32s(simd.splat_f32s(88.0), simd.neg_f32s(x));
+    simd.div_f32s(x, simd.add_f32s(simd.splat_f32s(1.0), exp(simd, power)))
+}

@@ -1,0 +1,42 @@
+use proptest::prelude::*;
+
+use super::{Pairing, Rotary, reference, rotate};
+use crate::testing::{assert_close, devices, flat, tensor};
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_shape_and_pairing_agrees(
+        rows in 0usize..150,
+        heads in 1usize..10,
+        pairs in 1usize..40,
+        unrotated in 0usize..3,
+        interleaved: bool,
+        first in 0u32..200_000,
+        seed: u64,
+    ) {
+        let pairing = if interleaved { Pairing::Interleaved } else { Pairing::Half };
+        let dim = 2 * (pairs + unrotated);
+        let positions: Vec<u32> = (0..rows as u32).map(|i| first + i * 3).collect();
+        for device in devices() {
+            let angles = Rotary::plain(1e5, 2 * pairs, pairing).angles(&positions, &device).unwrap();
+            let x = tensor(seed, &[rows, heads, dim], &device);
+            let mut want = flat(&x);
+            reference::rotate(&mut want, heads, dim, &flat(&angles.cos), &flat(&angles.sin), pairing);
+            rotate(&x, &angles).unwrap();
+            assert_close(&flat(&x), &want, 1e-6, 1.0);
+        }
+    }
+}
+
+#[test]
+fn angles_stay_exact_far_into_a_text() {
+    let rotary = Rotary::plain(1e5, 64, Pairing::Half);
+    let positions: Vec<u32> = (0..5000).map(|i| i * 40).collect();
+    let angles = rotary.angles(&positions, &candle_core::Device::Cpu).unwrap();
+    for ((i, cos), sin) in flat(&angles.cos).into_iter().enumerate().zip(flat(&angles.sin)) {
+        let angle = f64::from(positions[i / 32]) * 1e5f64.powf(-2.0 * (i % 32) as f64 / 64.0);
+        assert!((f64::from(cos) - angle.cos()).abs() < 1e-7 && (f64::from(sin) - angle.sin()).abs() < 1e-7, "{i}");
+    }
+}

@@ -1,0 +1,51 @@
+//! Scores for processors: one matrix-vector product for raw scores, two sweeps for softmax.
+
+mod raw;
+mod softmax;
+
+use candle_core::{DType, Tensor, WithDType};
+use half::{bf16, f16};
+
+use super::{Form, Heads, Keys, combine};
+use crate::attention::{Sizes, Visibility};
+use crate::error::{Error, Result};
+use crate::host::values;
+use crate::simd::half::Stored;
+
+pub(super) fn scores(
+    q: &Tensor,
+    positions: &[u32],
+    keys: Keys<'_>,
+    scale: f32,
+    form: Form,
+    visibility: Visibility,
+    heads: &Heads,
+    sizes: Sizes,
+) -> Result<Vec<f32>> {
+    match keys.k.dtype() {
+        DType::F32 => typed::<f32>(q, positions, keys, scale, form, visibility, heads, sizes),
+        DType::F16 => typed::<f16>(q, positions, keys, scale, form, visibility, heads, sizes),
+        DType::BF16 => typed::<bf16>(q, positions, keys, scale, form, visibility, heads, sizes),
+        other => Err(Error::Unsupported { op: "scores", what: format!("keys of {other:?}") }),
+    }
+}
+
+fn typed<T: Stored + WithDType>(
+    q: &Tensor,
+    positions: &[u32],
+    keys: Keys<'_>,
+    scale: f32,
+    form: Form,
+    visibility: Visibility,
+    heads: &Heads,
+    sizes: Sizes,
+) -> Result<Vec<f32>> {
+    let (q, k) = (values::<f32>("scores", q)?, values::<T>("scores", keys.k)?);
+    let entries = keys.positions.len();
+    if form == Form::Raw {
+        return Ok(raw::scores(&q, &k, entries, scale, heads, sizes));
+    }
+    let seen = positions.iter().map(|&p| visibility.range(p, keys.positions)).collect();
+    let per_head = softmax::column_sums(&q, &k, entries, scale, seen, sizes);
+    Ok(combine(&per_head, entries, heads, sizes))
+}

@@ -1,0 +1,126 @@
+//! Raw scores. They are linear in the queries, so rows, and heads that only add up, are folded into
+//! one query first: the keys are read once and multiplied once.
+
+use pulp::{Simd, WithSimd};
+use rayon::prelude::*;
+
+use super::super::Heads;
+use crate::attention::Sizes;
+use crate::output::Output;
+use crate::simd::half::{Stored, dots};
+
+/// Multiplications below which another thread is not worth waking.
+const SMALL: usize = 1 << 17;
+
+/// Queries that were folded together.
+struct Folded {
+    kv_head: usize,
+    /// Row of the answer it adds to.
+    row: usize,
+    /// Queries, `[count, dim]`, one answer row each from `row` on.
+    q: Vec<f32>,
+}
+
+pub(super) fn scores<T: Stored>(
+    q: &[f32],
+    k: &[T],
+    entries: usize,
+    scale: f32,
+    heads: &Heads,
+    sizes: Sizes,
+) -> Vec<f32> {
+    let Sizes { heads: all, kv_heads, dim, .. } = sizes;
+    let group = sizes.group();
+    let mut rows = vec![0f32; all * dim];
+    for row in q.chunks_exact(all * dim) {
+        rows.iter_mut().zip(row).for_each(|(sum, q)| *sum += q * scale);
+    }
+    let weighted = |weight: &dyn Fn(usize) -> f32, kv_head: usize| {
+        let mut folded = vec![0f32; dim];
+        for head in kv_head * group..(kv_head + 1) * group {
+            let (weight, row) = (weight(head), &rows[head * dim..(head + 1) * dim]);
+            folded.iter_mut().zip(row).for_each(|(f, q)| *f += weight * q);
+        }
+        folded
+    };
+    let one = |weight: &dyn Fn(usize) -> f32| {
+        (0..kv_heads).map(|kv_head| Folded { kv_head, row: 0, q: weighted(weight, kv_head) }).collect::<Vec<_>>()
+    };
+    let (folded, count) = match heads {
+        Heads::Sum => (one(&|_| 1.0), 1),
+        Heads::Mean => (one(&|_| 1.0 / all as f32), 1),
+        Heads::Listed(list) => {
+            let weight = |head| list.iter().filter(|(h, _)| *h == head).map(|(_, weight)| weight).sum();
+            (one(&weight), 1)
+        }
+        Heads::EachKv => {
+            let mut folded = one(&|_| 1.0 / group as f32);
+            folded.iter_mut().for_each(|f| f.row = f.kv_head);
+            (folded, kv_heads)
+        }
+        Heads::Each | Heads::Max => {
+            let queries = rows.chunks_exact(group * dim).enumerate();
+            (queries.map(|(kv_head, q)| Folded { kv_head, row: kv_head * group, q: q.to_vec() }).collect(), all)
+        }
+    };
+    let mut out = vec![0f32; count * entries];
+    let target = Output::new(&mut out, entries.max(1));
+    let work = folded.iter().map(|f| f.q.len()).sum::<usize>() * entries;
+    let threads = if work < SMALL { 1 } else { rayon::current_num_threads() };
+    let step = entries.div_ceil(threads * 3).next_multiple_of(64).max(64);
+    let run = |start: usize| {
+        let range = start..(start + step).min(entries);
+        pulp::Arch::new().dispatch(Span { folded: &folded, k, sizes, range, out: target });
+    };
+    if threads == 1 {
+        (0..entries).step_by(step).for_each(run);
+    } else {
+        (0..entries.div_ceil(step)).into_par_iter().with_max_len(1).for_each(|i| run(i * step));
+    }
+    if *heads == Heads::Max { super::combine(&out, entries, heads, sizes) } else { out }
+}
+
+/// All queries against a span of entries.
+struct Span<'a, T> {
+    folded: &'a [Folded],
+    k: &'a [T],
+    sizes: Sizes,
+    range: std::ops::Range<usize>,
+    out: Output,
+}
+
+impl<T: Stored> WithSimd for Span<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Sizes { capacity, dim, .. } = self.sizes;
+        for folded in self.folded {
+            let base = folded.kv_head * capacity;
+            let k = &self.k[(base + self.range.start) * dim..(base + self.range.end) * dim];
+            for (pair, q) in folded.q.chunks(4 * dim).enumerate() {
+                let row = folded.row + pair * 4;
+                match q.len() / dim {
+                    1 => self.add::<S, 1>(simd, k, q, row),
+                    2 => self.add::<S, 2>(simd, k, q, row),
+                    3 => self.add::<S, 3>(simd, k, q, row),
+                    _ => self.add::<S, 4>(simd, k, q, row),
+                }
+            }
+        }
+    }
+}
+
+impl<T: Stored> Span<'_, T> {
+    /// Adds `H` queries' products to as many rows of the answer.
+    #[inline(always)]
+    fn add<S: Simd, const H: usize>(&self, simd: S, k: &[T], q: &[f32], row: usize) {
+        let dim = self.sizes.dim;
+        for (e, k) in self.range.clone().zip(k.chunks_exact(dim)) {
+            let sums = dots::<S, T, H>(simd, k, q, dim);
+            for (h, sum) in sums.into_iter().enumerate() {
+                self.out.add(row + h, e, sum);
+            }
+        }
+    }
+}

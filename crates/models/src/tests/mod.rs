@@ -1,0 +1,40 @@
+//! Whole models against known results, by the plainest possible walk.
+
+mod golden;
+mod real;
+
+use candle_core::Tensor;
+use skimlm_core::{Model, Visibility, Which};
+use skimlm_kernels::attention::{Entries, attention};
+use skimlm_kernels::rope::rotate;
+
+use crate::Decoder;
+
+/// The logits of the last token of `ids`, and the residual stream after each layer.
+fn walk(model: &Decoder, ids: &[u32]) -> (Vec<f32>, Vec<Tensor>) {
+    let shape = model.shape();
+    let positions: Vec<u32> = (0..ids.len() as u32).collect();
+    let rotaries = model.rotaries(ids.len());
+    let mut x = model.embed(ids).unwrap();
+    let mut outputs = Vec::new();
+    for (l, layer) in shape.layers.iter().enumerate() {
+        let angles = rotaries[layer.rotary].angles(&positions, model.device()).unwrap();
+        let projected = model.project(l, &x, Which::ALL).unwrap();
+        let [q, k, v] = [projected.q, projected.k, projected.v].map(Option::unwrap);
+        rotate(&q, &angles).unwrap();
+        rotate(&k, &angles).unwrap();
+        let by_head = |t: &Tensor| t.transpose(0, 1).unwrap().contiguous().unwrap(); // [kv_heads, rows, head_dim]
+        let (k, v) = (by_head(&k), by_head(&v));
+        let entries = Entries { k: &k, v: &v, positions: &positions };
+        let visibility = layer.window.map_or(Visibility::Causal, |width| Visibility::Window { width });
+        let attended = attention(&q, &positions, entries, shape.scale, visibility).unwrap();
+        x = model.finish(l, &x, &attended).unwrap();
+        outputs.push(x.clone());
+    }
+    let last = x.narrow(0, ids.len() - 1, 1).unwrap();
+    (model.head(&last).unwrap().flatten_all().unwrap().to_vec1().unwrap(), outputs)
+}
+
+fn argmax(logits: &[f32]) -> usize {
+    (0..logits.len()).max_by(|&a, &b| logits[a].total_cmp(&logits[b])).unwrap()
+}

@@ -1,0 +1,6 @@
+export { SkimError } from './src/errors.js'
+export { kernels } from './src/kernels.js'
+export { devices, inspectModel, loadModel } from './src/load.js'
+export { parsePolicy, policies } from './src/policy.js'
+export { reference } from './src/reference.js'
+export type * from './src/types.js'

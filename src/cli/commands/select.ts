@@ -1,0 +1,40 @@
+import type { Command } from 'commander'
+import { type ModelFlags, type PromptFlags, addModelFlags, addPromptFlags, flag } from '../flags.js'
+import { interruptible } from '../interrupt.js'
+import { openModel } from '../open.js'
+import { readPrompt, split } from '../question.js'
+import { ProgressLine } from '../render/progress.js'
+import { selectionText } from '../render/result.js'
+
+interface Flags extends ModelFlags, PromptFlags {
+  json?: boolean
+  text?: boolean
+}
+
+export function selectCommand(program: Command, done: (code: number) => void): void {
+  const command = program
+    .command('select')
+    .summary('show what the early layers keep, without an answer')
+    .description('Selects and stops there: what is worth reading in the document for this question.')
+    .usage('[options] [model] <question>')
+    .argument('<question...>', 'the model (default: SKIMLM_MODEL, else smollm2-135m) and the question')
+  addModelFlags(addPromptFlags(command))
+    .addOption(flag('--text', 'print the kept text alone, ready to send to another model').conflicts('json'))
+    .addOption(flag('--json', 'print the selection as one line of JSON'))
+    .action(async (words: string[], flags: Flags) => done(await select(words, flags, command)))
+}
+
+async function select(words: string[], flags: Flags, command: Command): Promise<number> {
+  const { model: name, question } = split(words, command)
+  return interruptible(async ({ signal }) => {
+    const prompt = await readPrompt(question, flags)
+    const model = await openModel(name, flags, new ProgressLine(), signal)
+    try {
+      const selection = await model.select(prompt, { ...(flags.policy ? { policy: flags.policy } : {}), signal })
+      const text = flags.text ? `${selection.toText()}\n` : selectionText(selection, process.stdout)
+      process.stdout.write(flags.json ? `${JSON.stringify(selection)}\n` : text)
+    } finally {
+      await model.dispose()
+    }
+  })
+}

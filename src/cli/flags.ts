@@ -1,0 +1,114 @@
+import { type Command, InvalidArgumentError, Option } from 'commander'
+import { parsePolicy } from '../policy.js'
+import type { LoadOptions, ModelSource, Policy } from '../types.js'
+import { isSet } from '../hub/index.js'
+
+type Parse<T> = (text: string, before: T | undefined) => T
+
+/** A flag whose environment variable is its own name: `--max-new-tokens` is `SKIMLM_MAX_NEW_TOKENS`. */
+export function flag<T>(names: string, description: string, parse?: Parse<T>): Option {
+  const option = new Option(names, description)
+  const variable = `SKIMLM_${option.name().toUpperCase().replaceAll('-', '_')}`
+  // commander takes any value of a yes-or-no variable for a yes.
+  if (option.isBoolean() && variable in process.env && !isSet(process.env[variable])) delete process.env[variable]
+  return parse ? option.env(variable).argParser(parse) : option.env(variable)
+}
+
+export function number(text: string): number {
+  const value = Number(text)
+  if (text.trim() === '' || Number.isNaN(value)) throw new InvalidArgumentError('It must be a number.')
+  return value
+}
+
+export function whole(text: string): number {
+  const value = number(text)
+  if (!Number.isSafeInteger(value)) throw new InvalidArgumentError('It must be a whole number.')
+  return value
+}
+
+export function several(text: string, before: string[] | undefined): string[] {
+  return [...(before ?? []), text]
+}
+
+function policy(text: string): Policy {
+  try {
+    return parsePolicy(text)
+  } catch (error) {
+    throw new InvalidArgumentError((error as Error).message)
+  }
+}
+
+export interface HubFlags {
+  cacheDir?: string
+  offline?: boolean
+  hubToken?: string
+  hubEndpoint?: string
+}
+
+export interface SourceFlags extends HubFlags {
+  hubFile?: string
+  revision?: string
+}
+
+export interface ModelFlags
+  extends SourceFlags, Pick<LoadOptions, 'device' | 'dtype' | 'contextLength' | 'threads' | 'tokenizer' | 'verify'> {
+  chatTemplate?: string
+}
+
+export interface PromptFlags {
+  file?: string
+  system?: string
+  policy?: Policy
+}
+
+export function addHubFlags(command: Command): Command {
+  return command
+    .addOption(flag('--cache-dir <folder>', 'where fetched models live'))
+    .addOption(flag('--offline', 'never use the network'))
+    .addOption(flag('--hub-token <token>', 'for gated models; the environment is the safer place (HF_TOKEN works too)'))
+    .addOption(flag('--hub-endpoint <url>', 'a mirror of the model hub (HF_ENDPOINT works too)'))
+}
+
+export function addSourceFlags(command: Command): Command {
+  return addHubFlags(command)
+    .addOption(flag('--hub-file <name>', 'the file to take where a hub repository has several'))
+    .addOption(flag('--revision <name>', 'the revision of a hub repository (default: main)'))
+}
+
+export function addModelFlags(command: Command): Command {
+  return addSourceFlags(command)
+    .addOption(flag('--device <id>', 'auto, cpu, cuda or cuda:N'))
+    .addOption(flag('--dtype <type>', 'auto, f32, f16 or bf16').choices(['auto', 'f32', 'f16', 'bf16']))
+    .addOption(flag('--context-length <tokens>', 'positions to use, up to the model’s own limit', whole))
+    .addOption(flag('--threads <n>', 'threads of the kernels (default: the machine’s cores)', whole))
+    .addOption(flag('--tokenizer <file>', 'a tokenizer.json in place of the model’s own'))
+    .addOption(flag('--chat-template <file>', 'a Jinja template in place of the model’s own'))
+    .addOption(flag('--verify', 'refuse weights that are not finite'))
+}
+
+export function addPromptFlags(command: Command): Command {
+  return command
+    .addOption(flag('-f, --file <path>', 'the document to read; - is stdin'))
+    .addOption(flag('--system <text>', 'the system message'))
+    .addOption(
+      flag('-p, --policy <policy>', 'what to read: full, gemfilter, gemfilter:budget=1024,layer=12, ...', policy),
+    )
+}
+
+/** A model as the flags describe it; undefined is the default model. */
+export function sourceOf(model: string | undefined, { hubFile, revision }: SourceFlags): ModelSource | undefined {
+  const name = model ?? (process.env['SKIMLM_MODEL'] || undefined)
+  if (name === undefined || (hubFile === undefined && revision === undefined)) return name
+  return {
+    hub: name,
+    ...(hubFile === undefined ? {} : { file: hubFile }),
+    ...(revision === undefined ? {} : { revision }),
+  }
+}
+
+/** The entries that were given. */
+export function pick<T extends object, K extends keyof T>(from: T, keys: readonly K[]): Pick<T, K> {
+  return Object.fromEntries(keys.filter((key) => from[key] !== undefined).map((key) => [key, from[key]])) as Pick<T, K>
+}
+
+export const hubKeys = ['cacheDir', 'offline', 'hubToken', 'hubEndpoint'] as const

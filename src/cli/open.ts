@@ -1,0 +1,28 @@
+import { loadModel } from '../load.js'
+import type { LoadOptions, Model } from '../types.js'
+import { type ModelFlags, hubKeys, pick, sourceOf } from './flags.js'
+import { readText } from './input.js'
+import type { ProgressLine } from './render/progress.js'
+
+const engineKeys = ['device', 'dtype', 'contextLength', 'threads', 'tokenizer', 'verify'] as const
+
+/** Loads the model that the flags describe, with progress. */
+export async function openModel(
+  name: string | undefined,
+  flags: ModelFlags,
+  progress: ProgressLine,
+  signal: AbortSignal,
+): Promise<Model> {
+  const options: LoadOptions = {
+    ...pick(flags, engineKeys),
+    ...pick(flags, hubKeys),
+    signal,
+    onProgress: progress.onLoad,
+  }
+  if (flags.chatTemplate !== undefined) options.chatTemplate = await readText(flags.chatTemplate)
+  try {
+    return await loadModel(sourceOf(name, flags), options)
+  } finally {
+    progress.clear()
+  }
+}

@@ -1,0 +1,45 @@
+import { createRequire } from 'node:module'
+import { Command, CommanderError } from 'commander'
+import { askCommand } from './commands/ask.js'
+import { doctorCommand } from './commands/doctor.js'
+import { inspectCommand } from './commands/inspect.js'
+import { pullCommand } from './commands/pull.js'
+import { selectCommand } from './commands/select.js'
+import { exit, reportFailure } from './exit.js'
+import { flag } from './flags.js'
+
+/** Runs one command line; resolves to the exit code. */
+export async function run(argv: readonly string[]): Promise<number> {
+  // A reader that closes the pipe early (`| head`) has what it wanted.
+  process.stdout.on('error', (error: NodeJS.ErrnoException) =>
+    process.exit(error.code === 'EPIPE' ? exit.ok : exit.failure),
+  )
+  let code: number = exit.ok
+  const program = build((result) => (code = result))
+  try {
+    await program.parseAsync(argv)
+    return code
+  } catch (error) {
+    if (error instanceof CommanderError) return error.exitCode === 0 ? exit.ok : exit.usage
+    return reportFailure(error, program.opts()['debug'] === true)
+  }
+}
+
+function build(done: (code: number) => void): Command {
+  const program = new Command('skimlm')
+    .description(
+      'Answers questions over long text with a local language model: early layers select, the full model reads only that.',
+    )
+    .version(version(), '-V, --version')
+    .addOption(flag('--debug', 'print the stack of an error'))
+    .showHelpAfterError('(--help lists the commands and flags; every flag has an environment variable)')
+    // Subcommands take these settings over when they are made.
+    .exitOverride()
+  for (const add of [askCommand, selectCommand, inspectCommand, pullCommand, doctorCommand]) add(program, done)
+  return program
+}
+
+export function version(): string {
+  const manifest = createRequire(import.meta.url)('skimlm/package.json') as { version: string }
+  return manifest.version
+}

@@ -1,0 +1,93 @@
+const codes = [
+  'ERR_NATIVE_BINDING',
+  'ERR_MODEL_NOT_FOUND',
+  'ERR_MODEL_CORRUPT',
+  'ERR_MODEL_UNSUPPORTED',
+  'ERR_HUB',
+  'ERR_TOKENIZER',
+  'ERR_CHAT_TEMPLATE',
+  'ERR_INVALID_ARG',
+  'ERR_POLICY_UNSUPPORTED',
+  'ERR_EMPTY_PROMPT',
+  'ERR_CONTEXT_OVERFLOW',
+  'ERR_OUT_OF_MEMORY',
+  'ERR_DEVICE',
+  'ERR_DISPOSED',
+  'ERR_BUSY',
+  'ERR_ALREADY_CONSUMED',
+  'ERR_NUMERICS',
+  'ERR_INTERNAL',
+] as const
+
+/** Stable names of failures; never renamed. */
+export type ErrorCode = (typeof codes)[number]
+
+/** Every failure of this package: a stable code, a sentence for people, values for machines. */
+export class SkimError extends Error {
+  override readonly name = 'SkimError'
+  readonly code: ErrorCode
+  readonly details: Readonly<Record<string, unknown>>
+
+  constructor(code: ErrorCode, message: string, details: Record<string, unknown> = {}, options?: ErrorOptions) {
+    super(message, options)
+    this.code = code
+    this.details = Object.freeze(details)
+  }
+}
+
+/** `ERR_INVALID_ARG` in the words the Rust side uses. */
+export function invalidOption(option: string, value: unknown, expected: string): SkimError {
+  return new SkimError('ERR_INVALID_ARG', `\`${option}\` is ${show(value)}; it must be ${expected}.`, {
+    option,
+    value,
+    expected,
+  })
+}
+
+function show(value: unknown): string {
+  const text = typeof value === 'string' ? JSON.stringify(value) : String(value)
+  return text.length > 80 ? `${text.slice(0, 77)}...` : text
+}
+
+interface NativeFailure {
+  code: string
+  message: string
+  details: Record<string, unknown>
+  causes: string[]
+}
+
+/** What a native call threw, as `SkimError`. Codes, details and causes travel as JSON in the message. */
+export function fromNative(error: unknown): SkimError {
+  if (error instanceof SkimError) return error
+  const failure = parseFailure(error)
+  if (failure === null) {
+    // The binding's own refusals: a missing argument, a value of the wrong type.
+    const message = error instanceof Error ? error.message : String(error)
+    const wrongType = (error as { code?: unknown } | null)?.code
+    const code =
+      typeof wrongType === 'string' && /Expected$|^InvalidArg$/.test(wrongType) ? 'ERR_INVALID_ARG' : 'ERR_INTERNAL'
+    return new SkimError(code, message, {}, { cause: error })
+  }
+  const { code, message, details, causes } = failure
+  const cause = error as Error
+  cause.message = [message, ...causes].join(' Caused by: ')
+  return new SkimError(isErrorCode(code) ? code : 'ERR_INTERNAL', message, details, { cause })
+}
+
+/** Whether the native side says that the caller's own signal ended the work. */
+export function isCancelled(error: unknown): boolean {
+  return parseFailure(error)?.code === 'ERR_CANCELLED'
+}
+
+function parseFailure(error: unknown): NativeFailure | null {
+  if (!(error instanceof Error) || !error.message.startsWith('{')) return null
+  try {
+    return JSON.parse(error.message) as NativeFailure
+  } catch {
+    return null
+  }
+}
+
+function isErrorCode(code: string): code is ErrorCode {
+  return (codes as readonly string[]).includes(code)
+}

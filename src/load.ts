@@ -1,0 +1,95 @@
+import type { Loading, Model as NativeModel } from '#native'
+import { guardCallback } from './callback.js'
+import { fromNative, invalidOption, SkimError } from './errors.js'
+import { resolveModel } from './hub/index.js'
+import { makeModel } from './model.js'
+import { call } from './native.js'
+import { plain } from './request.js'
+import type { DeviceInfo, LoadOptions, LoadProgress, Model, ModelInfo, ModelSource } from './types.js'
+
+const engineKeys = ['dtype', 'contextLength', 'threads', 'tokenizer', 'chatTemplate', 'verify', 'maxQueue'] as const
+const hubKeys = ['cacheDir', 'offline', 'hubToken', 'hubEndpoint'] as const
+const knownKeys: readonly string[] = [...engineKeys, ...hubKeys, 'device', 'signal', 'onProgress']
+
+/** Loads a model: from a path, from the model hub, or a built-in one by name. Without a source, the default model. */
+export async function loadModel(source?: ModelSource, options: LoadOptions = {}): Promise<Model> {
+  for (const key of Object.keys(options))
+    if (!knownKeys.includes(key)) throw invalidOption(key, key, `one of ${knownKeys.join(', ')}`)
+  const { signal, onProgress } = options
+  if (signal !== undefined && !(signal instanceof AbortSignal)) throw invalidOption('signal', signal, 'an AbortSignal')
+  if (onProgress !== undefined && typeof onProgress !== 'function')
+    throw invalidOption('onProgress', onProgress, 'a function')
+  signal?.throwIfAborted()
+  const device = chooseDevice(options.device ?? 'auto')
+  const engine = Object.fromEntries(engineKeys.map((key) => [key, options[key]]))
+  const json = JSON.stringify(plain(engine, '', { replaced: false }))
+  const report = guardCallback<LoadProgress>('onProgress', onProgress, ({ code, message }) =>
+    process.emitWarning(message, { type: 'SkimWarning', code }),
+  )
+  const path = await resolveModel(source, { ...options, onProgress: report })
+  signal?.throwIfAborted()
+  const native = await follow(
+    call((binding) => binding.load(path, json)),
+    signal,
+    report,
+  )
+  return makeModel(native, device)
+}
+
+/** What a model's header says; weights are not read. */
+export async function inspectModel(source: ModelSource): Promise<ModelInfo> {
+  const path = await resolveModel(source)
+  try {
+    return JSON.parse(await call((binding) => binding.inspect(path))) as ModelInfo
+  } catch (error) {
+    throw fromNative(error)
+  }
+}
+
+/** What models can run on, and what cannot be used with the reason. */
+export function devices(): DeviceInfo[] {
+  const usable = JSON.parse(call((binding) => binding.devices())) as DeviceInfo[]
+  if (usable.some(({ id }) => id.startsWith('cuda'))) return usable
+  const reason = 'This build runs on the CPU only.'
+  return [...usable, { id: 'cuda', name: 'CUDA', totalBytes: 0, freeBytes: 0, reason }]
+}
+
+async function follow(
+  loading: Loading,
+  signal: AbortSignal | undefined,
+  report: (progress: LoadProgress) => void,
+): Promise<NativeModel> {
+  const onAbort = () => loading.cancel()
+  signal?.addEventListener('abort', onAbort)
+  try {
+    for (let news = await loading.progress(); news; news = await loading.progress()) {
+      const [loadedBytes = 0, totalBytes = 0] = news
+      if (!signal?.aborted) report({ phase: 'weights', loadedBytes, totalBytes })
+    }
+    const model = await loading.model()
+    if (signal?.aborted) await model.dispose()
+    signal?.throwIfAborted()
+    return model
+  } catch (error) {
+    signal?.throwIfAborted()
+    throw fromNative(error)
+  } finally {
+    signal?.removeEventListener('abort', onAbort)
+  }
+}
+
+function chooseDevice(id: unknown): DeviceInfo {
+  if (typeof id !== 'string' || !/^(auto|cpu|cuda(:\d+)?)$/.test(id))
+    throw invalidOption('device', id, 'auto, cpu, cuda or cuda:N')
+  const all = devices()
+  const found = all.find((device) => !device.reason && (id === 'auto' || device.id === id))
+  if (found) return found
+  const reason =
+    all.find((device) => device.id === id || device.id === id.split(':')[0])?.reason ?? 'There is no such device.'
+  const usable = all.filter((device) => !device.reason).map((device) => device.id)
+  throw new SkimError('ERR_DEVICE', `The device ${id} cannot be used: ${reason} Use ${usable.join(' or ')}.`, {
+    device: id,
+    reason,
+    usable,
+  })
+}

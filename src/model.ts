@@ -1,0 +1,99 @@
+import { debuglog } from 'node:util'
+import * as threads from 'node:worker_threads'
+import type { Model as NativeModel, Prepared } from '#native'
+import { invalidOption, SkimError } from './errors.js'
+import { makeGeneration } from './generation.js'
+import { call } from './native.js'
+import { toRequest } from './request.js'
+import { makeTokenizer } from './tokenizer.js'
+import type { DeviceInfo, GenerateOptions, Generation, Model, ModelInfo, Prompt } from './types.js'
+import type { SelectOptions, Selection, Tokenizer } from './types.js'
+
+const debug = debuglog('skimlm')
+
+/** Frees models that were forgotten. */
+const forgotten = new FinalizationRegistry<NativeModel>((native) => {
+  debug('a model was collected that nobody had disposed of; call `dispose` or use `await using`')
+  void native.dispose()
+})
+
+class LoadedModel implements Model {
+  #native: NativeModel | undefined
+  #disposing: Promise<void> | undefined
+  readonly info: ModelInfo
+  readonly device: DeviceInfo
+  readonly tokenizer: Tokenizer
+
+  constructor(native: NativeModel, device: DeviceInfo) {
+    this.#native = native
+    this.info = JSON.parse(call(() => native.info())) as ModelInfo
+    this.device = device
+    this.tokenizer = makeTokenizer(() => this.#live())
+    forgotten.register(this, native, this)
+    // A model posted to another thread would arrive there as `{}`.
+    const { markAsUncloneable } = threads as { markAsUncloneable?: (object: object) => void }
+    markAsUncloneable?.(this)
+  }
+
+  get disposed(): boolean {
+    return this.#native === undefined
+  }
+
+  generate(prompt: Prompt, options: GenerateOptions = {}): Generation {
+    return this.#prepare(prompt, options)
+  }
+
+  async select(prompt: Prompt, options: SelectOptions = {}): Promise<Selection> {
+    const { policy = { kind: 'gemfilter' }, scores = 'kept', signal, ...unknown } = options
+    for (const key of Object.keys(unknown)) throw invalidOption(key, key, 'one of policy, scores, signal')
+    if (scores !== 'kept' && scores !== 'all') throw invalidOption('scores', scores, '"kept" or "all"')
+    if (policy.kind === 'full') throw invalidOption('policy.kind', policy.kind, 'a policy that selects')
+    const extra = { selectOnly: true, allScores: scores === 'all' }
+    const generation = this.#prepare(prompt, { policy, ...(signal ? { signal } : {}) }, extra)
+    const { selection } = await generation.result
+    if (!selection) throw new SkimError('ERR_INTERNAL', `The policy ${policy.kind} reported no selection.`)
+    return selection
+  }
+
+  dispose(): Promise<void> {
+    return (this.#disposing ??= this.#dispose())
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.dispose()
+  }
+
+  #prepare(
+    prompt: Prompt,
+    options: GenerateOptions,
+    extra: { selectOnly?: boolean; allScores?: boolean } = {},
+  ): Generation {
+    const native = this.#live()
+    const request = toRequest(prompt, options, extra)
+    let prepared: Prepared | undefined = call(() => native.prepare(request.json, request.tokens, request.forced))
+    const start = () => {
+      this.#live()
+      const run = prepared!.start()
+      // The native copy of the prompt need not outlive its start.
+      prepared = undefined
+      return run
+    }
+    return makeGeneration(start, request, options)
+  }
+
+  #live(): NativeModel {
+    if (this.#native) return this.#native
+    throw new SkimError('ERR_DISPOSED', 'The model has been disposed of; load it again.')
+  }
+
+  async #dispose(): Promise<void> {
+    const native = this.#native
+    this.#native = undefined
+    forgotten.unregister(this)
+    await native?.dispose()
+  }
+}
+
+export function makeModel(native: NativeModel, device: DeviceInfo): Model {
+  return new LoadedModel(native, device)
+}

@@ -1,0 +1,66 @@
+import { createRequire } from 'node:module'
+import type * as Binding from '#native'
+import { fromNative, SkimError } from './errors.js'
+
+let binding: typeof Binding | undefined
+
+/** The native binding, loaded at first use. */
+export function native(): typeof Binding {
+  return (binding ??= load((name) => createRequire(import.meta.url)(name)))
+}
+
+/** Runs a synchronous native call; its errors come out as `SkimError`. */
+export function call<T>(work: (binding: typeof Binding) => T): T {
+  const loaded = native()
+  try {
+    return work(loaded)
+  } catch (error) {
+    throw fromNative(error)
+  }
+}
+
+/** Loads the binding or says why it cannot be: `ERR_NATIVE_BINDING` with platform, arch, libc, tried and fix. */
+export function load(require: (name: string) => unknown): typeof Binding {
+  try {
+    return require('#native') as typeof Binding
+  } catch (error) {
+    const { platform, arch } = process
+    const libc = libcName()
+    const target = [platform, arch, libc].filter(Boolean).join('-')
+    const tried = messages(error)
+    const fix = fixFor(tried)
+    throw new SkimError(
+      'ERR_NATIVE_BINDING',
+      `No native binding of skimlm could be loaded for ${target}. ${fix}`,
+      { platform, arch, libc, tried, fix },
+      { cause: error },
+    )
+  }
+}
+
+function libcName(): string | null {
+  if (process.platform !== 'linux') return null
+  // Without network the report takes a millisecond; with it, reverse look-ups can take seconds.
+  const report = process.report as typeof process.report & { excludeNetwork?: boolean }
+  report.excludeNetwork = true
+  const { header } = report.getReport() as unknown as { header: { glibcVersionRuntime?: string } }
+  return header.glibcVersionRuntime ? `glibc ${header.glibcVersionRuntime}` : 'musl'
+}
+
+/** The loader tries several files and chains what each of them said. */
+function messages(error: unknown): string[] {
+  const all: string[] = []
+  for (let e = error; e instanceof Error && all.length < 50; e = e.cause) {
+    const line = e.message.split('\n', 1)[0]
+    if (line && !all.includes(line)) all.push(line)
+  }
+  return all
+}
+
+function fixFor(tried: string[]): string {
+  if (tried.some((line) => line.includes('GLIBC_')))
+    return 'The system’s glibc is older than the binary needs: build on this machine with `npm run build`.'
+  if (tried.some((line) => line.includes('.asar')))
+    return 'Unpack the package from the asar archive (`asarUnpack: ["**/skimlm/native/**"]`).'
+  return 'Build it with `npm run build` in the package’s folder; when bundling, mark `skimlm` as external.'
+}
