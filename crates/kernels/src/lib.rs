@@ -2,7 +2,8 @@
 //!
 //! A folder holds one operation: `mod.rs` states the contract and picks an implementation,
 //! `reference.rs` is the plain implementation that defines the result, `cpu` is the fast one.
-//! `SKIMLM_KERNELS=reference` forces the plain implementations everywhere.
+//! `SKIMLM_KERNELS=reference` forces the plain implementations everywhere; `avx2` and `scalar` hold
+//! the fast ones back to what a lesser processor would run.
 //!
 //! This crate knows neither models nor policies. Tensors come in and go out as candle tensors;
 //! activations and scores are f32, cached keys and values f32, f16 or bf16.
@@ -12,6 +13,7 @@ pub mod attention;
 pub mod gather;
 pub mod linear;
 pub mod norm;
+pub mod residual;
 pub mod rope;
 pub mod scores;
 pub mod select;

@@ -3,6 +3,7 @@ use skimlm_core::{Code, Error, Model, Projected, Result, Rotary, Shape, Which};
 use skimlm_kernels::activation::silu_mul;
 use skimlm_kernels::linear::{self, Weight, linear, linears};
 use skimlm_kernels::norm::rms_norm;
+use skimlm_kernels::residual;
 
 use crate::config::Config;
 use crate::rope::Scaling;
@@ -173,10 +174,13 @@ impl Model for Decoder {
     fn finish(&self, layer: usize, x: &Tensor, attended: &Tensor) -> Result<Tensor> {
         let layer = self.layer(layer)?;
         let attended = attended.reshape((attended.dim(0)?, self.config.query_width()))?;
-        let x = (x + linear(&attended, &layer.output)?)?;
-        let normed = rms_norm(&x, &layer.mlp_norm, self.config.eps)?;
+        let middle = linear(&attended, &layer.output)?;
+        residual::add(&middle, x)?;
+        let normed = rms_norm(&middle, &layer.mlp_norm, self.config.eps)?;
         let [gate, up] = linears(&normed, [&layer.gate, &layer.up])?;
-        Ok((x + linear(&silu_mul(&gate, &up)?, &layer.down)?)?)
+        let out = linear(&silu_mul(&gate, &up)?, &layer.down)?;
+        residual::add(&out, &middle)?;
+        Ok(out)
     }
 
     fn head(&self, x: &Tensor) -> Result<Tensor> {

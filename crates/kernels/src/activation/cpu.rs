@@ -6,7 +6,7 @@ use crate::simd::{load, store};
 pub(super) fn silu_mul(gate: &[f32], up: &[f32], out: &mut [f32]) {
     crate::rows::each(out, 1, |first, out| {
         let range = first..first + out.len();
-        pulp::Arch::new().dispatch(Span { gate: &gate[range.clone()], up: &up[range], out });
+        crate::simd::arch().dispatch(Span { gate: &gate[range.clone()], up: &up[range], out });
     });
 }
 

@@ -6,7 +6,7 @@ pub(super) fn rms_norm(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
     let width = weight.len();
     crate::rows::each(out, width, |first, out| {
         let x = &x[first * width..first * width + out.len()];
-        pulp::Arch::new().dispatch(Rows { x, weight, eps, out });
+        crate::simd::arch().dispatch(Rows { x, weight, eps, out });
     });
 }
 

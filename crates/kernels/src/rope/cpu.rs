@@ -11,7 +11,7 @@ pub(super) fn rotate(x: &mut [f32], heads: usize, dim: usize, cos: &[f32], sin: 
     crate::rows::each(x, width, |first, x| {
         let angles = first * half..(first + x.len() / width) * half;
         let (cos, sin) = (&cos[angles.clone()], &sin[angles]);
-        pulp::Arch::new().dispatch(Rows { x, heads, dim, cos, sin, pairing });
+        crate::simd::arch().dispatch(Rows { x, heads, dim, cos, sin, pairing });
     });
 }
 

@@ -171,13 +171,13 @@ mod tests {
         let bits: Vec<u16> = (0..=u16::MAX).collect();
         let mut out = vec![0f32; bits.len()];
         let halves: Vec<f16> = bits.iter().map(|&b| f16::from_bits(b)).collect();
-        pulp::Arch::new().dispatch(All(&halves, &mut out));
+        crate::simd::arch().dispatch(All(&halves, &mut out));
         for (h, &o) in halves.iter().zip(&out) {
             assert!(same(h.to_f32(), o), "{h:?} became {o}");
             assert!(same(h.to_f32(), f16_to_f32(h.to_bits())), "{h:?} became {}", f16_to_f32(h.to_bits()));
         }
         let brains: Vec<bf16> = bits.iter().map(|&b| bf16::from_bits(b)).collect();
-        pulp::Arch::new().dispatch(All(&brains, &mut out));
+        crate::simd::arch().dispatch(All(&brains, &mut out));
         for (h, &o) in brains.iter().zip(&out) {
             assert!(same(h.to_f32(), o), "{h:?} became {o}");
         }

@@ -1,7 +1,7 @@
 //! Vector code shared by the operations: one source for AVX-512, AVX2, NEON and plain scalars.
 //!
 //! Functions here are `inline(always)` and generic over [`pulp::Simd`]: they only become vector
-//! code inside a `WithSimd` operation that `pulp::Arch::dispatch` runs.
+//! code inside a `WithSimd` operation that [`arch`] dispatches.
 
 pub(crate) mod exp;
 pub(crate) mod half;
@@ -11,6 +11,19 @@ pub(crate) mod scratch;
 use pulp::Simd;
 
 pub(crate) use scratch::Scratch;
+
+/// The best instructions this processor has, or the lesser ones that `SKIMLM_KERNELS` asks for.
+pub(crate) fn arch() -> pulp::Arch {
+    use std::sync::OnceLock;
+    static ARCH: OnceLock<pulp::Arch> = OnceLock::new();
+    *ARCH.get_or_init(|| match std::env::var("SKIMLM_KERNELS").as_deref() {
+        #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+        Ok("scalar") => pulp::Arch::Scalar,
+        #[cfg(target_arch = "x86_64")]
+        Ok("avx2") => pulp::x86::V3::try_new().map_or_else(pulp::Arch::new, pulp::Arch::V3),
+        _ => pulp::Arch::new(),
+    })
+}
 
 /// A vector read from the start of `from`.
 #[inline(always)]
@@ -94,7 +107,7 @@ pub(crate) fn not_finite(values: &[f32]) -> Option<usize> {
         }
     }
     // The search that stops early only runs when there is something to find.
-    if pulp::Arch::new().dispatch(Any(values)) { values.iter().position(|v| !v.is_finite()) } else { None }
+    if crate::simd::arch().dispatch(Any(values)) { values.iter().position(|v| !v.is_finite()) } else { None }
 }
 
 /// The AVX-512 token behind a generic one.

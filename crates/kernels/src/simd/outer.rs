@@ -33,7 +33,7 @@ pub(crate) fn lanes() -> usize {
             S::F32_LANES
         }
     }
-    pulp::Arch::new().dispatch(Lanes)
+    crate::simd::arch().dispatch(Lanes)
 }
 
 /// `acc[j][v] += sum over k of a[j][k * step] * b[k][v]`.

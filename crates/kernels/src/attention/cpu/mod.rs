@@ -115,9 +115,9 @@ fn typed<T: Stored + WithDType>(
     let run = |task: &Task| {
         Scratch::with(|scratch| {
             if few {
-                pulp::Arch::new().dispatch(row::Rows { job: &job, task, scratch });
+                crate::simd::arch().dispatch(row::Rows { job: &job, task, scratch });
             } else {
-                pulp::Arch::new().dispatch(tile::Tile { job: &job, task, scratch });
+                crate::simd::arch().dispatch(tile::Tile { job: &job, task, scratch });
             }
         });
     };

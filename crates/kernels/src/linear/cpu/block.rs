@@ -283,9 +283,13 @@ pub(super) struct Heads {
 }
 
 impl Heads {
+    pub(super) const fn new() -> Self {
+        Self { scales: [0.0; HEADS], offsets: [0.0; HEADS] }
+    }
+
     /// One conversion loop for many blocks instead of a call for each 16-bit float.
     #[inline(always)]
-    pub(super) fn read<S: Simd, B: Block>(simd: S, blocks: &[u8]) -> Self {
+    pub(super) fn read<S: Simd, B: Block>(&mut self, simd: S, blocks: &[u8]) {
         use crate::simd::half::Stored;
         let mut raw = [[f16::ZERO; HEADS]; 2];
         for (i, block) in blocks.chunks_exact(B::BYTES).take(HEADS).enumerate() {
@@ -293,21 +297,20 @@ impl Heads {
             raw[0][i] = f16::from_bits(first);
             raw[1][i] = f16::from_bits(second);
         }
-        let mut heads = Self { scales: [0.0; HEADS], offsets: [0.0; HEADS] };
-        f16::widen(simd, &raw[0], &mut heads.scales);
-        f16::widen(simd, &raw[1], &mut heads.offsets);
-        for (o, &s) in heads.offsets.iter_mut().zip(&heads.scales) {
+        f16::widen(simd, &raw[0], &mut self.scales);
+        f16::widen(simd, &raw[1], &mut self.offsets);
+        for (o, &s) in self.offsets.iter_mut().zip(&self.scales) {
             *o = B::offset(s, *o);
         }
-        heads
     }
 }
 
 /// A row of blocks as f32.
 #[inline(always)]
 pub(super) fn expand<S: Simd, B: Block>(simd: S, row: &[u8], out: &mut [f32]) {
+    let mut heads = Heads::new();
     for (blocks, out) in row.chunks(HEADS * B::BYTES).zip(out.chunks_mut(HEADS * BLOCK)) {
-        let heads = Heads::read::<S, B>(simd, blocks);
+        heads.read::<S, B>(simd, blocks);
         for (i, (block, out)) in blocks.chunks_exact(B::BYTES).zip(out.chunks_exact_mut(BLOCK)).enumerate() {
             B::each(
                 simd,

@@ -12,7 +12,7 @@ use crate::output::Output;
 use crate::simd::half::Stored;
 use crate::simd::{Scratch, dot, read};
 
-/// Rows of activations that share one decoding of the weights.
+/// Rows of activations that share one decoding of the weights, and weight rows that are read together.
 const TOGETHER: usize = 4;
 
 /// The products of one piece of a weight with all rows of `x`.
@@ -45,22 +45,39 @@ impl WithSimd for Dots<'_> {
 
 impl Dots<'_> {
     #[inline(always)]
-    fn run<S: Simd, F: Format>(self, simd: S) -> crate::Result<()> {
+    fn run<S: Simd, F: Format>(mut self, simd: S) -> crate::Result<()> {
+        let outputs = self.piece.outputs.clone();
+        let whole = outputs.start + outputs.len() / TOGETHER * TOGETHER;
+        for o in (outputs.start..whole).step_by(TOGETHER) {
+            self.rows::<S, F, TOGETHER>(simd, o)?;
+        }
+        for o in whole..outputs.end {
+            self.rows::<S, F, 1>(simd, o)?;
+        }
+        Ok(())
+    }
+
+    /// `W` weight rows from output `o` on. Several at once keep more sums going than one multiplier
+    /// waits for, and share the reading of `x`.
+    #[inline(always)]
+    fn rows<S: Simd, F: Format, const W: usize>(&mut self, simd: S, o: usize) -> crate::Result<()> {
         let cols = self.weight.cols();
-        let bytes = self.weight.blocks(self.piece.outputs.clone())?;
-        for (o, row) in self.piece.outputs.clone().zip(bytes.chunks_exact(self.weight.row_bytes())) {
-            let mut groups = self.x.chunks_exact(TOGETHER * cols);
-            let mut at = 0;
-            for x in &mut groups {
-                for sum in F::times::<S, TOGETHER>(simd, row, x, cols) {
-                    self.out.put(at, o, sum);
-                    at += 1;
+        let weights = self.weight.blocks(o..o + W)?;
+        let mut groups = self.x.chunks_exact(TOGETHER * cols);
+        let mut at = 0;
+        for x in &mut groups {
+            for (w, weights) in weights.chunks_exact(self.weight.row_bytes()).enumerate() {
+                for (r, sum) in F::times::<S, 1, TOGETHER>(simd, weights, x, cols)[0].into_iter().enumerate() {
+                    self.out.put(at + r, o + w, sum);
                 }
             }
-            for x in groups.remainder().chunks_exact(cols) {
-                self.out.put(at, o, F::times::<S, 1>(simd, row, x, cols)[0]);
-                at += 1;
+            at += TOGETHER;
+        }
+        for x in groups.remainder().chunks_exact(cols) {
+            for (w, [sum]) in F::times::<S, W, 1>(simd, weights, x, cols).into_iter().enumerate() {
+                self.out.put(at, o + w, sum);
             }
+            at += 1;
         }
         Ok(())
     }
@@ -80,40 +97,47 @@ impl Dots<'_> {
     }
 }
 
-/// A row of some format times `R` rows of activations, `x` `[R, cols]`.
+/// `W` rows of some format times `R` rows of activations, `x` `[R, cols]`.
 trait Format {
-    fn times<S: Simd, const R: usize>(simd: S, row: &[u8], x: &[f32], cols: usize) -> [f32; R];
+    fn times<S: Simd, const W: usize, const R: usize>(simd: S, rows: &[u8], x: &[f32], cols: usize) -> [[f32; R]; W];
 }
 
 struct Blocks<B>(PhantomData<B>);
 
 impl<B: Block> Format for Blocks<B> {
     #[inline(always)]
-    fn times<S: Simd, const R: usize>(simd: S, row: &[u8], x: &[f32], cols: usize) -> [f32; R] {
-        let lanes = S::F32_LANES;
-        assert!(x.len() >= R * cols && row.len() == cols / BLOCK * B::BYTES);
-        // Two sums a row: one chain of dependent additions would wait for the adder.
-        let mut sums = [[simd.splat_f32s(0.0); 2]; R];
-        for (part, blocks) in row.chunks(HEADS * B::BYTES).enumerate() {
-            let heads = Heads::read::<S, B>(simd, blocks);
-            let x = x.as_ptr().wrapping_add(part * HEADS * BLOCK);
-            let heads = heads.scales.iter().zip(&heads.offsets);
-            for (i, (block, (&scale, &offset))) in blocks.chunks_exact(B::BYTES).zip(heads).enumerate() {
-                B::each(
-                    simd,
-                    block,
-                    scale,
-                    offset,
-                    #[inline(always)]
-                    |at, v| {
-                        for (r, sums) in sums.iter_mut().enumerate() {
-                            // SAFETY: `x` holds `R` rows of `cols` numbers, and this block's 32 lie in them.
-                            #[allow(unsafe_code)]
-                            let x = unsafe { read::<S>(x.add(r * cols + i * BLOCK + at * lanes)) };
-                            sums[at % 2] = simd.mul_add_e_f32s(v, x, sums[at % 2]);
-                        }
-                    },
-                );
+    fn times<S: Simd, const W: usize, const R: usize>(simd: S, rows: &[u8], x: &[f32], cols: usize) -> [[f32; R]; W] {
+        let (lanes, bytes) = (S::F32_LANES, cols / BLOCK * B::BYTES);
+        assert!(x.len() >= R * cols && rows.len() == W * bytes);
+        let mut sums = [[[simd.splat_f32s(0.0); 2]; R]; W];
+        let mut heads = [const { Heads::new() }; W];
+        for part in (0..cols / BLOCK).step_by(HEADS) {
+            let count = HEADS.min(cols / BLOCK - part);
+            let start = part * B::BYTES;
+            for (w, heads) in heads.iter_mut().enumerate() {
+                heads.read::<S, B>(simd, &rows[w * bytes + start..w * bytes + start + count * B::BYTES]);
+            }
+            for i in 0..count {
+                let from = (part + i) * B::BYTES;
+                for w in 0..W {
+                    let block = &rows[w * bytes + from..w * bytes + from + B::BYTES];
+                    B::each(
+                        simd,
+                        block,
+                        heads[w].scales[i],
+                        heads[w].offsets[i],
+                        #[inline(always)]
+                        |at, v| {
+                            for r in 0..R {
+                                // SAFETY: `x` holds `R` rows of `cols` numbers, and this block's 32 lie in them.
+                                #[allow(unsafe_code)]
+                                let x =
+                                    unsafe { read::<S>(x.as_ptr().add(r * cols + (part + i) * BLOCK + at * lanes)) };
+                                sums[w][r][at % 2] = simd.mul_add_e_f32s(v, x, sums[w][r][at % 2]);
+                            }
+                        },
+                    );
+                }
             }
         }
         finish(simd, sums)
@@ -124,28 +148,29 @@ struct Dense<T>(PhantomData<T>);
 
 impl<T: Stored + bytemuck::Pod> Format for Dense<T> {
     #[inline(always)]
-    fn times<S: Simd, const R: usize>(simd: S, row: &[u8], x: &[f32], cols: usize) -> [f32; R] {
-        let row: &[T] = bytemuck::cast_slice(row);
+    fn times<S: Simd, const W: usize, const R: usize>(simd: S, rows: &[u8], x: &[f32], cols: usize) -> [[f32; R]; W] {
+        let rows: &[T] = bytemuck::cast_slice(rows);
         let lanes = S::F32_LANES;
-        assert!(x.len() >= R * cols && row.len() == cols);
-        let whole = cols / (2 * lanes) * (2 * lanes);
-        let mut sums = [[simd.splat_f32s(0.0); 2]; R];
-        for start in (0..whole).step_by(2 * lanes) {
-            for half in 0..2 {
-                let at = start + half * lanes;
-                let v = T::load(simd, &row[at..at + lanes]);
-                for (r, sums) in sums.iter_mut().enumerate() {
+        assert!(x.len() >= R * cols && rows.len() == W * cols);
+        let whole = cols / lanes * lanes;
+        let mut sums = [[[simd.splat_f32s(0.0); 2]; R]; W];
+        for at in (0..whole).step_by(lanes) {
+            for w in 0..W {
+                let v = T::load(simd, &rows[w * cols + at..w * cols + at + lanes]);
+                for r in 0..R {
                     // SAFETY: `x` holds `R` rows of `cols` numbers, and `at + lanes <= cols`.
                     #[allow(unsafe_code)]
                     let x = unsafe { read::<S>(x.as_ptr().add(r * cols + at)) };
-                    sums[half] = simd.mul_add_e_f32s(v, x, sums[half]);
+                    sums[w][r][0] = simd.mul_add_e_f32s(v, x, sums[w][r][0]);
                 }
             }
         }
         let mut out = finish(simd, sums);
-        for (r, out) in out.iter_mut().enumerate() {
-            for (w, x) in row[whole..].iter().zip(&x[r * cols + whole..(r + 1) * cols]) {
-                *out += w.one() * x;
+        for (w, out) in out.iter_mut().enumerate() {
+            for (r, out) in out.iter_mut().enumerate() {
+                for at in whole..cols {
+                    *out += rows[w * cols + at].one() * x[r * cols + at];
+                }
             }
         }
         out
@@ -153,10 +178,12 @@ impl<T: Stored + bytemuck::Pod> Format for Dense<T> {
 }
 
 #[inline(always)]
-fn finish<S: Simd, const R: usize>(simd: S, sums: [[S::f32s; 2]; R]) -> [f32; R] {
-    let mut out = [0f32; R];
-    for (out, sums) in out.iter_mut().zip(sums) {
-        *out = simd.reduce_sum_f32s(simd.add_f32s(sums[0], sums[1]));
+fn finish<S: Simd, const W: usize, const R: usize>(simd: S, sums: [[[S::f32s; 2]; R]; W]) -> [[f32; R]; W] {
+    let mut out = [[0f32; R]; W];
+    for w in 0..W {
+        for r in 0..R {
+            out[w][r] = simd.reduce_sum_f32s(simd.add_f32s(sums[w][r][0], sums[w][r][1]));
+        }
     }
     out
 }

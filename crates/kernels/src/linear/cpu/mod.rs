@@ -41,9 +41,9 @@ pub(super) fn products(x: &[f32], rows: usize, weights: &[&Weight], outs: &mut [
         let (weight, out) = (weights[piece.weight], outputs[piece.weight]);
         Scratch::with(|scratch| {
             if few {
-                pulp::Arch::new().dispatch(dot::Dots { x, weight, piece, out, scratch })
+                crate::simd::arch().dispatch(dot::Dots { x, weight, piece, out, scratch })
             } else {
-                pulp::Arch::new().dispatch(panel::Panels { x, weight, piece, out, scratch })
+                crate::simd::arch().dispatch(panel::Panels { x, weight, piece, out, scratch })
             }
         })
     };
@@ -93,7 +93,7 @@ fn wide(weights: &[&Weight], rows: usize, threads: usize) -> Vec<Piece> {
 /// The rows `ids` of a weight as f32; `ids` lie within the weight.
 pub(super) fn embed(ids: &[u32], weight: &Weight, out: &mut [f32]) -> Result<()> {
     let width = weight.cols();
-    let run = |(ids, out): (&[u32], &mut [f32])| pulp::Arch::new().dispatch(Rows { ids, weight, out });
+    let run = |(ids, out): (&[u32], &mut [f32])| crate::simd::arch().dispatch(Rows { ids, weight, out });
     if ids.len() * width < SMALL {
         run((ids, out))
     } else {

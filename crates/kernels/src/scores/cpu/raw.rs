@@ -70,7 +70,7 @@ pub(super) fn scores<T: Stored>(
     let step = entries.div_ceil(threads * 3).next_multiple_of(64).max(64);
     let run = |start: usize| {
         let range = start..(start + step).min(entries);
-        pulp::Arch::new().dispatch(Span { folded: &folded, k, sizes, range, out: target });
+        crate::simd::arch().dispatch(Span { folded: &folded, k, sizes, range, out: target });
     };
     if threads == 1 {
         (0..entries).step_by(step).for_each(run);

@@ -61,7 +61,7 @@ pub(super) fn column_sums<T: Stored>(
         let (first, head) = ((tiles - 1 - i / heads) * height, i % heads);
         let rows = first..(first + height).min(rows);
         Scratch::with(|scratch| {
-            pulp::Arch::new().dispatch(Totals { job: &job, head, rows, out: target, scratch });
+            crate::simd::arch().dispatch(Totals { job: &job, head, rows, out: target, scratch });
         });
     });
     let target = Output::new(&mut sums, entries);
@@ -70,7 +70,7 @@ pub(super) fn column_sums<T: Stored>(
         let span = first..(first + SPAN).min(entries);
         let totals = &totals[head * rows..(head + 1) * rows];
         Scratch::with(|scratch| {
-            pulp::Arch::new().dispatch(Sums { job: &job, head, span, totals, out: target, scratch });
+            crate::simd::arch().dispatch(Sums { job: &job, head, span, totals, out: target, scratch });
         });
     });
     sums

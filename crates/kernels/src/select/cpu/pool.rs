@@ -27,7 +27,7 @@ fn windows(scores: &[f32], reach: usize, out: &mut [f32], zero: f32, op: impl Fn
     // A window that reaches over the whole row from anywhere is no wider than twice the row.
     let reach = reach.min(scores.len());
     if 2 * reach < DIRECT {
-        pulp::Arch::new().dispatch(Slide { scores, reach, out, zero, op });
+        crate::simd::arch().dispatch(Slide { scores, reach, out, zero, op });
     } else {
         blocks(scores, reach, out, op);
     }

@@ -13,7 +13,7 @@ pub(crate) fn top_k(scores: &[f32], k: usize) -> Result<Vec<u32>, usize> {
         let len = scores.len();
         let words: &mut [u32] = bytemuck::cast_slice_mut(scratch.take(2 * len + 1));
         let (keys, rest) = words.split_at_mut(len);
-        if pulp::Arch::new().dispatch(Keys(scores, keys)) {
+        if crate::simd::arch().dispatch(Keys(scores, keys)) {
             return Err(crate::simd::not_finite(scores).unwrap_or(0));
         }
         if k >= len {
@@ -23,7 +23,7 @@ pub(crate) fn top_k(scores: &[f32], k: usize) -> Result<Vec<u32>, usize> {
             return Ok(Vec::new());
         }
         let (threshold, ties) = threshold(keys, rest, k);
-        Ok(pulp::Arch::new().dispatch(Collect { keys, threshold, ties, k }))
+        Ok(crate::simd::arch().dispatch(Collect { keys, threshold, ties, k }))
     })
 }
 

@@ -1,0 +1,51 @@
+//! The residual connection.
+
+use candle_core::{CpuStorage, InplaceOp2, Layout, Tensor};
+
+use crate::error::{Result, invalid};
+
+/// `y += x`, **in place**: the plain loop is the definition and, bound by memory, the fast form too.
+///
+/// Shapes: `y` and `x` `[rows, width]` f32, contiguous. The caller must own `y`: every tensor that
+/// shares its storage changes with it. candle's own `+` would wake a thread pool of its own.
+pub fn add(y: &Tensor, x: &Tensor) -> Result<()> {
+    if y.dims() != x.dims() {
+        return invalid("residual", format!("y is {:?}, x is {:?}", y.dims(), x.dims()));
+    }
+    Ok(y.inplace_op2(x, &Add)?)
+}
+
+struct Add;
+
+impl InplaceOp2 for Add {
+    fn name(&self) -> &'static str {
+        "residual"
+    }
+
+    fn cpu_fwd(&self, y: &mut CpuStorage, y_at: &Layout, x: &CpuStorage, x_at: &Layout) -> candle_core::Result<()> {
+        let (Some((y_start, y_end)), Some((x_start, x_end))) = (y_at.contiguous_offsets(), x_at.contiguous_offsets())
+        else {
+            candle_core::bail!("residual: contiguous tensors are required");
+        };
+        let (CpuStorage::F32(y), CpuStorage::F32(x)) = (y, x) else {
+            candle_core::bail!("residual: activations must be f32");
+        };
+        y[y_start..y_end].iter_mut().zip(&x[x_start..x_end]).for_each(|(y, x)| *y += x);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::Device;
+
+    #[test]
+    fn a_slice_of_a_tensor_is_added() {
+        let x = Tensor::new(&[[1f32, 2.0], [3.0, 4.0], [5.0, 6.0]], &Device::Cpu).unwrap();
+        let y = Tensor::new(&[[10f32, 20.0], [30.0, 40.0]], &Device::Cpu).unwrap();
+        add(&y, &x.narrow(0, 1, 2).unwrap()).unwrap();
+        assert_eq!(y.to_vec2::<f32>().unwrap(), [[13.0, 24.0], [35.0, 46.0]]);
+        assert!(add(&y, &x).is_err());
+    }
+}
