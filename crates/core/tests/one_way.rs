@@ -1,4 +1,5 @@
 //! The one-way rule: kernels <- core <- { models, policies } <- engine <- { train, eval, node }.
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 use napi_derive::napi;
 use skimlm_core::{Code, Error, Result};
-use skimlm_policies::registry;
 
 use crate::error::{guarded, to_js};
 use crate::json;
@@ -27,12 +26,6 @@ pub async fn inspect(path: String) -> napi::Result<String> {
 #[napi]
 pub fn devices() -> napi::Result<String> {
     guarded(|| json::write(&skimlm_engine::devices()))
-}
-
-/// The policies with their documentation, defaults and published settings, as JSON.
-#[napi]
-pub fn policies() -> napi::Result<String> {
-    guarded(|| json::write(&registry::describe()?))
 }
 
 pub(crate) fn spawn(work: impl FnOnce() + Send + 'static) -> Result<()> {

@@ -5,7 +5,8 @@ use skimlm_core::{Code, Error, Result};
 ///
 /// Shapes: `q` `[heads, dim]`, `k` `[kv_heads, out.len(), dim]`.
 pub(crate) fn last_query(q: &[f32], k: &[f32], kv_heads: usize, dim: usize, out: &mut [f32]) -> Result<()> {
-    let group = kv_heads.checked_mul(dim).filter(|&row| row > 0 && q.len() % row == 0).map_or(0, |row| q.len() / row);
+    let group =
+        kv_heads.checked_mul(dim).filter(|&row| row > 0 && q.len().is_multiple_of(row)).map_or(0, |row| q.len() / row);
     let wanted = kv_heads.checked_mul(dim).and_then(|row| row.checked_mul(out.len()));
     if group == 0 || wanted != Some(k.len()) {
         return Err(Error::new(

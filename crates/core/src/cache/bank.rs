@@ -124,7 +124,8 @@ impl Bank {
             return Ok(());
         }
         let dtype = self.k.dtype();
-        let k = self.k.narrow(1, 0, n)?.to_dtype(DType::F32)?.transpose(0, 1)?.contiguous()?;
+        // A copy even where the layout needs none, as with one head: the turned keys are written back below.
+        let k = self.k.narrow(1, 0, n)?.to_dtype(DType::F32)?.transpose(0, 1)?.force_contiguous()?;
         rope::rotate(&k, &rotary.turns(&moves, self.k.device())?)?;
         self.k.slice_set(&k.transpose(0, 1)?.to_dtype(dtype)?.contiguous()?, 1, 0)?;
         self.positions = (0..n as u32).collect();

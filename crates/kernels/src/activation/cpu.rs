@@ -38,7 +38,7 @@ impl WithSimd for Span<'_> {
 /// `x / (1 + e^-x)`.
 #[inline(always)]
 fn silu<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
-    // e^88 is the last power that fits; the constant comes first so that NaN stays NaN.
+    // e^88 is the last power that fits.
     let power = simd.min_f32s(simd.splat_f32s(88.0), simd.neg_f32s(x));
     simd.div_f32s(x, simd.add_f32s(simd.splat_f32s(1.0), exp(simd, power)))
 }

@@ -128,12 +128,12 @@ impl<B: Block> Format for Blocks<B> {
                         heads[w].offsets[i],
                         #[inline(always)]
                         |at, v| {
-                            for r in 0..R {
+                            for (r, sums) in sums[w].iter_mut().enumerate() {
                                 // SAFETY: `x` holds `R` rows of `cols` numbers, and this block's 32 lie in them.
                                 #[allow(unsafe_code)]
                                 let x =
                                     unsafe { read::<S>(x.as_ptr().add(r * cols + (part + i) * BLOCK + at * lanes)) };
-                                sums[w][r][at % 2] = simd.mul_add_e_f32s(v, x, sums[w][r][at % 2]);
+                                sums[at % 2] = simd.mul_add_e_f32s(v, x, sums[at % 2]);
                             }
                         },
                     );
@@ -157,11 +157,11 @@ impl<T: Stored + bytemuck::Pod> Format for Dense<T> {
         for at in (0..whole).step_by(lanes) {
             for w in 0..W {
                 let v = T::load(simd, &rows[w * cols + at..w * cols + at + lanes]);
-                for r in 0..R {
+                for (r, sums) in sums[w].iter_mut().enumerate() {
                     // SAFETY: `x` holds `R` rows of `cols` numbers, and `at + lanes <= cols`.
                     #[allow(unsafe_code)]
                     let x = unsafe { read::<S>(x.as_ptr().add(r * cols + at)) };
-                    sums[w][r][0] = simd.mul_add_e_f32s(v, x, sums[w][r][0]);
+                    sums[0] = simd.mul_add_e_f32s(v, x, sums[0]);
                 }
             }
         }
