@@ -258,3 +258,19 @@ test('units and tables', (t) => {
     'a       1\nlong  100\n',
   )
 })
+
+test('compare asks under every policy and prints one table', async (t) => {
+  const document = await file('compare.txt', story)
+  const policies = 'full,gemfilter:budget=80,layer=2,h2o:heavy=30,recent=20'
+  const args = ['compare', await tinyModel(), 'Who?', '-f', document, '--policies', policies, '-n', '4']
+  const { code, out, err } = await skimlm(args)
+  t.is(code, 0, err)
+  const [head, ...rows] = out.trimEnd().split('\n')
+  t.regex(head ?? '', /policy +kept +first token/)
+  t.deepEqual(
+    rows.map((row) => row.split(' ')[0]),
+    ['full', 'gemfilter', 'h2o'],
+  )
+  t.regex(rows[0] ?? '', /10\/10/)
+  t.regex(rows[1] ?? '', /^gemfilter +80 /)
+})

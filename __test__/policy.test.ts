@@ -1,5 +1,7 @@
+import { readFileSync } from 'node:fs'
 import test from 'ava'
-import { SkimError, parsePolicy, policies } from '../index.js'
+import { type Policy, type PolicyKind, SkimError, parsePolicy, policies } from '../index.js'
+import { policyOptions, presets } from '../src/policy-table.js'
 
 test('flags become policies', (t) => {
   t.deepEqual(parsePolicy('full'), { kind: 'full' })
@@ -19,6 +21,50 @@ test('flags become policies', (t) => {
   })
 })
 
+test('nested options, lists and JSON values are read', (t) => {
+  t.deepEqual(
+    parsePolicy('gemfilter:score.heads=[{"layer":2,"head":4},{"layer":3,"head":1}],score.pool=null,layer=3'),
+    {
+      kind: 'gemfilter',
+      score: {
+        heads: [
+          { layer: 2, head: 4 },
+          { layer: 3, head: 1 },
+        ],
+        pool: null,
+      },
+      layer: 3,
+    },
+  )
+  t.deepEqual(parsePolicy('promptdistill:stages.0.layer=9,stages.0.budget=25%,stages.1.layer=13,stages.1.budget=512'), {
+    kind: 'promptdistill',
+    stages: [
+      { layer: 9, budget: { ratio: 0.25 } },
+      { layer: 13, budget: 512 },
+    ],
+  })
+  t.deepEqual(parsePolicy('snapkv-paper:budget=512'), { ...policies.preset('snapkv-paper'), budget: 512 })
+  t.deepEqual(parsePolicy('promptdistill-paper:stages.0.layer=15'), {
+    ...(policies.preset('promptdistill-paper') as Extract<Policy, { kind: 'promptdistill' }>),
+    stages: [{ ...(presets['promptdistill-paper'] as { stages: object[] }).stages[0], layer: 15 }],
+  } as Policy)
+})
+
+test('every kind has a factory and reads its own defaults from a flag', (t) => {
+  for (const [kind, names] of Object.entries(policyOptions)) {
+    t.deepEqual(policies[kind as PolicyKind](), { kind } as Policy)
+    for (const name of Object.keys(names)) t.deepEqual(parsePolicy(`${kind}:${name}=1`), { kind, [name]: 1 } as never)
+  }
+})
+
+test('the schema knows every kind, option and preset', (t) => {
+  const schema = JSON.parse(readFileSync(new URL('../docs/policies.schema.json', import.meta.url), 'utf8'))
+  const definitions = Object.values<{ properties?: Record<string, { const?: string }> }>(schema.$defs)
+  const kinds = definitions.flatMap(({ properties }) => properties?.['kind']?.const ?? [])
+  t.deepEqual(kinds, Object.keys(policyOptions))
+  for (const preset of Object.values(presets)) t.true(kinds.includes(preset.kind))
+})
+
 test('presets have names', (t) => {
   t.deepEqual(parsePolicy('gemfilter-paper'), policies.preset('gemfilter-paper'))
   t.like(policies.preset('gemfilter-paper'), { kind: 'gemfilter', budget: 1024, score: { queries: 'last' } })
@@ -33,7 +79,11 @@ test('factories add the kind', (t) => {
 const refusals: [string, string, RegExp][] = [
   ['gemfliter', 'policy.kind', /gemfilter/],
   ['', 'policy.kind', /full/],
-  ['gemfilter:bugdet=4', 'policy.bugdet', /budget/],
+  ['gemfilter:bugdet=4', 'policy.bugdet', /did you mean budget/],
+  ['gemfilter:pins.sink=4', 'policy.pins.sink', /did you mean sinks/],
+  ['gemfilter:layer.x=4', 'policy.layer.x', /no options/],
+  ['promptdistill:stages.first.layer=4', 'policy.stages.first', /number of an element/],
+  ['promptdistill:stages.0.layr=4', 'policy.stages.0.layr', /did you mean layer/],
   ['full:budget=4', 'policy.budget', /no options/],
   ['gemfilter:budget', 'policy.budget', /option=value/],
   ['{"kind":"gemfilter","x":1}', 'policy.x', /layer/],
@@ -52,8 +102,13 @@ test('an unknown preset answers with the known ones', (t) => {
 })
 
 test('option names do not reach prototypes', (t) => {
-  t.throws(() => parsePolicy('gemfilter:__proto__.x=1'), { code: 'ERR_INVALID_ARG' })
-  const policy = parsePolicy('gemfilter:pins.__proto__=7,score.__proto__.y=1')
-  t.is(Object.getPrototypeOf(policy), Object.prototype)
+  for (const path of [
+    '__proto__.x',
+    'pins.__proto__',
+    'score.__proto__.y',
+    'pins.constructor.z',
+    'stages.0.__proto__.y',
+  ])
+    t.throws(() => parsePolicy(`promptdistill:${path}=1`), { code: 'ERR_INVALID_ARG' }, path)
   t.false('y' in {})
 })

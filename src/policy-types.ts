@@ -14,6 +14,7 @@ export type Policy =
   | SinkWindowPolicy
   | RandomPolicy
   | FirstLastPolicy
+
 /** How many tokens to keep. */
 export type Budget =
   | number
@@ -21,223 +22,282 @@ export type Budget =
       /** Above 0, up to 1. */
       ratio: number
     }
+
 /** Where the kept tokens of a second pass stand. */
 export type Positions = 'fresh' | 'original'
+
 /** How query heads combine. */
-export type HeadsSpec = AllHeads | ListedHead[]
+export type Heads = AllHeads | ListedHead[]
+
 /** A combination of all heads. */
 export type AllHeads = 'sum' | 'mean' | 'max'
+
 /** What an average does at the ends of the prompt. */
-export type EdgeSpec = 'zero' | 'valid'
+export type Edge = 'zero' | 'valid'
+
 /** What smoothing takes of a window. */
 export type PoolKind = 'avg' | 'max'
+
 /** Which rows ask. */
-export type QueriesSpec =
+export type Queries =
   | 'last'
   | 'question'
   | {
       window: number
     }
+
 /** What is kept as a whole. */
 export type Round =
   | 'token'
   | {
       chunk: number
     }
+
 /** Whose entries a choice is about. */
 export type HeadMode = 'kv' | 'query'
 
 /** Every token is read by every layer and stays in the KV cache. */
-
 export interface FullPolicy {
   kind: 'full'
 }
-/** The layers up to a filter layer read everything and choose; the whole model then reads the chosen tokens as a short prompt. */
 
+/** The layers up to a filter layer read everything and choose; the whole model then reads the chosen tokens as a short prompt. */
 export interface GemFilterPolicy {
   kind: 'gemfilter'
+
   /** Tokens to keep; none: 1024, or more if the pins need it. */
   budget?: Budget
+
   /** Filter layer, 0-based; none: the model's own. */
   layer?: number
+
   /** Tokens that are always kept. */
   pins?: Pins
+
   /** Positions in the second pass. */
   positions?: Positions
+
   /** How tokens are scored. */
   score?: Score
 }
-/** Tokens that survive whatever their score. */
 
+/** Tokens that survive whatever their score. */
 export interface Pins {
   /** Whether pinned tokens count towards the budget. */
   chargeBudget?: boolean
+
   /** Last tokens of the prompt. */
   last?: number
+
   /** The question. */
   question?: boolean
+
   /** First tokens of the prompt (attention sinks). */
   sinks?: number
+
   /** The system message. */
   system?: boolean
+
   /** What the chat template puts around the contents. */
   template?: boolean
 }
-/** How evidence becomes one number a token. */
 
+/** How evidence becomes one number a token. */
 export interface Score {
   /** How heads combine. */
-  heads?: HeadsSpec
+  heads?: Heads
+
   /** Smoothing; none: as they are. */
-  pool?: PoolSpec | null
+  pool?: Pool | null
+
   /** Who asks. */
-  queries?: QueriesSpec
+  queries?: Queries
+
   /** What is kept as a whole. */
   round?: Round
+
   /** Softmax per head over all tokens, or raw dot products. */
   softmax?: boolean
 }
-/** One head of a list. */
 
+/** One head of a list. */
 export interface ListedHead {
   /** Query head. */
   head: number
+
   /** Layer. */
   layer: number
+
   /** Factor on its scores. */
   weight?: number
 }
-/** Smoothing over neighbouring tokens. */
 
-export interface PoolSpec {
+/** Smoothing over neighbouring tokens. */
+export interface Pool {
   /** What an average does at the ends of the prompt; a maximum has no need of it. */
-  edge?: EdgeSpec
+  edge?: Edge
+
   /** Average or maximum. */
   kind: PoolKind
+
   /** Tokens under the window, an odd number. */
   width: number
 }
-/** One pass that narrows: at each stage's layer the most relevant tokens go on to the layers above, at their original positions. */
 
+/** One pass that narrows: at each stage's layer the most relevant tokens go on to the layers above, at their original positions. */
 export interface PromptDistillPolicy {
   kind: 'promptdistill'
+
   /** Tokens that are always kept. */
   pins?: Pins
+
   /** Index of the query token in the prompt; none: the last token. */
   queryToken?: number
+
   /** Where and to how many tokens the prompt narrows, layers ascending; none: to 1024 at the model's default filter layer. */
-  stages?: StageSpec[]
+  stages?: Stage[]
+
   /** After how many stages the caches below shrink too: 0 never, -1 after all. */
   truncateStages?: number
+
   /** Published pooling: the scores from the query token on count as 0. */
   zeroTail?: boolean
 }
-/** One stage. */
 
-export interface StageSpec {
+/** One stage. */
+export interface Stage {
   /** Tokens it keeps, the tail not counted; a ratio is of the whole prompt. */
   budget: Budget
+
   /** The layer that chooses, 0-based. */
   layer: number
+
   /** How tokens are scored. */
   score?: Score
 }
-/** After each layer's prefill, every head keeps the entries that the last tokens look at. */
 
+/** After each layer's prefill, every head keeps the entries that the last tokens look at. */
 export interface SnapKvPolicy {
   kind: 'snapkv'
+
   /** Entries a head keeps, the window included. */
   budget?: number
+
   /** What the average does at the ends of the prompt. */
-  edge?: EdgeSpec
+  edge?: Edge
+
   /** Who chooses. */
   headMode?: HeadMode
+
   /** Width of the smoothing, odd; none: 5 for the average, 7 for the maximum. */
   kernel?: number
+
   /** Smoothing of the weights over neighbouring entries. */
   pool?: PoolKind
+
   /** Last tokens whose queries ask and which always stay. */
   window?: number
 }
-/** SnapKV with a budget that shrinks from layer to layer. */
 
+/** SnapKV with a budget that shrinks from layer to layer. */
 export interface PyramidKvPolicy {
   kind: 'pyramidkv'
+
   /** Entries a head keeps on average over the layers, the window included. */
   budget?: number
+
   /** Who chooses. */
   headMode?: HeadMode
+
   /** The top layer keeps one part in this many of the average. */
   slope?: number
+
   /** Last tokens whose queries ask and which always stay. */
   window?: number
 }
-/** SnapKV with one budget a layer: heads that look at much keep much. */
 
+/** SnapKV with one budget a layer: heads that look at much keep much. */
 export interface AdaKvPolicy {
   kind: 'adakv'
+
   /** Entries a kv head keeps on average over the heads of a layer, the window included. */
   budget?: number
+
   /** Share of its even part that a head has for certain, 0 to 1. */
   floor?: number
+
   /** Last tokens whose queries ask and which always stay. */
   window?: number
 }
-/** Every head keeps the entries that all queries together looked at most, and the most recent ones. */
 
+/** Every head keeps the entries that all queries together looked at most, and the most recent ones. */
 export interface H2OPolicy {
   kind: 'h2o'
+
   /** Evict at every generated token too. */
   decodeEvict?: boolean
+
   /** Who chooses. */
   headMode?: HeadMode
+
   /** Entries kept for their sums. */
   heavy?: number
+
   /** `fresh`: survivors move to consecutive positions (the streaming variant). */
   positions?: Positions
+
   /** Last entries, always kept. */
   recent?: number
 }
-/** A layer keeps the entries that the newest token looks at most, on average over its heads. */
 
+/** A layer keeps the entries that the newest token looks at most, on average over its heads. */
 export interface TovaPolicy {
   kind: 'tova'
+
   /** Entries a layer keeps. */
   budget?: number
 }
-/** Every kv head keeps the entries whose keys are shortest; no query is needed. */
 
+/** Every kv head keeps the entries whose keys are shortest; no query is needed. */
 export interface KnormPolicy {
   kind: 'knorm'
+
   /** Entries a kv head keeps. */
   budget?: number
 }
-/** The first few and the most recent entries stay, whatever they say. */
 
+/** The first few and the most recent entries stay, whatever they say. */
 export interface SinkWindowPolicy {
   kind: 'sinkwindow'
+
   /** Last entries that stay. */
   recent?: number
+
   /** First entries that stay. */
   sink?: number
 }
-/** A control: the pins and tokens drawn at random, read as a short prompt. */
 
+/** A control: the pins and tokens drawn at random, read as a short prompt. */
 export interface RandomPolicy {
   kind: 'random'
+
   /** Tokens to keep. */
   budget?: number
+
   /** Tokens that are always kept. */
   pins?: Pins
+
   /** The draw. */
   seed?: number
 }
-/** A control: the pins and as many tokens from the beginning as from the end, read as a short prompt. */
 
+/** A control: the pins and as many tokens from the beginning as from the end, read as a short prompt. */
 export interface FirstLastPolicy {
   kind: 'firstlast'
+
   /** Tokens to keep. */
   budget?: number
+
   /** Tokens that are always kept. */
   pins?: Pins
 }

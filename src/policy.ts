@@ -1,6 +1,8 @@
 import { invalidOption } from './errors.js'
-import { policyOptions, presets } from './policy-table.js'
+import { closest } from './hub/similar.js'
+import { type OptionNames, policyOptions, presets } from './policy-table.js'
 import type { Policy, PolicyKind, PolicyOptions, PresetName } from './policy-types.js'
+import { splitOutside } from './split.js'
 
 const kinds = Object.keys(policyOptions)
 
@@ -12,35 +14,34 @@ export const policies: Factories & { preset(name: PresetName): Policy } = Object
     kinds.map((kind) => [kind, (options = {}) => ({ ...options, kind })]),
   ) as unknown as Factories),
   preset(name: PresetName): Policy {
-    if (!Object.hasOwn(presets, name)) throw invalidOption('preset', name, oneOf(Object.keys(presets)))
-    return structuredClone(presets[name]) as Policy
+    if (!isPreset(name)) throw invalidOption('preset', name, oneOf(Object.keys(presets), name))
+    return structuredClone(presets[name])
   },
 })
 
 /**
- * Reads a policy from one flag: `kind`, `kind:option=value,option=value`, a preset's name, or JSON.
- * Values are numbers, `true`, `false`, `10%` (a ratio) or words; nested options are dotted (`pins.sinks=4`,
- * `score.pool.width=13`); `ratio=0.1` is short for `budget.ratio=0.1`.
+ * Reads a policy from one flag: a kind or a preset's name, alone or as `name:option=value,option=value`; or JSON.
+ *
+ * Nested options are dotted and elements of lists numbered (`score.pool.width=13`, `stages.0.layer=9`). Values are JSON,
+ * a percentage (`10%`, a share) or a word; `ratio=0.1` is short for `budget.ratio=0.1`.
  */
 export function parsePolicy(flag: string): Policy {
   if (typeof flag !== 'string') throw invalidOption('policy', flag, 'a string')
   const text = flag.trim()
   if (text.startsWith('{')) return fromJson(text)
-  if (Object.hasOwn(presets, text)) return policies.preset(text as PresetName)
   const colon = text.indexOf(':')
-  const name = colon < 0 ? text : text.slice(0, colon)
-  const kind = knownKind(name)
-  const policy: Record<string, unknown> = { kind }
-  const options = colon < 0 ? '' : text.slice(colon + 1)
-  for (const pair of options.split(',').filter((part) => part.trim() !== '')) {
+  const name = (colon < 0 ? text : text.slice(0, colon)).trim()
+  const policy = isPreset(name) ? policies.preset(name) : ({ kind: knownKind(name) } as Policy)
+  const pairs = colon < 0 ? [] : splitOutside(text.slice(colon + 1), ',')
+  for (const pair of pairs.filter((part) => part.trim() !== '')) {
     const equals = pair.indexOf('=')
     const key = pair.slice(0, equals < 0 ? undefined : equals).trim()
     const path = (key === 'ratio' ? 'budget.ratio' : key).split('.')
-    checkOption(kind, path[0]!)
+    checkPath(policy.kind, path)
     if (equals < 0) throw invalidOption(`policy.${key}`, pair, '`option=value`')
     put(policy, path, parseValue(pair.slice(equals + 1).trim()))
   }
-  return policy as unknown as Policy
+  return policy
 }
 
 function fromJson(text: string): Policy {
@@ -51,40 +52,61 @@ function fromJson(text: string): Policy {
     throw invalidOption('policy', text, `valid JSON (${(error as Error).message})`)
   }
   const kind = knownKind(value.kind)
-  for (const option of Object.keys(value)) if (option !== 'kind') checkOption(kind, option)
+  for (const option of Object.keys(value)) if (option !== 'kind') checkPath(kind, [option])
   return value as Policy
 }
 
-function knownKind(kind: unknown): string {
-  if (typeof kind === 'string' && kinds.includes(kind)) return kind
-  throw invalidOption('policy.kind', kind, oneOf([...kinds, ...Object.keys(presets)]))
+const isPreset = (name: string): name is PresetName => Object.hasOwn(presets, name)
+
+function knownKind(kind: unknown): PolicyKind {
+  if (typeof kind === 'string' && kinds.includes(kind)) return kind as PolicyKind
+  throw invalidOption('policy.kind', kind, oneOf([...kinds, ...Object.keys(presets)], kind))
 }
 
-function checkOption(kind: string, option: string): void {
-  const known = (policyOptions as Record<string, string[]>)[kind] ?? []
-  if (known.includes(option)) return
-  const expected = known.length === 0 ? `left out: \`${kind}\` has no options` : oneOf(known)
-  throw invalidOption(`policy.${option}`, option, expected)
-}
-
-function put(target: Record<string, unknown>, path: string[], value: unknown): void {
-  const last = path.pop()!
-  let at = target
-  for (const key of path) {
-    const below = Object.hasOwn(at, key) ? at[key] : undefined
-    at = (at[key] = typeof below === 'object' && below !== null ? below : {}) as Record<string, unknown>
+/** Refuses an option that its kind does not have, at any depth. Values are checked where they are used, in Rust. */
+function checkPath(kind: PolicyKind, path: readonly string[]): void {
+  let names: OptionNames = policyOptions[kind]
+  for (const [depth, key] of path.entries()) {
+    const option = `policy.${path.slice(0, depth + 1).join('.')}`
+    const owner = depth === 0 ? kind : path.slice(0, depth).join('.')
+    if (isList(names)) {
+      if (!/^\d{1,2}$/.test(key)) throw invalidOption(option, key, `the number of an element of \`${owner}\`, from 0`)
+      names = names[0]
+    } else {
+      const inner: Exclude<OptionNames, readonly [OptionNames]> = names
+      const known: string[] = Object.keys(inner ?? {})
+      if (known.length === 0) throw invalidOption(option, key, `left out: \`${owner}\` has no options`)
+      if (!known.includes(key)) throw invalidOption(option, key, oneOf(known, key))
+      names = inner?.[key] ?? null
+    }
   }
-  // Never a setter of Object.prototype.
-  Object.defineProperty(at, last, { value, enumerable: true, configurable: true, writable: true })
+}
+
+const isList = (names: OptionNames): names is readonly [OptionNames] => Array.isArray(names)
+
+function put(target: object, path: readonly string[], value: unknown): void {
+  let at = target as Record<string, unknown>
+  for (const [i, key] of path.slice(0, -1).entries()) {
+    const below = at[key]
+    const list = /^\d+$/.test(path[i + 1]!)
+    const fits = typeof below === 'object' && below !== null && Array.isArray(below) === list
+    at = (at[key] = fits ? below : list ? [] : {}) as Record<string, unknown>
+  }
+  at[path.at(-1)!] = value
 }
 
 function parseValue(text: string): unknown {
-  if (text === 'true') return true
-  if (text === 'false') return false
-  const percent = /^([\d.]+)\s*%$/.exec(text)
+  const percent = /^(\d+(?:\.\d+)?|\.\d+)\s*%$/.exec(text)
   if (percent) return { ratio: Number(percent[1]) / 100 }
-  const number = Number(text)
-  return text !== '' && Number.isFinite(number) ? number : text
+  try {
+    return JSON.parse(text)
+  } catch {
+    const number = Number(text)
+    return text !== '' && Number.isFinite(number) ? number : text
+  }
 }
 
-const oneOf = (names: readonly string[]) => `one of ${names.join(', ')}`
+function oneOf(names: readonly string[], instead: unknown): string {
+  const [near] = typeof instead === 'string' ? closest(instead, names) : []
+  return `one of ${names.join(', ')}${near ? ` (did you mean ${near}?)` : ''}`
+}

@@ -165,6 +165,8 @@ export interface GenerationResult {
   warnings: Warning[]
   /** The seed that was used; absent where nothing was generated. */
   seed?: number
+  /** The ten token ids most likely to come first, best first; absent where nothing was generated. */
+  firstTokenTop?: number[]
 }
 
 /** A remark that did not stop the work; `code` is stable, `W_...`. */

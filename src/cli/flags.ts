@@ -86,13 +86,14 @@ export function addModelFlags(command: Command): Command {
     .addOption(flag('--verify', 'refuse weights that are not finite'))
 }
 
-export function addPromptFlags(command: Command): Command {
-  return command
+export function addPromptFlags(command: Command, has = { policy: true }): Command {
+  command
     .addOption(flag('-f, --file <path>', 'the document to read; - is stdin'))
     .addOption(flag('--system <text>', 'the system message'))
-    .addOption(
-      flag('-p, --policy <policy>', 'what to read: full, gemfilter, gemfilter:budget=1024,layer=12, ...', policy),
-    )
+  if (!has.policy) return command
+  return command.addOption(
+    flag('-p, --policy <policy>', 'what to read: full, gemfilter, gemfilter:budget=1024,layer=12, ...', policy),
+  )
 }
 
 /** A model as the flags describe it; undefined is the default model. */

@@ -1,6 +1,7 @@
 import { createRequire } from 'node:module'
 import { Command, CommanderError } from 'commander'
 import { askCommand } from './commands/ask.js'
+import { compareCommand } from './commands/compare.js'
 import { doctorCommand } from './commands/doctor.js'
 import { inspectCommand } from './commands/inspect.js'
 import { pullCommand } from './commands/pull.js'
@@ -35,7 +36,8 @@ function build(done: (code: number) => void): Command {
     .showHelpAfterError('(--help lists the commands and flags; every flag has an environment variable)')
     // Subcommands take these settings over when they are made.
     .exitOverride()
-  for (const add of [askCommand, selectCommand, inspectCommand, pullCommand, doctorCommand]) add(program, done)
+  for (const add of [askCommand, selectCommand, compareCommand, inspectCommand, pullCommand, doctorCommand])
+    add(program, done)
   return program
 }
 
