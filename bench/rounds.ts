@@ -1,5 +1,5 @@
 import { execFileSync, spawn } from 'node:child_process'
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { cpus, tmpdir, totalmem } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -90,7 +90,7 @@ export function markdownTable(rows: readonly (readonly string[])[]): string {
   return `${[line(head), line(head.map(() => '---')), ...rest.map(line)].join('\n')}\n`
 }
 
-/** Writes `bench/results/<name>.{json,md}` and prints the table. */
+/** Writes `bench/results/<name>.{json,md}`, quotes the table in the README and prints it. */
 export function report(name: string, about: Machine, body: string, data: object): void {
   const where = `${about.cpu}, ${about.cores} cores (${about.simd}), Node ${about.node}, ${about.date}, commit ${about.commit}`
   const text = `# ${name}\n\n${where}\n\n${body}`
@@ -98,5 +98,11 @@ export function report(name: string, about: Machine, body: string, data: object)
   mkdirSync(folder, { recursive: true })
   writeFileSync(join(folder, `${name}.json`), `${JSON.stringify({ machine: about, ...data }, null, 1)}\n`)
   writeFileSync(join(folder, `${name}.md`), text)
+  const readme = join(root, 'README.md')
+  const quoted = new RegExp(`(<!-- ${name} -->\\n).*(\\n<!-- /${name} -->)`, 's')
+  writeFileSync(
+    readme,
+    readFileSync(readme, 'utf8').replace(quoted, (_, before, after) => `${before}\n${where}\n\n${body}${after}`),
+  )
   process.stdout.write(text)
 }

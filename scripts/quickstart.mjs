@@ -8,12 +8,14 @@ import { fileURLToPath } from 'node:url'
 const root = fileURLToPath(new URL('..', import.meta.url))
 const question = 'What is the name of the narrator?'
 const chapters = [1]
+// A tenth of the prompt, in whole stretches of 32 tokens.
+const selective = 'gemfilter:budget=10%,score.round.chunk=32'
 
 need('cargo', 'Rust is missing: install it with rustup, then run this again.')
 if (!existsSync(new URL('../node_modules', import.meta.url))) step('npm ci', ['npm', 'ci'])
 step('npm run build:release (a few minutes the first time)', ['npm', 'run', '--silent', 'build:release'])
 
-const { loadModel } = await import('../dist/index.js')
+const { loadModel, parsePolicy } = await import('../dist/index.js')
 const { ProgressLine } = await import('../dist/src/cli/render/progress.js')
 const { selectionText } = await import('../dist/src/cli/render/result.js')
 const { table } = await import('../dist/src/cli/render/table.js')
@@ -36,14 +38,14 @@ say(
 )
 // Both runs find the weights in memory.
 await model.generate('Once upon a time', { maxNewTokens: 2 }).result
-const full = await ask({ kind: 'full' })
-const kept = await ask({ kind: 'gemfilter', budget: { ratio: 0.2 } })
+const full = await ask('full')
+const kept = await ask(selective)
 await model.dispose()
 
 process.stdout.write(`\n${selectionText(kept.selection, process.stdout)}\n`)
 process.stdout.write(
   table([
-    ['', 'full', 'gemfilter', 'full / gemfilter'],
+    ['', 'full', 'gemfilter', 'gain'],
     [
       'tokens read by all layers',
       count(full.usage.keptTokens),
@@ -79,12 +81,12 @@ process.stdout.write(
 )
 process.stdout.write(`
 Ask about a text of your own:
-  node dist/src/cli/main.js ask -f book.txt "Who opened the letter?" --policy gemfilter --show-selection
+  node dist/src/cli/main.js ask -f book.txt "Who opened the letter?" --policy gemfilter:budget=10% --show-selection
 `)
 
 async function ask(policy) {
-  process.stdout.write(`\n${paint('bold', policy.kind.padEnd(10))} `)
-  const generation = model.generate({ document, question }, { policy, maxNewTokens: 48 })
+  process.stdout.write(`\n${paint('bold', policy)}\n`)
+  const generation = model.generate({ document, question }, { policy: parsePolicy(policy), maxNewTokens: 48 })
   for await (const event of generation.events()) {
     if (event.type === 'prefill') progress.onPrefill(event)
     else progress.clear()

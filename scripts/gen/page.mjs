@@ -9,7 +9,7 @@ export function page(policies, whole) {
 
 A policy decides which tokens the model reads or keeps. It is plain JSON: \`{ "kind": "gemfilter", "budget": 1024 }\`. The
 same options are written \`--policy gemfilter:budget=1024\` on the command line and \`policies.gemfilter({ budget: 1024 })\`
-in TypeScript. \`${new URL('policies.schema.json', 'file:///').pathname.slice(1)}\` describes them for editors.
+in TypeScript. [A JSON Schema](policies.schema.json) describes them for editors and validators.
 
 On the command line, nested options are dotted, elements of lists are numbered, a share is a percentage, and any value may
 be JSON: \`gemfilter:budget=10%,pins.sinks=8,score.pool=null\`, \`promptdistill:stages.0.layer=13,stages.0.budget=1024\`. A
@@ -44,14 +44,14 @@ ${presets.map(([name, policy]) => `Preset \`${name}\`:\n\n\`\`\`json\n${JSON.str
 
 function definition(whole, part) {
   if (part.properties) return `${part.description}\n\n${listing(whole, part)}`
-  const each = (one) => `- ${type(whole, one)}: ${one.description}`
+  const each = (one) => `- ${type(one)}: ${one.description}`
   return `${part.description}\n\n${cases(part).map(each).join('\n')}`
 }
 
 function listing(whole, { properties, required = [] }) {
   const row = ([name, part]) => {
     const standard = required.includes(name) ? 'required' : fallback(whole, part)
-    return `| \`${name}\` | ${cell(type(whole, part))} | ${cell(standard)} | ${cell(part.description)} |`
+    return `| \`${name}\` | ${cell(type(part))} | ${cell(standard)} | ${cell(part.description)} |`
   }
   return `| Option | Type | Default | Meaning |\n| --- | --- | --- | --- |\n${Object.entries(properties).map(row).join('\n')}`
 }
@@ -60,21 +60,21 @@ function listing(whole, { properties, required = [] }) {
 function fallback(whole, part) {
   if (part.default === undefined || part.default === null) return 'none'
   const inner = resolve(whole, part).properties
-  const whole_of = inner && Object.entries(inner).every(([name, { default: own }]) => same(own, part.default[name]))
-  return whole_of ? 'its defaults' : code(part.default)
+  const all = inner && Object.entries(inner).every(([name, { default: own }]) => same(own, part.default[name]))
+  return all ? 'its defaults' : code(part.default)
 }
 
-function type(whole, part) {
+function type(part) {
   const name = nameOf(part)
   if (name) return `[${name}](#${name.toLowerCase()})`
   if (part.const !== undefined) return code(part.const)
-  if (part.items) return `list of ${type(whole, part.items)}`
+  if (part.items) return `list of ${type(part.items)}`
   if (part.properties) {
     const inner = Object.entries(part.properties).map(([key, value]) => `"${key}": ${bare(value)}`)
     return `\`{ ${inner.join(', ')} }\``
   }
   const parts = cases(part)
-  if (parts[0] !== part) return orNull(part, parts.map((one) => type(whole, one)).join(' or '))
+  if (parts[0] !== part) return orNull(part, parts.map((one) => type(one)).join(' or '))
   return orNull(part, bare(part) + limits(part))
 }
 
@@ -90,9 +90,9 @@ function bare({ type }) {
 }
 
 function limits({ minimum, exclusiveMinimum, maximum, not }) {
-  const above = exclusiveMinimum === undefined ? '' : `, above ${exclusiveMinimum}`
-  const from = minimum === undefined || minimum === 0 ? '' : `, at least ${minimum}`
-  return `${not?.multipleOf === 2 ? ', odd' : ''}${above}${from}${maximum === undefined ? '' : `, at most ${maximum}`}`
+  const odd = not?.multipleOf === 2 ? ', odd' : ''
+  if (maximum !== undefined) return `${odd}, ${minimum ?? `above ${exclusiveMinimum}`} to ${maximum}`
+  return minimum ? `${odd}, at least ${minimum}` : odd
 }
 
 const same = (a, b) => JSON.stringify(a) === JSON.stringify(b)

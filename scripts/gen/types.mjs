@@ -9,7 +9,8 @@ export async function types(policies, whole) {
     ignoreMinAndMaxItems: true,
     format: false,
   })
-  return `${text.replaceAll(/\/\*\*\n\s*\* (.*)\n\s*\*\//g, '/** $1 */').replaceAll('\nexport interface', '\n\nexport interface')}
+  const compact = text.replaceAll(/\/\*\*\n\s*\* (.*)\n\s*\*\//g, '/** $1 */').replaceAll('\n/**', '\n\n/**')
+  return `${compact}
 export type PolicyKind = Policy['kind']
 export type PolicyOptions<K extends PolicyKind> = Omit<Extract<Policy, { kind: K }>, 'kind'>
 
@@ -22,10 +23,11 @@ export type PresetName = ${presets.join(' | ')}
 function simpler(part) {
   if (Array.isArray(part)) return part.map(simpler)
   if (part === null || typeof part !== 'object') return part
-  const { minItems, minimum, default: standard, ...rest } = part
-  if (standard === null && Array.isArray(rest.type)) rest.type = rest.type.find((type) => type !== 'null')
-  if (standard === null && rest.anyOf) Object.assign(rest, rest.anyOf[0], { anyOf: undefined })
+  const result = { ...part, minItems: undefined, minimum: undefined, default: undefined }
+  if (part.default === null && Array.isArray(part.type)) result.type = part.type.find((type) => type !== 'null')
+  if (part.default === null && part.anyOf) Object.assign(result, part.anyOf[0], { anyOf: undefined })
   // With its own description beside it a reference would become a type of its own.
-  if (rest.$ref && rest.description) return { description: rest.description, allOf: [{ $ref: rest.$ref }] }
-  return Object.fromEntries(Object.entries(rest).map(([key, value]) => [key, simpler(value)]))
+  if (result.$ref && part.description) return { description: part.description, allOf: [{ $ref: result.$ref }] }
+  const used = Object.entries(result).filter(([, value]) => value !== undefined)
+  return Object.fromEntries(used.map(([key, value]) => [key, simpler(value)]))
 }

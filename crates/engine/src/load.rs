@@ -6,8 +6,7 @@ use std::sync::Arc;
 use candle_core::DType;
 use serde::{Deserialize, Serialize};
 use skimlm_core::{Code, Error, Model, Result};
-use skimlm_models::OpenOptions;
-use skimlm_models::weights::gguf::Gguf;
+use skimlm_models::{OpenOptions, Quantization, Source};
 use skimlm_policies::registry;
 
 use crate::text::{ChatTemplate, Declared, GgufVocab, Tokenizer};
@@ -20,7 +19,8 @@ pub struct LoadOptions {
     pub context_length: Option<usize>,
     /// Threads to compute with; none: one a core.
     pub threads: Option<usize>,
-    /// Type of cached keys and values: `auto`, `f32`, `f16` or `bf16`.
+    /// Type of cached keys and values: `auto`, `f32`, `f16` or `bf16`. Or a smaller format for the
+    /// weights of a float checkpoint, made while it loads: `q8_0` or `q4_k`; the cache is `auto` then.
     pub dtype: Option<String>,
     /// A `tokenizer.json` to use instead of the file's own.
     pub tokenizer: Option<PathBuf>,
@@ -72,13 +72,13 @@ pub struct Loaded {
 
 /// Opens a model. `progress` is told bytes done and bytes in all; an error from it ends the loading.
 pub fn load(path: &Path, options: &LoadOptions, progress: &mut dyn FnMut(u64, u64) -> Result<()>) -> Result<Loaded> {
-    let dtype = cache_type(options.dtype.as_deref())?;
+    let (dtype, quantize) = types(options.dtype.as_deref())?;
     if let Some(tokens @ 0) = options.context_length {
         return Err(Error::invalid_option("contextLength", tokens, "at least 1"));
     }
-    let open = OpenOptions { verify: options.verify, progress: Some(progress), ..OpenOptions::default() };
+    let open = OpenOptions { verify: options.verify, quantize, progress: Some(progress), ..OpenOptions::default() };
     let opened = skimlm_models::open_with(path, open)?;
-    let tokenizer = tokenizer(&opened.gguf, options.tokenizer.as_deref())?;
+    let tokenizer = tokenizer(&opened.source, options.tokenizer.as_deref())?;
     let shape = opened.model.shape();
     tokenizer.check_rows(shape.vocab)?;
     let source = options.chat_template.as_deref().or(opened.info.chat_template.as_deref());
@@ -101,25 +101,42 @@ pub fn load(path: &Path, options: &LoadOptions, progress: &mut dyn FnMut(u64, u6
     })
 }
 
-fn tokenizer(gguf: &Gguf, json: Option<&Path>) -> Result<Tokenizer> {
-    let vocab = GgufVocab::read(gguf);
-    match json {
-        // The file's own list of tokens may be missing where another one is named.
-        Some(json) => {
-            let declared = vocab.map_or_else(|_| Declared::default(), |vocab| Declared::from(&vocab));
-            Tokenizer::from_json_file(json, declared)
+fn tokenizer(source: &Source, json: Option<&Path>) -> Result<Tokenizer> {
+    match source {
+        Source::Gguf(gguf) => {
+            let vocab = GgufVocab::read(gguf);
+            match json {
+                // The file's own list of tokens may be missing where another one is named.
+                Some(json) => {
+                    let declared = vocab.map_or_else(|_| Declared::default(), |vocab| Declared::from(&vocab));
+                    Tokenizer::from_json_file(json, declared)
+                }
+                None => Tokenizer::from_gguf(vocab?),
+            }
         }
-        None => Tokenizer::from_gguf(vocab?),
+        Source::Folder(folder) => {
+            let words = folder.words()?;
+            let json = json.map(Path::to_owned).or(words.tokenizer).ok_or_else(|| {
+                let path = folder.path().display().to_string();
+                let what = format!("The folder {path} has no tokenizer.json; name one with the option `tokenizer`.");
+                Error::new(Code::Tokenizer, what).with("path", path)
+            })?;
+            Tokenizer::from_json_file(&json, Declared { bos: words.bos, ends: words.ends, add_bos: words.add_bos })
+        }
     }
 }
 
+/// The types of the cache and, if they are to change, of the weights.
+///
 /// f16 halves the cache against f32 and moves the logits of the default model by less than 0.02.
-fn cache_type(name: Option<&str>) -> Result<DType> {
+fn types(name: Option<&str>) -> Result<(DType, Option<Quantization>)> {
     match name {
-        None | Some("auto" | "f16") => Ok(DType::F16),
-        Some("f32") => Ok(DType::F32),
-        Some("bf16") => Ok(DType::BF16),
-        Some(other) => Err(Error::invalid_option("dtype", other, "auto, f32, f16 or bf16")),
+        None | Some("auto" | "f16") => Ok((DType::F16, None)),
+        Some("f32") => Ok((DType::F32, None)),
+        Some("bf16") => Ok((DType::BF16, None)),
+        Some("q8_0") => Ok((DType::F16, Some(Quantization::Q8_0))),
+        Some("q4_k") => Ok((DType::F16, Some(Quantization::Q4K))),
+        Some(other) => Err(Error::invalid_option("dtype", other, "auto, f32, f16, bf16, q8_0 or q4_k")),
     }
 }
 
@@ -133,4 +150,70 @@ pub(crate) fn thread_pool(threads: Option<usize>) -> Result<rayon::ThreadPool> {
         builder = builder.num_threads(threads);
     }
     builder.build().map_err(|e| Error::new(Code::Internal, "the threads to compute with did not start.").caused_by(e))
+}
+
+#[cfg(test)]
+mod tests {
+    use skimlm_models::weights::gguf::write::{Tiny, write_tiny};
+    use skimlm_models::weights::safetensors::{self, Dtype};
+
+    use super::*;
+    use crate::text::{ChatMessage, ChatRole};
+
+    fn load(path: &Path, options: &LoadOptions) -> Result<Loaded> {
+        super::load(path, options, &mut |_, _| Ok(()))
+    }
+
+    #[test]
+    fn a_folder_and_a_file_of_one_model_are_alike() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("tiny.gguf");
+        write_tiny(&file, &Tiny::default()).unwrap();
+        let checkpoint = tempfile::tempdir().unwrap();
+        safetensors::write::write_tiny(checkpoint.path(), &Tiny::default(), Dtype::F32).unwrap();
+        let [one, other] = [&file, checkpoint.path()].map(|path: &Path| load(path, &LoadOptions::default()).unwrap());
+        assert_eq!(one.model.shape(), other.model.shape());
+        assert_eq!((one.limit, one.dtype), (other.limit, other.dtype));
+        let text = "the thing 42 is <|im_end|> on \u{e9}";
+        for special in [false, true] {
+            let ids = |loaded: &Loaded| loaded.tokenizer.encode(text, special).unwrap();
+            assert_eq!(ids(&one), ids(&other));
+        }
+        assert_eq!((one.tokenizer.bos(), one.tokenizer.leading_bos()), (other.tokenizer.bos(), None));
+        assert_eq!(other.tokenizer.end_tokens(), [2, 0]);
+        let message = ChatMessage { role: ChatRole::User, content: "hi".into() };
+        let chat =
+            |loaded: &Loaded| loaded.template.as_ref().unwrap().render(std::slice::from_ref(&message), true).unwrap();
+        assert_eq!(chat(&one), chat(&other));
+    }
+
+    #[test]
+    fn the_type_is_of_the_cache_or_of_the_weights() {
+        let folder = tempfile::tempdir().unwrap();
+        safetensors::write::write_tiny(folder.path(), &Tiny::default(), Dtype::BF16).unwrap();
+        let of =
+            |dtype: &str| load(folder.path(), &LoadOptions { dtype: Some(dtype.into()), ..LoadOptions::default() });
+        for (name, dtype) in [("f32", DType::F32), ("bf16", DType::BF16), ("q8_0", DType::F16), ("q4_k", DType::F16)] {
+            assert_eq!(of(name).unwrap().dtype, dtype, "{name}");
+        }
+        let values =
+            |loaded: &Loaded| loaded.model.embed(&[7]).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        let (exact, rounded) = (values(&of("f32").unwrap()), values(&of("q8_0").unwrap()));
+        assert!(exact != rounded && exact.iter().zip(&rounded).all(|(a, b)| (a - b).abs() < 0.01));
+        assert_eq!(of("q9").err().map(|error| error.code), Some(Code::InvalidArg));
+    }
+
+    #[test]
+    fn a_folder_without_a_tokenizer_wants_one_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let tiny = Tiny { tokenizer: false, chat_template: None, ..Tiny::default() };
+        safetensors::write::write_tiny(folder.path(), &tiny, Dtype::F16).unwrap();
+        let error = load(folder.path(), &LoadOptions::default()).err().unwrap();
+        assert!(error.code == Code::Tokenizer && error.message.contains("`tokenizer`"), "{error}");
+        let other = tempfile::tempdir().unwrap();
+        safetensors::write::write_tiny(other.path(), &Tiny::default(), Dtype::F16).unwrap();
+        let tokenizer = Some(other.path().join("tokenizer.json"));
+        let loaded = load(folder.path(), &LoadOptions { tokenizer, ..LoadOptions::default() }).unwrap();
+        assert!(loaded.template.is_none());
+    }
 }

@@ -1,10 +1,11 @@
-//! Writes a tiny random model for tests: `tiny OUT.gguf [positions=N] [hidden=N] [layers=N] [tokenizer=no]
-//! [template=no]`.
+//! Writes a tiny random model for tests: `tiny OUT [positions=N] [hidden=N] [layers=N] [tokenizer=no]
+//! [template=no]`. An existing folder gets safetensors, any other path becomes a GGUF file.
 
 use std::error::Error;
 use std::path::Path;
 
 use skimlm_models::weights::gguf::write::{Tiny, write_tiny};
+use skimlm_models::weights::safetensors;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
@@ -21,5 +22,9 @@ fn main() -> Result<(), Box<dyn Error>> {
             _ => return Err(format!("unknown option {argument}").into()),
         }
     }
-    Ok(write_tiny(Path::new(&path), &tiny)?)
+    let path = Path::new(&path);
+    if path.is_dir() {
+        return Ok(safetensors::write::write_tiny(path, &tiny, safetensors::Dtype::F32)?);
+    }
+    Ok(write_tiny(path, &tiny)?)
 }

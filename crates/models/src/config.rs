@@ -34,8 +34,23 @@ pub struct Config {
     pub qkv_bias: bool,
     /// Queries and keys are normalised head by head before the rotation.
     pub qk_norm: bool,
+    /// What attention and the MLP give is normalised before it joins the residual stream.
+    pub post_norms: bool,
     /// The output head is the embedding.
     pub tied_head: bool,
+    /// Factor on embedded tokens; 1 in most families.
+    pub embed_scale: f32,
+    /// Of the gate.
+    pub activation: Activation,
+}
+
+/// The function on the gate of the MLP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Activation {
+    /// `x * sigmoid(x)`.
+    Silu,
+    /// GELU by its tanh form.
+    Gelu,
 }
 
 impl Config {
@@ -62,7 +77,12 @@ impl Config {
         if self.heads.checked_mul(self.head_dim).is_none() {
             return Err(corrupt(format!("{} heads of size {} are too many.", self.heads, self.head_dim)));
         }
-        for (what, value) in [("the norm's epsilon", self.eps), ("the attention scale", self.scale)] {
+        let numbers = [
+            ("the norm's epsilon", self.eps),
+            ("the attention scale", self.scale),
+            ("the embedding's scale", self.embed_scale),
+        ];
+        for (what, value) in numbers {
             if !value.is_finite() || value <= 0.0 {
                 return Err(corrupt(format!("{what} is {value}; it must be a positive number.")));
             }

@@ -3,10 +3,8 @@ use skimlm_core::{Code, Error, Model, Projected, Result, Rotary, Shape, Which};
 use skimlm_kernels::activation::silu_mul;
 use skimlm_kernels::linear::{self, Weight, linear, linears};
 use skimlm_kernels::norm::rms_norm;
-use skimlm_kernels::residual;
 
-use crate::config::Config;
-use crate::rope::Scaling;
+use crate::config::{Activation, Config};
 use crate::weights::{LayerPart, Part, Weights};
 
 /// A pre-norm decoder with a gated MLP: Llama and its relatives, by the switches of [`Config`].
@@ -14,7 +12,6 @@ pub struct Decoder {
     config: Config,
     shape: Shape,
     device: Device,
-    rotaries: Vec<Rotary>,
     embedding: Weight,
     layers: Vec<Layer>,
     norm: Tensor,
@@ -27,10 +24,12 @@ struct Layer {
     k: Projection,
     v: Projection,
     output: Weight,
+    post_attention_norm: Option<Tensor>,
     mlp_norm: Tensor,
     gate: Weight,
     up: Weight,
     down: Weight,
+    post_mlp_norm: Option<Tensor>,
 }
 
 /// A projection to heads, with what follows it.
@@ -70,24 +69,17 @@ impl Decoder {
                     k: projection(P::Key, P::KeyBias, Some(P::KeyNorm), config.kv_heads)?,
                     v: projection(P::Value, P::ValueBias, None, config.kv_heads)?,
                     output: matrix(P::Output)?,
+                    post_attention_norm: config.post_norms.then(|| vector(P::PostAttentionNorm)).transpose()?,
                     mlp_norm: vector(P::MlpNorm)?,
                     gate: matrix(P::Gate)?,
                     up: matrix(P::Up)?,
                     down: matrix(P::Down)?,
+                    post_mlp_norm: config.post_norms.then(|| vector(P::PostMlpNorm)).transpose()?,
                 })
             })
             .collect::<Result<Vec<_>>>()?;
-        let rotaries = config
-            .rotaries
-            .iter()
-            .map(|rotary| {
-                let stored =
-                    (rotary.scaling == Scaling::Stored).then(|| weights.vector(Part::RopeFactors)).transpose()?;
-                rotary.rotary(stored.as_deref())
-            })
-            .collect::<Result<Vec<_>>>()?;
         let norm = vector(Part::FinalNorm)?;
-        Ok(Self { shape: config.shape(), config, device: device.clone(), rotaries, embedding, layers, norm, head })
+        Ok(Self { shape: config.shape(), config, device: device.clone(), embedding, layers, norm, head })
     }
 
     /// The settings behind the shape.
@@ -99,6 +91,13 @@ impl Decoder {
         self.layers.get(layer).ok_or_else(|| {
             Error::invalid_option("layer", layer, format!("from 0 to {}", self.layers.len().saturating_sub(1)))
         })
+    }
+
+    fn post_norm(&self, x: Tensor, norm: &Option<Tensor>) -> Result<Tensor> {
+        match norm {
+            Some(norm) => Ok(rms_norm(&x, norm, self.config.eps)?),
+            None => Ok(x),
+        }
     }
 
     /// Bias, heads and head norm of a product `[rows, heads * head_dim]`.
@@ -130,8 +129,8 @@ impl Model for Decoder {
         &self.device
     }
 
-    fn rotaries(&self, _length: usize) -> Vec<Rotary> {
-        self.rotaries.clone()
+    fn rotaries(&self, length: usize) -> Vec<Rotary> {
+        self.config.rotaries.iter().map(|rotary| rotary.rotary(length)).collect()
     }
 
     fn embed(&self, ids: &[u32]) -> Result<Tensor> {
@@ -146,7 +145,8 @@ impl Model for Decoder {
             .with("index", index)
             .with("expected", format!("below {vocab}")));
         }
-        Ok(linear::embed(ids, &self.embedding, &self.device)?)
+        let x = linear::embed(ids, &self.embedding, &self.device)?;
+        if self.config.embed_scale == 1.0 { Ok(x) } else { Ok((x * f64::from(self.config.embed_scale))?) }
     }
 
     fn project(&self, layer: usize, x: &Tensor, which: Which) -> Result<Projected> {
@@ -174,13 +174,14 @@ impl Model for Decoder {
     fn finish(&self, layer: usize, x: &Tensor, attended: &Tensor) -> Result<Tensor> {
         let layer = self.layer(layer)?;
         let attended = attended.reshape((attended.dim(0)?, self.config.query_width()))?;
-        let middle = linear(&attended, &layer.output)?;
-        residual::add(&middle, x)?;
-        let normed = rms_norm(&middle, &layer.mlp_norm, self.config.eps)?;
+        let x = (x + self.post_norm(linear(&attended, &layer.output)?, &layer.post_attention_norm)?)?;
+        let normed = rms_norm(&x, &layer.mlp_norm, self.config.eps)?;
         let [gate, up] = linears(&normed, [&layer.gate, &layer.up])?;
-        let out = linear(&silu_mul(&gate, &up)?, &layer.down)?;
-        residual::add(&out, &middle)?;
-        Ok(out)
+        let gated = match self.config.activation {
+            Activation::Silu => silu_mul(&gate, &up)?,
+            Activation::Gelu => (gate.gelu()? * up)?,
+        };
+        Ok((x + self.post_norm(linear(&gated, &layer.down)?, &layer.post_mlp_norm)?)?)
     }
 
     fn head(&self, x: &Tensor) -> Result<Tensor> {

@@ -5,9 +5,9 @@ use serde::Serialize;
 use skimlm_core::Result;
 
 use crate::config::Config;
-use crate::locate::locate;
-use crate::weights::gguf::{Gguf, TensorType};
-use crate::weights::{Part, Weights};
+use crate::families::default_filter_layer;
+use crate::source::Source;
+use crate::weights::scan::Listed;
 
 /// What a model's header says about it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -33,7 +33,7 @@ pub struct ModelInfo {
     pub quantization: Option<String>,
     /// Number of weights.
     pub parameters: u64,
-    /// The Jinja chat template in the file.
+    /// The Jinja chat template, if the model has one.
     pub chat_template: Option<String>,
     /// The layer that selects tokens unless told otherwise.
     pub default_filter_layer: usize,
@@ -63,13 +63,13 @@ pub struct TensorTypeInfo {
 /// A number format without a kernel is listed, not an error; an unknown architecture is
 /// `ERR_MODEL_UNSUPPORTED`.
 pub fn inspect(path: &Path) -> Result<ModelInfo> {
-    let gguf = Gguf::open(&locate(path)?)?;
-    let weights = gguf.weights()?;
-    of(&gguf, weights.config(), weights.family().default_filter_layer(weights.config()))
+    let source = Source::open(path)?;
+    of(&source, source.weights()?.config())
 }
 
-pub(crate) fn of(gguf: &Gguf, config: &Config, default_filter_layer: usize) -> Result<ModelInfo> {
-    let tensor_types = tensor_types(gguf);
+pub(crate) fn of(source: &Source, config: &Config) -> Result<ModelInfo> {
+    let tensors = source.listed();
+    let tensor_types = tensor_types(&tensors);
     let most = tensor_types.iter().max_by_key(|of| of.elements);
     let plain = |name: &str| ["F32", "F16", "BF16", "F64"].contains(&name);
     Ok(ModelInfo {
@@ -82,32 +82,33 @@ pub(crate) fn of(gguf: &Gguf, config: &Config, default_filter_layer: usize) -> R
         vocab_size: config.vocab,
         max_positions: config.max_positions,
         quantization: most.map(|of| of.kind.clone()).filter(|name| !plain(name)),
-        parameters: parameters(gguf),
-        chat_template: gguf.get_str("tokenizer.chat_template")?.map(str::to_owned),
-        default_filter_layer,
+        parameters: parameters(&tensors),
+        chat_template: source.chat_template()?,
+        default_filter_layer: default_filter_layer(config),
         tensor_types,
     })
 }
 
 /// All tensors but the rotary factors, which nobody trained.
-fn parameters(gguf: &Gguf) -> u64 {
-    let trained = gguf.tensors().iter().filter(|info| info.name != Part::RopeFactors.gguf());
-    trained.fold(0, |all, info| all.saturating_add(info.elements))
+fn parameters(tensors: &[Listed<'_>]) -> u64 {
+    let trained =
+        tensors.iter().filter(|tensor| !tensor.name.starts_with("rope_") && !tensor.name.contains("rotary_emb"));
+    trained.fold(0, |all, tensor| all.saturating_add(tensor.elements))
 }
 
-fn tensor_types(gguf: &Gguf) -> Vec<TensorTypeInfo> {
-    let mut types: BTreeMap<TensorType, TensorTypeInfo> = BTreeMap::new();
-    for info in gguf.tensors() {
-        let of = types.entry(info.kind).or_insert_with(|| TensorTypeInfo {
-            kind: info.kind.to_string(),
+fn tensor_types(tensors: &[Listed<'_>]) -> Vec<TensorTypeInfo> {
+    let mut types: BTreeMap<&str, TensorTypeInfo> = BTreeMap::new();
+    for tensor in tensors {
+        let of = types.entry(&tensor.kind).or_insert_with(|| TensorTypeInfo {
+            kind: tensor.kind.clone(),
             tensors: 0,
             elements: 0,
             bytes: 0,
-            supported: info.kind.block().is_some(),
+            supported: tensor.block.is_some(),
         });
         of.tensors += 1;
-        of.elements = of.elements.saturating_add(info.elements);
-        of.bytes += info.range.len() as u64;
+        of.elements = of.elements.saturating_add(tensor.elements);
+        of.bytes += tensor.bytes.len() as u64;
     }
     let mut types: Vec<_> = types.into_values().collect();
     types.sort_by_key(|of| std::cmp::Reverse(of.bytes));

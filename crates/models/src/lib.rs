@@ -1,10 +1,10 @@
 //! Models: weights, and the one decoder that runs them.
 //!
-//! [`open`] turns a file into a [`Decoder`], which the rest of skimlm sees as
-//! [`skimlm_core::Model`] only. The way there: a [`weights::Weights`] source (a GGUF file, or the
-//! hash-made [`weights::random`] model) states a family-neutral [`Config`] and hands out its
-//! [`weights::Part`]s; a [`families::Family`] translates the metadata and names of one architecture.
-//! No other crate knows a weight format.
+//! [`open`] turns a file or a folder into a [`Decoder`], which the rest of skimlm sees as
+//! [`skimlm_core::Model`] only. The way there: a [`weights::Weights`] source (a GGUF file, a
+//! safetensors folder, or the hash-made [`weights::random`] model) states a family-neutral [`Config`]
+//! and hands out its [`weights::Part`]s; a [`families::Family`] is what the models of one architecture
+//! have in common. No other crate knows a weight format.
 
 pub mod families;
 pub mod rope;
@@ -15,13 +15,18 @@ mod decoder;
 mod fail;
 mod info;
 mod locate;
+mod memory;
 mod open;
+mod source;
 
 #[cfg(test)]
 mod tests;
 
-pub use config::Config;
+pub use config::{Activation, Config};
 pub use decoder::Decoder;
 pub use info::{ModelInfo, TensorTypeInfo, inspect};
 pub use locate::locate;
+pub use memory::{Estimate, Need, Reading, estimate, estimate_of};
 pub use open::{OpenOptions, Opened, Progress, open, open_with};
+pub use source::Source;
+pub use weights::quantized::Quantization;

@@ -2,7 +2,11 @@ use std::path::{Path, PathBuf};
 
 use skimlm_core::{Code, Error, Result};
 
-/// The model file that a path means: the file itself, or the one `.gguf` of a folder.
+use crate::weights::gguf::part_of;
+
+/// The model that a path means: a GGUF file (the first of a split one), or a folder with
+/// `config.json` and safetensors files. A folder with exactly one GGUF model means that file, and a
+/// safetensors file the folder that it is in.
 ///
 /// `ERR_MODEL_NOT_FOUND` otherwise, with the absolute path and what is there instead.
 pub fn locate(path: &Path) -> Result<PathBuf> {
@@ -14,28 +18,40 @@ pub fn locate(path: &Path) -> Result<PathBuf> {
     if path.as_os_str().is_empty() || !full.try_exists().unwrap_or(true) {
         return Err(missing(&full));
     }
-    Ok(full)
+    match full.parent() {
+        Some(folder) if ends_with(&full, "safetensors") && folder.join("config.json").is_file() => Ok(folder.into()),
+        _ => Ok(full),
+    }
 }
 
 fn the_one_model(folder: &Path) -> Result<PathBuf> {
     let files = names(folder);
-    let mut models = files.iter().filter(|name| is_gguf(name));
-    if let (Some(only), None) = (models.next(), models.next()) {
+    let weights =
+        files.iter().any(|name| ends_with(name.as_ref(), "safetensors") || name.ends_with(".safetensors.index.json"));
+    if weights && files.iter().any(|name| name == "config.json") {
+        return Ok(folder.into());
+    }
+    // The parts of a split model count as one; its first is named.
+    let later = |name: &str| part_of(name).is_some_and(|(_, part, of)| (2..=of).contains(&part));
+    let models: Vec<String> = files.iter().filter(|name| is_gguf(name) && !later(name)).cloned().collect();
+    if let [only] = &models[..] {
         return Ok(folder.join(only));
     }
-    let models: Vec<String> = files.iter().filter(|name| is_gguf(name)).cloned().collect();
-    let what = if models.is_empty() {
-        format!("no .gguf file, only {}", list(&files))
-    } else {
-        format!("{} .gguf files: {}. Name one of them", models.len(), list(&models))
+    let what = match (models.is_empty(), weights) {
+        (false, _) => format!("{} .gguf files: {}. Name one of them", models.len(), list(&models)),
+        (true, true) => "safetensors files without their config.json".into(),
+        (true, false) => format!("neither a .gguf file nor config.json with safetensors files, only {}", list(&files)),
     };
     Err(Error::new(
         Code::ModelNotFound,
-        format!("The folder {} holds {what}; exactly one .gguf file is expected.", folder.display()),
+        format!(
+            "The folder {} holds {what}; exactly one .gguf file, or config.json and safetensors files, are expected.",
+            folder.display()
+        ),
     )
     .with("path", folder.display().to_string())
     .with("found", if models.is_empty() { files.into_iter().take(20).collect() } else { models })
-    .with("expected", vec!["one .gguf file"]))
+    .with("expected", vec!["one .gguf file", "config.json and *.safetensors"]))
 }
 
 fn missing(path: &Path) -> Error {
@@ -61,11 +77,15 @@ fn missing(path: &Path) -> Error {
 }
 
 fn is_gguf(name: &str) -> bool {
-    Path::new(name).extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf"))
+    ends_with(name.as_ref(), "gguf")
+}
+
+fn ends_with(path: &Path, extension: &str) -> bool {
+    path.extension().is_some_and(|found| found.eq_ignore_ascii_case(extension))
 }
 
 /// The files and folders in a folder, sorted; none if it cannot be read.
-fn names(folder: &Path) -> Vec<String> {
+pub(crate) fn names(folder: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let mut names: Vec<String> = entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
     names.sort();

@@ -5,17 +5,16 @@ use skimlm_core::Result;
 
 use crate::decoder::Decoder;
 use crate::info::{self, ModelInfo};
-use crate::locate::locate;
-use crate::weights::Weights;
-use crate::weights::gguf::Gguf;
+use crate::source::Source;
+use crate::weights::quantized::{Quantization, Quantized};
 
 /// A model ready to run.
 #[derive(Debug)]
 pub struct Opened {
     /// The weights.
     pub model: Decoder,
-    /// The file, for the tokenizer's metadata.
-    pub gguf: Gguf,
+    /// The file or folder, for what it says about text.
+    pub source: Source,
     /// What its header says.
     pub info: ModelInfo,
 }
@@ -30,13 +29,15 @@ pub struct OpenOptions<'a> {
     pub device: Device,
     /// Look through all weights for NaN and infinities.
     pub verify: bool,
+    /// Bring float weights to a smaller format while they are read.
+    pub quantize: Option<Quantization>,
     /// Called as weights are read.
     pub progress: Option<Progress<'a>>,
 }
 
 impl Default for OpenOptions<'_> {
     fn default() -> Self {
-        Self { device: Device::Cpu, verify: false, progress: None }
+        Self { device: Device::Cpu, verify: false, quantize: None, progress: None }
     }
 }
 
@@ -45,16 +46,35 @@ pub fn open(path: &Path) -> Result<Opened> {
     open_with(path, OpenOptions::default())
 }
 
-/// Opens a model: `path` is a GGUF file, or a folder with exactly one.
+/// Opens a model: `path` is a GGUF file (any part of a split one), a folder with exactly one, or a
+/// folder with `config.json` and safetensors files.
+///
+/// Weights stay in the mapped files. With `quantize` float ones are copied in the smaller format, one
+/// matrix at a time, which takes the memory of the result and no more.
 ///
 /// Errors: `ERR_MODEL_NOT_FOUND`, `ERR_MODEL_CORRUPT`, `ERR_MODEL_UNSUPPORTED`, and whatever the
 /// progress callback answers. All shapes are checked before any weight is read.
 pub fn open_with(path: &Path, options: OpenOptions<'_>) -> Result<Opened> {
-    let gguf = Gguf::open(&locate(path)?)?;
-    let weights = gguf.weights()?;
-    let filter_layer = weights.family().default_filter_layer(weights.config());
-    let info = info::of(&gguf, weights.config(), filter_layer)?;
-    let model = Decoder::new(&weights, &options.device)?;
-    gguf.scan(options.verify, options.progress.unwrap_or(&mut |_, _| Ok(())))?;
-    Ok(Opened { model, gguf, info })
+    let source = Source::open(path)?;
+    let weights = source.weights()?;
+    let info = info::of(&source, weights.config())?;
+    let mut silent = |_, _| Ok(());
+    let progress = options.progress.unwrap_or(&mut silent);
+    let model = match options.quantize {
+        Some(to) => {
+            // Shapes are checked once before the work begins.
+            Decoder::new(&*weights, &options.device)?;
+            if options.verify {
+                source.scan(true, &mut |_, _| Ok(()))?;
+            }
+            Decoder::new(&Quantized::new(&*weights, to, progress)?, &options.device)?
+        }
+        None => {
+            let model = Decoder::new(&*weights, &options.device)?;
+            source.scan(options.verify, progress)?;
+            model
+        }
+    };
+    drop(weights);
+    Ok(Opened { model, source, info })
 }

@@ -48,6 +48,7 @@ pub struct PromptDistill {
 /// One stage.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(rename = "Stage")]
 pub struct StageSpec {
     /// The layer that chooses, 0-based.
     pub layer: usize,

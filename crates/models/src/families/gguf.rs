@@ -1,58 +1,95 @@
 //! The metadata keys that GGUF architectures share: `<architecture>.<key>`.
 
-use skimlm_core::{LayerShape, Result};
+use skimlm_core::Result;
 
+use super::{FAMILIES, Family, Windows, refuse, unknown};
 use crate::config::Config;
-use crate::fail::{corrupt, unsupported};
-use crate::families::gguf_architectures;
-use crate::rope::{Pairing, RotaryConfig, Scaling};
+use crate::fail::{corrupt, in_file};
+use crate::rope::{RotaryConfig, Scaling, Yarn};
 use crate::weights::gguf::{Gguf, Value};
 use crate::weights::{LayerPart, Part};
+
+/// The family of a GGUF file and the file's settings, not checked against each other yet.
+pub(crate) fn of_gguf(gguf: &Gguf) -> Result<(&'static Family, Config)> {
+    let key = "general.architecture";
+    let architecture = gguf.get_str(key)?.ok_or_else(|| gguf.missing(key))?;
+    let family = FAMILIES.iter().find(|family| family.gguf_architectures.contains(&architecture));
+    let family = family.ok_or_else(|| in_file(gguf.path())(unknown(architecture)))?;
+    let config = Keys { gguf, architecture, family }.config().map_err(in_file(gguf.path()))?;
+    Ok((family, config))
+}
 
 /// The keys of one architecture.
 struct Keys<'a> {
     gguf: &'a Gguf,
     architecture: &'a str,
-}
-
-/// The settings of a file that uses the common keys. A family changes what differs.
-pub(super) fn config(gguf: &Gguf, pairing: Pairing) -> Result<Config> {
-    let key = "general.architecture";
-    let keys = Keys { gguf, architecture: gguf.get_str(key)?.ok_or_else(|| gguf.missing(key))? };
-    keys.refuse_experts()?;
-    let (hidden, heads) = (keys.size("embedding_length")?, keys.size_of_all_layers("attention.head_count")?);
-    let heads = heads.ok_or_else(|| gguf.missing(&keys.key("attention.head_count")))?;
-    let head_dim = keys.head_dim(hidden, heads)?;
-    let window = keys.optional("attention.sliding_window")?.filter(|&window| window > 0);
-    let mlp = keys.size_of_all_layers("feed_forward_length")?;
-    Ok(Config {
-        architecture: keys.architecture.into(),
-        hidden,
-        heads,
-        kv_heads: keys.size_of_all_layers("attention.head_count_kv")?.unwrap_or(heads),
-        head_dim,
-        mlp: mlp.ok_or_else(|| gguf.missing(&keys.key("feed_forward_length")))?,
-        vocab: keys.vocab()?,
-        max_positions: keys.size("context_length")?,
-        eps: {
-            let key = keys.key("attention.layer_norm_rms_epsilon");
-            gguf.get_f32(&key)?.ok_or_else(|| gguf.missing(&key))?
-        },
-        scale: keys.number("attention.scale")?.unwrap_or((1.0 / (head_dim as f64).sqrt()) as f32),
-        layers: vec![LayerShape { window, rotary: 0 }; keys.layers()?],
-        rotaries: vec![RotaryConfig {
-            base: keys.number("rope.freq_base")?.unwrap_or(10000.0).into(),
-            dims: keys.optional("rope.dimension_count")?.map_or(head_dim, |dims| dims as usize),
-            pairing,
-            scaling: keys.scaling()?,
-        }],
-        qkv_bias: gguf.info(&Part::Layer(0, LayerPart::QueryBias).gguf()).is_some(),
-        qk_norm: gguf.info(&Part::Layer(0, LayerPart::QueryNorm).gguf()).is_some(),
-        tied_head: gguf.info(&Part::Head.gguf()).is_none(),
-    })
+    family: &'static Family,
 }
 
 impl Keys<'_> {
+    fn config(&self) -> Result<Config> {
+        let (gguf, family) = (self.gguf, self.family);
+        self.refuse_experts()?;
+        let (hidden, heads) = (self.size("embedding_length")?, self.size_of_all_layers("attention.head_count")?);
+        let heads = heads.ok_or_else(|| gguf.missing(&self.key("attention.head_count")))?;
+        let head_dim = self.head_dim(hidden, heads)?;
+        let mlp = self.size_of_all_layers("feed_forward_length")?;
+        let max_positions = self.size("context_length")?;
+        let rotaries = self.rotaries(head_dim, max_positions)?;
+        let max_positions = rotaries.iter().fold(max_positions, |reach, rotary| rotary.scaling.reach(reach));
+        let window = self.optional("attention.sliding_window")?.filter(|&window| window > 0);
+        let mut config = Config {
+            architecture: self.architecture.into(),
+            hidden,
+            heads,
+            kv_heads: self.size_of_all_layers("attention.head_count_kv")?.unwrap_or(heads),
+            head_dim,
+            mlp: mlp.ok_or_else(|| gguf.missing(&self.key("feed_forward_length")))?,
+            vocab: self.vocab()?,
+            max_positions,
+            eps: {
+                let key = self.key("attention.layer_norm_rms_epsilon");
+                gguf.get_f32(&key)?.ok_or_else(|| gguf.missing(&key))?
+            },
+            scale: self.number("attention.scale")?.unwrap_or((1.0 / (head_dim as f64).sqrt()) as f32),
+            layers: family.layers(&self.sliding()?, window, max_positions),
+            rotaries,
+            qkv_bias: gguf.info(&Part::Layer(0, LayerPart::QueryBias).gguf()).is_some(),
+            qk_norm: gguf.info(&Part::Layer(0, LayerPart::QueryNorm).gguf()).is_some(),
+            post_norms: family.post_norms,
+            tied_head: gguf.info(&Part::Head.gguf()).is_none(),
+            embed_scale: family.embed_scale(hidden),
+            activation: family.activation,
+        };
+        (family.gguf_adjust)(&mut config);
+        Ok(config)
+    }
+
+    fn sliding(&self) -> Result<Vec<bool>> {
+        let layers = self.layers()?;
+        let every = match self.family.windows {
+            Windows::All | Windows::Asked => return Ok(vec![true; layers]),
+            Windows::Pattern(every) => every,
+        };
+        let key = "attention.sliding_window_pattern";
+        let stated = matches!(self.gguf.get(&self.key(key))?, Some(Value::Unsigned(_) | Value::Signed(_)));
+        let every = if stated { self.size(key)?.max(1) } else { every };
+        Ok((1..=layers).map(|layer| !layer.is_multiple_of(every)).collect())
+    }
+
+    fn rotaries(&self, head_dim: usize, max_positions: usize) -> Result<Vec<RotaryConfig>> {
+        let dims = self.optional("rope.dimension_count")?.map_or(head_dim, |dims| dims as usize);
+        let pairing = self.family.gguf_pairing;
+        let base = self.number("rope.freq_base")?.map_or(self.family.global_base, f64::from);
+        let scaling = self.scaling(dims, max_positions)?;
+        let mut rotaries = vec![RotaryConfig { base, dims, pairing, scaling }];
+        if let Some(local) = self.family.local_base {
+            let local = self.number("rope.freq_base_swa")?.map_or(local, f64::from);
+            rotaries.push(RotaryConfig::plain(local, dims, pairing));
+        }
+        Ok(rotaries)
+    }
+
     fn key(&self, key: &str) -> String {
         format!("{}.{key}", self.architecture)
     }
@@ -118,36 +155,62 @@ impl Keys<'_> {
         }
     }
 
-    fn scaling(&self) -> Result<Scaling> {
-        if self.gguf.info(&Part::RopeFactors.gguf()).is_some() {
-            return Ok(Scaling::Stored);
+    fn scaling(&self, dims: usize, max_positions: usize) -> Result<Scaling> {
+        if let Some(by) = self.factors("rope_freqs.weight", dims)? {
+            return Ok(Scaling::Stored { by });
         }
-        let kind = self.key("rope.scaling.type");
+        let number =
+            |key: &str| -> Result<Option<f64>> { Ok(self.number(&format!("rope.scaling.{key}"))?.map(f64::from)) };
+        let must = |key: &str| -> Result<f64> {
+            number(key)?.ok_or_else(|| self.gguf.missing(&self.key(&format!("rope.scaling.{key}"))))
+        };
+        let original = number("original_context_length")?.unwrap_or(max_positions as f64);
+        let tables =
+            (self.factors("rope_factors_short.weight", dims)?, self.factors("rope_factors_long.weight", dims)?);
+        if let (Some(short), Some(long)) = tables {
+            let stretch = max_positions as f64 / original;
+            let magnitude = number("attn_factor")?.unwrap_or_else(|| Scaling::long_rope_magnitude(stretch, original));
+            return Ok(Scaling::LongRope { short, long, original, magnitude });
+        }
         // Old files state the factor alone, and mean linear.
-        let old = self.number("rope.scale_linear")?.filter(|&factor| factor != 1.0);
-        match self.gguf.get_str(&kind)? {
-            None | Some("none") => Ok(old.map_or(Scaling::None, |factor| Scaling::Linear { factor: factor.into() })),
+        let old = self.number("rope.scale_linear")?.map(f64::from).filter(|&factor| factor != 1.0);
+        match self.gguf.get_str(&self.key("rope.scaling.type"))? {
+            None | Some("none") => Ok(old.map_or(Scaling::None, |factor| Scaling::Linear { factor })),
             Some("linear") => {
-                let factor = self.key("rope.scaling.factor");
-                let factor = self.gguf.get_f32(&factor)?.or(old).ok_or_else(|| self.gguf.missing(&factor))?;
-                Ok(Scaling::Linear { factor: factor.into() })
+                Ok(Scaling::Linear { factor: number("factor")?.or(old).map_or_else(|| must("factor"), Ok)? })
             }
-            Some("llama3") => {
-                let number = |key: &str| -> Result<f64> {
-                    let key = self.key(&format!("rope.scaling.{key}"));
-                    Ok(self.gguf.get_f32(&key)?.ok_or_else(|| self.gguf.missing(&key))?.into())
-                };
-                Ok(Scaling::Llama3 {
-                    factor: number("factor")?,
-                    low: number("low_freq_factor")?,
-                    high: number("high_freq_factor")?,
-                    original: number("original_context_length")?,
-                })
+            Some("llama3") => Ok(Scaling::Llama3 {
+                factor: must("factor")?,
+                low: must("low_freq_factor")?,
+                high: must("high_freq_factor")?,
+                original: must("original_context_length")?,
+            }),
+            Some("yarn") => {
+                let plain = Yarn::new(must("factor")?, original);
+                Ok(Scaling::Yarn(Yarn {
+                    fast: number("yarn_beta_fast")?.unwrap_or(plain.fast),
+                    slow: number("yarn_beta_slow")?.unwrap_or(plain.slow),
+                    magnitude: plain.magnitude * number("attn_factor")?.unwrap_or(1.0),
+                    ..plain
+                }))
             }
-            Some(other) => {
-                Err(self.unsupported(format!("RoPE scaling is `{other}`; none, linear and llama3 can be run")))
-            }
+            Some(other) => Err(self.unsupported(format!(
+                "RoPE scaling is `{other}`; none, linear, llama3, yarn and longrope (by its tables) can be run"
+            ))),
         }
+    }
+
+    /// A table of divisors that stands among the tensors.
+    fn factors(&self, name: &str, dims: usize) -> Result<Option<Vec<f64>>> {
+        let Some(info) = self.gguf.info(name) else { return Ok(None) };
+        if info.elements != dims as u64 / 2 {
+            let what = format!("tensor `{name}` holds {} factors for {} frequencies.", info.elements, dims / 2);
+            return Err(corrupt(what).with("tensor", name));
+        }
+        let weight = self.gguf.tensor(name)?;
+        let mut by = vec![0f32; weight.cols()];
+        weight.dequantize_row(0, &mut by)?;
+        Ok(Some(by.into_iter().map(f64::from).collect()))
     }
 
     fn refuse_experts(&self) -> Result<()> {
@@ -161,8 +224,6 @@ impl Keys<'_> {
     }
 
     fn unsupported(&self, what: String) -> skimlm_core::Error {
-        unsupported(format!("{what}. Use another model of this family."))
-            .with("architecture", self.architecture)
-            .with("supported", gguf_architectures())
+        refuse(self.architecture, what)
     }
 }

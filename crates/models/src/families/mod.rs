@@ -1,32 +1,74 @@
 //! The model families: what differs between architectures before the decoder sees a [`Config`].
 //!
-//! A family is one file with a `FAMILY` and one line in [`FAMILIES`].
+//! A family is one file of data and one line in [`FAMILIES`]. Two readers turn it and a file's
+//! settings into a [`Config`]: one for GGUF metadata, one for `config.json`.
 
+mod gemma3;
 mod gguf;
+mod json;
 mod llama;
+mod mistral;
+mod phi3;
+mod place;
+mod qwen2;
+mod qwen3;
 
-use skimlm_core::Result;
+use skimlm_core::{Error, LayerShape};
 
-use crate::config::Config;
-use crate::fail::{in_file, unsupported};
-use crate::weights::Part;
-use crate::weights::gguf::{Gguf, Place};
+use crate::config::{Activation, Config};
+use crate::fail::unsupported;
+use crate::rope::Pairing;
+
+pub(crate) use gguf::of_gguf;
+pub(crate) use json::{ConfigJson, Ids, of_json};
+pub use place::Place;
 
 /// All families.
-pub static FAMILIES: &[&Family] = &[&llama::FAMILY];
+pub static FAMILIES: &[&Family] =
+    &[&llama::FAMILY, &mistral::FAMILY, &qwen2::FAMILY, &qwen3::FAMILY, &phi3::FAMILY, &gemma3::FAMILY];
 
-/// How files of one family are read.
+/// What models of one family have in common and their files do not state.
+#[derive(Debug)]
 pub struct Family {
     /// Its name.
     pub name: &'static str,
-    /// Values of `general.architecture` that it reads.
+    /// Values of `general.architecture` in GGUF files.
     pub gguf_architectures: &'static [&'static str],
-    /// The settings of a GGUF file. They need not be checked against each other here.
-    pub gguf_config: fn(&Gguf) -> Result<Config>,
-    /// Where a part is in a GGUF file.
-    pub gguf_place: fn(Part, &Config) -> Place,
+    /// Values of `model_type` in `config.json`.
+    pub model_types: &'static [&'static str],
+    /// Which numbers of a head are a pair in GGUF files; elsewhere always [`Pairing::Half`].
+    pub gguf_pairing: Pairing,
+    /// Whether query, key and value share a tensor, and gate and up another.
+    pub fused: bool,
+    /// Which layers have the sliding window.
+    pub windows: Windows,
+    /// Base of the rotation in layers with a window, where it is not that of the others.
+    pub local_base: Option<f64>,
+    /// Base of the rotation where the file states none.
+    pub global_base: f64,
+    /// Whether there are norms behind attention and MLP.
+    pub post_norms: bool,
+    /// Added to every norm weight of a Hugging Face checkpoint; GGUF files hold the sum.
+    pub norm_offset: f32,
+    /// Whether embedded tokens are multiplied with the root of the hidden size.
+    pub scaled_embedding: bool,
+    /// The function on the gate, where the file states none.
+    pub activation: Activation,
+    /// What GGUF files of the family leave unsaid.
+    pub gguf_adjust: fn(&mut Config),
     /// Models whose best filter layer has been measured or published.
     pub filter_layers: &'static [FilterLayer],
+}
+
+/// Which layers see a sliding window, if the model has one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Windows {
+    /// All.
+    All,
+    /// In `config.json`: none unless `use_sliding_window`, then those from `max_window_layers` on.
+    Asked,
+    /// All but each so-many-th.
+    Pattern(usize),
 }
 
 /// A known model, recognised by its sizes, and the layer that selects tokens best on it.
@@ -43,15 +85,48 @@ pub struct FilterLayer {
 }
 
 impl Family {
-    /// The layer whose attention selects tokens unless told otherwise: the known one, else two
-    /// fifths of the depth. It leaves at least one layer above it.
-    pub fn default_filter_layer(&self, config: &Config) -> usize {
-        let layers = config.layers.len();
-        self.filter_layers
-            .iter()
-            .find(|known| (known.layers, known.hidden, known.vocab) == (layers, config.hidden, config.vocab))
-            .map_or_else(|| fallback_filter_layer(layers), |known| known.layer)
+    /// The plainest family. Others state how they differ.
+    pub const COMMON: Self = Self {
+        name: "",
+        gguf_architectures: &[],
+        model_types: &[],
+        gguf_pairing: Pairing::Half,
+        fused: false,
+        windows: Windows::All,
+        local_base: None,
+        global_base: 10_000.0,
+        post_norms: false,
+        norm_offset: 0.0,
+        scaled_embedding: false,
+        activation: Activation::Silu,
+        gguf_adjust: |_| {},
+        filter_layers: &[],
+    };
+
+    fn embed_scale(&self, hidden: usize) -> f32 {
+        if self.scaled_embedding { (hidden as f32).sqrt() } else { 1.0 }
     }
+
+    /// The layers of a model, by which of them slide. A window that no pass can fill is none.
+    fn layers(&self, sliding: &[bool], window: Option<u32>, max_positions: usize) -> Vec<LayerShape> {
+        let window = window.filter(|&window| (window as usize) < max_positions);
+        let layer = |&sliding: &bool| LayerShape {
+            window: window.filter(|_| sliding),
+            rotary: usize::from(sliding && self.local_base.is_some()),
+        };
+        sliding.iter().map(layer).collect()
+    }
+}
+
+/// The layer whose attention selects tokens unless told otherwise: the known one, else two fifths of
+/// the depth. It leaves at least one layer above it.
+pub fn default_filter_layer(config: &Config) -> usize {
+    let layers = config.layers.len();
+    FAMILIES
+        .iter()
+        .flat_map(|family| family.filter_layers)
+        .find(|known| (known.layers, known.hidden, known.vocab) == (layers, config.hidden, config.vocab))
+        .map_or_else(|| fallback_filter_layer(layers), |known| known.layer)
 }
 
 /// The filter layer of a model nobody has measured: `round(0.4 * layers)`.
@@ -59,26 +134,30 @@ pub fn fallback_filter_layer(layers: usize) -> usize {
     ((layers * 4 + 5) / 10).min(layers.saturating_sub(2))
 }
 
-/// Every `general.architecture` that can be run.
-pub fn gguf_architectures() -> Vec<&'static str> {
-    FAMILIES.iter().flat_map(|family| family.gguf_architectures).copied().collect()
+/// Every architecture that can be run, by the names of either format.
+pub fn architectures() -> Vec<&'static str> {
+    let mut names: Vec<&str> =
+        FAMILIES.iter().flat_map(|f| f.gguf_architectures.iter().chain(f.model_types)).copied().collect();
+    names.sort_unstable();
+    names.dedup();
+    names
 }
 
-/// The family of a GGUF file.
-pub fn of_gguf(gguf: &Gguf) -> Result<&'static Family> {
-    let key = "general.architecture";
-    let architecture = gguf.get_str(key)?.ok_or_else(|| gguf.missing(key))?;
-    FAMILIES.iter().find(|family| family.gguf_architectures.contains(&architecture)).copied().ok_or_else(|| {
-        let supported = gguf_architectures();
-        in_file(gguf.path())(
-            unsupported(format!(
-                "the architecture is `{architecture}`; {} can be run. Use a model of such a family.",
-                supported.join(", ")
-            ))
-            .with("architecture", architecture)
-            .with("supported", supported),
-        )
-    })
+/// `ERR_MODEL_UNSUPPORTED` with `{ architecture, supported }`.
+pub(crate) fn refuse(architecture: &str, what: impl std::fmt::Display) -> Error {
+    unsupported(format!("{what}. Use another model of this family."))
+        .with("architecture", architecture)
+        .with("supported", architectures())
+}
+
+fn unknown(architecture: &str) -> Error {
+    let supported = architectures();
+    unsupported(format!(
+        "the architecture is `{architecture}`; {} can be run. Use a model of such a family.",
+        supported.join(", ")
+    ))
+    .with("architecture", architecture)
+    .with("supported", supported)
 }
 
 #[cfg(test)]
@@ -93,11 +172,25 @@ mod tests {
 
     #[test]
     fn names_and_known_layers_are_sound() {
-        let mut names = gguf_architectures();
-        names.sort_unstable();
-        assert!(names.windows(2).all(|w| w[0] != w[1]), "{names:?}");
-        for known in FAMILIES.iter().flat_map(|family| family.filter_layers) {
-            assert!(known.layer + 1 < known.layers, "{known:?}");
+        for names in [|f: &Family| f.gguf_architectures, |f: &Family| f.model_types] {
+            let mut names: Vec<&str> = FAMILIES.iter().flat_map(|family| names(family)).copied().collect();
+            names.sort_unstable();
+            assert!(names.windows(2).all(|w| w[0] != w[1]), "{names:?}");
         }
+        let known: Vec<_> = FAMILIES.iter().flat_map(|family| family.filter_layers).collect();
+        for (i, one) in known.iter().enumerate() {
+            assert!(one.layer + 1 < one.layers, "{one:?}");
+            let sizes = |of: &FilterLayer| (of.layers, of.hidden, of.vocab);
+            assert!(known[..i].iter().all(|other| sizes(other) != sizes(one)), "{one:?} stands twice");
+        }
+    }
+
+    #[test]
+    fn windows_that_cannot_be_filled_are_none() {
+        let family = Family { windows: Windows::Pattern(2), local_base: Some(1e4), ..Family::COMMON };
+        let layers = family.layers(&[true, false], Some(100), 101);
+        assert_eq!(layers[0], LayerShape { window: Some(100), rotary: 1 });
+        assert_eq!(layers[1], LayerShape::default());
+        assert_eq!(family.layers(&[true], Some(101), 101), [LayerShape { window: None, rotary: 1 }]);
     }
 }

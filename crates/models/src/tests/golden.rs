@@ -6,7 +6,7 @@ use super::{argmax, walk};
 use crate::weights::gguf::write::{TensorData, Tiny, write_gguf, write_tiny};
 use crate::weights::random::{Random, Sizes, golden_ids};
 use crate::weights::{LayerPart, Part};
-use crate::{Decoder, OpenOptions, Opened, open, open_with};
+use crate::{Decoder, OpenOptions, Opened, Source, open, open_with};
 
 const FULL: [f32; 6] = [0.43779, 0.06069, -0.57557, 0.08559, -0.12044, -0.37390];
 
@@ -66,7 +66,7 @@ fn every_block_format_answers_as_its_floats() {
     ] {
         let tiny = Tiny { sizes: sizes.clone(), block, tokenizer: false, chat_template: None };
         write_tiny(&path, &tiny).unwrap();
-        let Opened { model, gguf, info } = open(&path).unwrap();
+        let Opened { model, source: Source::Gguf(gguf), info } = open(&path).unwrap() else { panic!("a GGUF file") };
         assert_eq!(info.tensor_types[0].tensors, 2 * 7 + 2, "{block:?}");
         let (logits, _) = walk(&model, &ids);
         let floats = |wanted: TensorData| {
@@ -164,7 +164,8 @@ fn the_switches_follow_the_file() {
     let vocab = plain.sizes.vocab;
     assert!(argmax(&logits[..vocab]) == 7 && argmax(&logits[vocab..]) == 8, "an embedding is nearest to itself");
 
-    let scaled = write("rope.gguf", &|tensors| tensors.push(vector(Part::RopeFactors, &[1.0, 2.0, 4.0, 8.0])));
+    let factors = TensorData::new("rope_freqs.weight", &[1.0, 2.0, 4.0, 8.0], 4, BlockType::F32).unwrap();
+    let scaled = write("rope.gguf", &|tensors| tensors.push(factors.clone()));
     let plain_rotary = &base.rotaries(1)[0];
     let ratios: Vec<f64> =
         plain_rotary.inv_freq.iter().zip(&scaled.rotaries(1)[0].inv_freq).map(|(p, s)| p / s).collect();

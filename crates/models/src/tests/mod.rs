@@ -1,7 +1,11 @@
 //! Whole models against known results, by the plainest possible walk.
 
+mod convert;
+mod folder;
 mod golden;
 mod real;
+mod reference;
+mod split;
 
 use candle_core::Tensor;
 use skimlm_core::{Model, Visibility, Which};
@@ -12,27 +16,32 @@ use crate::Decoder;
 
 /// The logits of the last token of `ids`, and the residual stream after each layer.
 fn walk(model: &Decoder, ids: &[u32]) -> (Vec<f32>, Vec<Tensor>) {
-    let shape = model.shape();
     let positions: Vec<u32> = (0..ids.len() as u32).collect();
-    let rotaries = model.rotaries(ids.len());
+    let (logits, outputs) = walk_at(model, ids, &positions);
+    (logits[logits.len() - model.shape().vocab..].to_vec(), outputs)
+}
+
+/// The logits of every token at its position, one after the other, and the residual streams.
+fn walk_at(model: &Decoder, ids: &[u32], positions: &[u32]) -> (Vec<f32>, Vec<Tensor>) {
+    let shape = model.shape();
+    let rotaries = model.rotaries(positions[positions.len() - 1] as usize + 1);
     let mut x = model.embed(ids).unwrap();
     let mut outputs = Vec::new();
     for (l, layer) in shape.layers.iter().enumerate() {
-        let angles = rotaries[layer.rotary].angles(&positions, model.device()).unwrap();
+        let angles = rotaries[layer.rotary].angles(positions, model.device()).unwrap();
         let projected = model.project(l, &x, Which::ALL).unwrap();
         let [q, k, v] = [projected.q, projected.k, projected.v].map(Option::unwrap);
         rotate(&q, &angles).unwrap();
         rotate(&k, &angles).unwrap();
         let by_head = |t: &Tensor| t.transpose(0, 1).unwrap().contiguous().unwrap(); // [kv_heads, rows, head_dim]
         let (k, v) = (by_head(&k), by_head(&v));
-        let entries = Entries { k: &k, v: &v, positions: &positions };
+        let entries = Entries { k: &k, v: &v, positions };
         let visibility = layer.window.map_or(Visibility::Causal, |width| Visibility::Window { width });
-        let attended = attention(&q, &positions, entries, shape.scale, visibility).unwrap();
+        let attended = attention(&q, positions, entries, shape.scale, visibility).unwrap();
         x = model.finish(l, &x, &attended).unwrap();
         outputs.push(x.clone());
     }
-    let last = x.narrow(0, ids.len() - 1, 1).unwrap();
-    (model.head(&last).unwrap().flatten_all().unwrap().to_vec1().unwrap(), outputs)
+    (model.head(&x).unwrap().flatten_all().unwrap().to_vec1().unwrap(), outputs)
 }
 
 fn argmax(logits: &[f32]) -> usize {

@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 
 use super::{argmax, walk};
-use crate::{inspect, open};
+use crate::{Source, inspect, open};
 
 /// The default model's file, if this machine has it.
 fn file() -> Option<PathBuf> {
@@ -37,7 +37,8 @@ fn the_default_model_knows_the_capital_of_france() {
     let config = opened.model.config();
     assert_eq!((config.rotaries[0].base, config.eps, config.tied_head), (100_000.0, 1e-5, true));
     assert!(!config.qkv_bias && !config.qk_norm && config.layers.iter().all(|layer| layer.window.is_none()));
-    let tokens = opened.gguf.strings("tokenizer.ggml.tokens").unwrap().unwrap();
+    let Source::Gguf(gguf) = &opened.source else { panic!("a GGUF file") };
+    let tokens = gguf.strings("tokenizer.ggml.tokens").unwrap().unwrap();
     let words = ["The", "Ġcapital", "Ġof", "ĠFrance", "Ġis"];
     let ids: Vec<u32> = words.iter().map(|w| tokens.iter().position(|t| t == w).unwrap() as u32).collect();
     let (logits, outputs) = walk(&opened.model, &ids);

@@ -1,8 +1,13 @@
 //! Where weights come from. A source states a [`Config`] and hands out the parts of the model.
 
 pub mod gguf;
+pub mod quantized;
 pub mod random;
+pub mod safetensors;
 
+pub(crate) mod scan;
+
+mod map;
 mod part;
 
 pub use part::{LayerPart, Part};

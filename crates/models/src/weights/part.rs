@@ -1,5 +1,4 @@
 use crate::config::Config;
-use crate::rope::Scaling;
 
 /// A tensor of a model by its role.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -10,8 +9,6 @@ pub enum Part {
     FinalNorm,
     /// Output head `[vocab, hidden]`; absent if tied to the embedding.
     Head,
-    /// Divisors of the rotary frequencies `[dims / 2]` of [`Scaling::Stored`].
-    RopeFactors,
     /// A part of one layer.
     Layer(usize, LayerPart),
 }
@@ -39,6 +36,8 @@ pub enum LayerPart {
     KeyNorm,
     /// Output projection of attention `[hidden, heads * head_dim]`.
     Output,
+    /// Norm of what attention gives `[hidden]`.
+    PostAttentionNorm,
     /// Norm before the MLP `[hidden]`.
     MlpNorm,
     /// Gate of the MLP `[mlp, hidden]`.
@@ -47,23 +46,25 @@ pub enum LayerPart {
     Up,
     /// Output half of the MLP `[hidden, mlp]`.
     Down,
+    /// Norm of what the MLP gives `[hidden]`.
+    PostMlpNorm,
 }
 
 impl Part {
     /// Every part that a model of this config has.
     pub fn all(config: &Config) -> impl Iterator<Item = Self> + '_ {
         use LayerPart::{
-            AttentionNorm, Down, Gate, Key, KeyBias, KeyNorm, MlpNorm, Output, Query, QueryBias, QueryNorm, Up, Value,
-            ValueBias,
+            AttentionNorm, Down, Gate, Key, KeyBias, KeyNorm, MlpNorm, Output, PostAttentionNorm, PostMlpNorm, Query,
+            QueryBias, QueryNorm, Up, Value, ValueBias,
         };
         let always = [AttentionNorm, Query, Key, Value, Output, MlpNorm, Gate, Up, Down];
         let bias = config.qkv_bias.then_some([QueryBias, KeyBias, ValueBias]);
         let norm = config.qk_norm.then_some([QueryNorm, KeyNorm]);
-        let stored = config.rotaries.iter().any(|r| r.scaling == Scaling::Stored);
-        let layer = always.into_iter().chain(bias.into_iter().flatten()).chain(norm.into_iter().flatten());
+        let post = config.post_norms.then_some([PostAttentionNorm, PostMlpNorm]);
+        let switched = bias.into_iter().flatten().chain(norm.into_iter().flatten()).chain(post.into_iter().flatten());
+        let layer = always.into_iter().chain(switched);
         [Self::Embedding]
             .into_iter()
-            .chain(stored.then_some(Self::RopeFactors))
             .chain((0..config.layers.len()).flat_map(move |l| layer.clone().map(move |part| Self::Layer(l, part))))
             .chain([Self::FinalNorm])
             .chain((!config.tied_head).then_some(Self::Head))
@@ -74,9 +75,11 @@ impl Part {
         match self {
             Self::Embedding | Self::Head => (config.vocab, config.hidden),
             Self::FinalNorm => (1, config.hidden),
-            Self::RopeFactors => (1, config.rotaries.first().map_or(0, |r| r.dims / 2)),
             Self::Layer(_, part) => match part {
-                LayerPart::AttentionNorm | LayerPart::MlpNorm => (1, config.hidden),
+                LayerPart::AttentionNorm
+                | LayerPart::MlpNorm
+                | LayerPart::PostAttentionNorm
+                | LayerPart::PostMlpNorm => (1, config.hidden),
                 LayerPart::Query => (config.query_width(), config.hidden),
                 LayerPart::Key | LayerPart::Value => (config.key_width(), config.hidden),
                 LayerPart::QueryBias => (1, config.query_width()),
@@ -89,13 +92,13 @@ impl Part {
         }
     }
 
-    /// Its name in Hugging Face checkpoints of the common layout.
-    pub fn hugging_face(self) -> String {
+    /// Its name in Hugging Face checkpoints. With post-norms the name of the norm after attention is
+    /// the one that other models give to the norm before the MLP.
+    pub fn hugging_face(self, post_norms: bool) -> String {
         match self {
             Self::Embedding => "model.embed_tokens.weight".into(),
             Self::FinalNorm => "model.norm.weight".into(),
             Self::Head => "lm_head.weight".into(),
-            Self::RopeFactors => "model.rope_factors".into(),
             Self::Layer(layer, part) => {
                 let part = match part {
                     LayerPart::AttentionNorm => "input_layernorm.weight",
@@ -108,7 +111,9 @@ impl Part {
                     LayerPart::QueryNorm => "self_attn.q_norm.weight",
                     LayerPart::KeyNorm => "self_attn.k_norm.weight",
                     LayerPart::Output => "self_attn.o_proj.weight",
-                    LayerPart::MlpNorm => "post_attention_layernorm.weight",
+                    LayerPart::MlpNorm if post_norms => "pre_feedforward_layernorm.weight",
+                    LayerPart::PostAttentionNorm | LayerPart::MlpNorm => "post_attention_layernorm.weight",
+                    LayerPart::PostMlpNorm => "post_feedforward_layernorm.weight",
                     LayerPart::Gate => "mlp.gate_proj.weight",
                     LayerPart::Up => "mlp.up_proj.weight",
                     LayerPart::Down => "mlp.down_proj.weight",
@@ -118,13 +123,22 @@ impl Part {
         }
     }
 
+    /// Whether it is a norm's weight.
+    pub fn is_norm(self) -> bool {
+        use LayerPart::{AttentionNorm, KeyNorm, MlpNorm, PostAttentionNorm, PostMlpNorm, QueryNorm};
+        matches!(
+            self,
+            Self::FinalNorm
+                | Self::Layer(_, AttentionNorm | MlpNorm | QueryNorm | KeyNorm | PostAttentionNorm | PostMlpNorm)
+        )
+    }
+
     /// Its name in GGUF files of the common layout.
     pub fn gguf(self) -> String {
         match self {
             Self::Embedding => "token_embd.weight".into(),
             Self::FinalNorm => "output_norm.weight".into(),
             Self::Head => "output.weight".into(),
-            Self::RopeFactors => "rope_freqs.weight".into(),
             Self::Layer(layer, part) => {
                 let part = match part {
                     LayerPart::AttentionNorm => "attn_norm.weight",
@@ -137,7 +151,9 @@ impl Part {
                     LayerPart::QueryNorm => "attn_q_norm.weight",
                     LayerPart::KeyNorm => "attn_k_norm.weight",
                     LayerPart::Output => "attn_output.weight",
+                    LayerPart::PostAttentionNorm => "post_attention_norm.weight",
                     LayerPart::MlpNorm => "ffn_norm.weight",
+                    LayerPart::PostMlpNorm => "post_ffw_norm.weight",
                     LayerPart::Gate => "ffn_gate.weight",
                     LayerPart::Up => "ffn_up.weight",
                     LayerPart::Down => "ffn_down.weight",

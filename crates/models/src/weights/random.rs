@@ -8,8 +8,8 @@ use skimlm_core::{LayerShape, Result};
 use skimlm_kernels::linear::Weight;
 
 use super::{LayerPart, Part, Weights};
-use crate::config::Config;
-use crate::rope::{Pairing, RotaryConfig, Scaling};
+use crate::config::{Activation, Config};
+use crate::rope::{Pairing, RotaryConfig};
 
 /// The sizes of a random model. The default is the golden one.
 #[derive(Debug, Clone, PartialEq)]
@@ -74,15 +74,13 @@ impl Random {
             eps: sizes.eps,
             scale: (1.0 / (sizes.head_dim as f64).sqrt()) as f32,
             layers: vec![LayerShape::default(); sizes.layers],
-            rotaries: vec![RotaryConfig {
-                base: sizes.theta,
-                dims: sizes.head_dim,
-                pairing: Pairing::Half,
-                scaling: Scaling::None,
-            }],
+            rotaries: vec![RotaryConfig::plain(sizes.theta, sizes.head_dim, Pairing::Half)],
             qkv_bias: false,
             qk_norm: false,
+            post_norms: false,
             tied_head: false,
+            embed_scale: 1.0,
+            activation: Activation::Silu,
         };
         config.check()?;
         Ok(Self { config })
@@ -113,7 +111,12 @@ pub fn values(part: Part, config: &Config) -> Vec<f32> {
         _ if rows > 1 => 0.25,
         _ => return vec![1.0; cols],
     };
-    stream(&part.hugging_face()).take(rows * cols).map(|x| unit(x) * scale).collect()
+    hashed(&part.hugging_face(config.post_norms), rows * cols, scale)
+}
+
+/// `n` numbers from `[-scale, scale)` that hang on the name alone.
+pub fn hashed(name: &str, n: usize, scale: f32) -> Vec<f32> {
+    stream(name).take(n).map(|x| unit(x) * scale).collect()
 }
 
 /// `n` token ids below `vocab`: the prompt of the golden values.

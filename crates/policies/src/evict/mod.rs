@@ -144,3 +144,41 @@ impl<S: Scorer, B: Share> Policy for Evict<S, B> {
         self.lists.report(self.share.entries() + self.rule.sinks + self.rule.recent)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn choose(rule: Rule, count: usize, scores: &[&[f32]]) -> Option<Vec<Vec<u32>>> {
+        let scores: Vec<Vec<f32>> = scores.iter().map(|row| row.to_vec()).collect();
+        Evict::new(NoScore, Even(count), rule).choose(0, &scores).unwrap()
+    }
+
+    #[test]
+    fn what_is_guarded_stays_beside_the_best_between() {
+        let rule = Rule { sinks: 1, recent: 2, ..Rule::default() };
+        let kept = choose(rule, 2, &[&[0.0, 5.0, 1.0, 7.0, 6.0, 0.0, 0.0], &[9.0, 1.0, 1.0, 1.0, 2.0, 0.0, 0.0]]);
+        assert_eq!(kept.unwrap(), [[0, 3, 4, 5, 6], [0, 1, 4, 5, 6]]);
+    }
+
+    #[test]
+    fn nothing_changes_while_everything_fits() {
+        let rule = Rule { sinks: 1, recent: 2, ..Rule::default() };
+        assert_eq!(choose(rule, 2, &[&[1.0; 5]]), None);
+        assert_eq!(choose(rule, 0, &[&[1.0; 3]]), None);
+        assert_eq!(choose(rule, 0, &[&[1.0; 2]]), None, "sinks and the recent overlap");
+        assert_eq!(choose(rule, 0, &[&[1.0; 4]]).unwrap(), [[0, 2, 3]]);
+    }
+
+    #[test]
+    fn smoothing_does_not_see_what_is_guarded() {
+        let rule = Rule { sinks: 1, recent: 1, pool: Some(Pool::Max { width: 3 }), ..Rule::default() };
+        assert_eq!(choose(rule, 1, &[&[9.0, 1.0, 1.0, 2.0, 1.0, 9.0]]).unwrap(), [[0, 2, 5]]);
+    }
+
+    #[test]
+    fn heads_of_different_lengths_are_cut_each_by_itself() {
+        let rule = Rule { recent: 1, ..Rule::default() };
+        assert_eq!(choose(rule, 2, &[&[1.0, 2.0, 3.0, 0.0], &[1.0, 0.0]]).unwrap(), [vec![1, 2, 3], vec![0, 1]]);
+    }
+}

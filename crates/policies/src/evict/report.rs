@@ -63,3 +63,25 @@ impl Lists {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_scores_the_share_of_heads_that_keep_it() {
+        let heads = |layer, lists: &[&[u32]]| LayerHeads { layer, heads: lists.iter().map(|l| l.to_vec()).collect() };
+        let layers = vec![heads(0, &[&[0, 3], &[0, 4]]), heads(1, &[&[0, 1], &[0, 4]])];
+        let lists = Lists { first: 10, tokens: 5, heads: 2, layers };
+        let report = lists.report(2).unwrap();
+        assert_eq!(report.indices, [0, 1, 3, 4]);
+        assert_eq!(report.scores, [1.0, 0.25, 0.25, 0.5]);
+        assert_eq!(report.all_scores.unwrap(), [1.0, 0.25, 0.0, 0.25, 0.5]);
+        assert_eq!((report.layer, report.budget, report.heads.unwrap().len()), (1, 2, 2));
+    }
+
+    #[test]
+    fn before_any_layer_there_is_nothing_to_report() {
+        assert_eq!(Lists::default().report(4), None);
+    }
+}

@@ -47,3 +47,32 @@ fn share<'de, D: serde::Deserializer<'de>>(d: D) -> Result<f64, D::Error> {
     let value = f64::deserialize(d)?;
     if value > 0.0 && value <= 1.0 { Ok(value) } else { Err(serde::de::Error::custom("a share above 0 and up to 1")) }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_share_is_rounded_up() {
+        assert_eq!(Budget::Share { ratio: 0.1 }.of(11), 2);
+        assert_eq!(Budget::Share { ratio: 0.01 }.of(1), 1);
+        assert_eq!(Budget::Share { ratio: 1.0 }.of(7), 7);
+        assert_eq!(Budget::Tokens(5).of(3), 5);
+    }
+
+    #[test]
+    fn only_whole_numbers_and_shares_are_budgets() {
+        let read = |value| serde_json::from_value::<Budget>(value).ok();
+        assert_eq!(read(json!(4)), Some(Budget::Tokens(4)));
+        assert_eq!(read(json!(4.0)), Some(Budget::Tokens(4)));
+        assert_eq!(read(json!({ "ratio": 0.5 })), Some(Budget::Share { ratio: 0.5 }));
+        for bad in
+            [json!(0), json!(-1), json!(1.5), json!(5e9), json!("4"), json!({ "ratio": 0 }), json!({ "ratio": 1.1 })]
+        {
+            assert_eq!(read(bad.clone()), None, "{bad}");
+        }
+        assert_eq!(read(json!({ "ratio": 0.5, "of": "all" })), None);
+    }
+}

@@ -43,3 +43,27 @@ impl Pins {
         rows.roles.iter().enumerate().map(|(i, &role)| by_role(role) || at_end(i)).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ROLES: [Role; 7] =
+        [Role::Template, Role::System, Role::Document, Role::Pinned, Role::Document, Role::Question, Role::Template];
+
+    fn pinned(pins: Pins) -> Vec<usize> {
+        let rows = Rows { roles: ROLES.to_vec(), ..Rows::consecutive(vec![0; 7], 0, Role::Document) };
+        (0..).zip(pins.flags(&rows)).filter(|(_, flag)| *flag).map(|(i, _)| i).collect()
+    }
+
+    #[test]
+    fn roles_and_ends_are_pinned_as_asked() {
+        let none = Pins { sinks: 0, template: false, system: false, question: false, last: 0, charge_budget: true };
+        assert_eq!(pinned(none), [3], "what the caller pinned stays");
+        assert_eq!(pinned(Pins { sinks: 2, ..none }), [0, 1, 3]);
+        assert_eq!(pinned(Pins { last: 2, ..none }), [3, 5, 6]);
+        assert_eq!(pinned(Pins { template: true, ..none }), [0, 3, 6]);
+        assert_eq!(pinned(Pins { system: true, question: true, ..none }), [1, 3, 5]);
+        assert_eq!(pinned(Pins { sinks: 99, ..none }).len(), 7);
+    }
+}

@@ -5,6 +5,7 @@ use skimlm_kernels::select::{Edge, Pool};
 /// Smoothing over neighbouring tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "Pool")]
 pub struct PoolSpec {
     /// Average or maximum.
     pub kind: PoolKind,
@@ -38,6 +39,7 @@ fn odd<'de, D: serde::Deserializer<'de>>(d: D) -> Result<usize, D::Error> {
 /// What an average does at the ends of the prompt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
+#[schemars(rename = "Edge")]
 pub enum EdgeSpec {
     /// Outside counts as 0, the divisor stays.
     Zero,

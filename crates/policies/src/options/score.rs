@@ -8,6 +8,7 @@ use super::pool::{EdgeSpec, PoolKind, PoolSpec};
 /// Which rows ask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(rename = "Queries")]
 pub enum QueriesSpec {
     /// The last row (the papers).
     Last,
@@ -20,6 +21,7 @@ pub enum QueriesSpec {
 /// How query heads combine.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged, expecting = "sum, mean, max, or a list of { layer, head, weight? }")]
+#[schemars(rename = "Heads")]
 pub enum HeadsSpec {
     /// All heads of the filter layer alike.
     All(AllHeads),
@@ -63,7 +65,8 @@ pub enum Round {
     /// Tokens, each by itself.
     #[default]
     Token,
-    /// Runs of this many tokens; the best runs are kept whole while they fit the budget.
+    /// Runs of this many tokens; the best runs are kept whole while they fit the budget. Where none fits,
+    /// tokens.
     Chunk(
         #[serde(deserialize_with = "whole")]
         #[schemars(range(min = 1))]
@@ -164,5 +167,57 @@ impl Score {
             },
             HeadsSpec::All(_) => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(score: &Score, layer: usize, roles: &[Role]) -> Option<(Queries, Form, Option<f32>, Heads)> {
+        let mut rows = Rows::consecutive(vec![0; roles.len()], 0, Role::Document);
+        rows.roles.copy_from_slice(roles);
+        match score.evidence(layer, 3, &rows, Some(1.0)) {
+            Evidence::Scores { queries, form, scale, heads } => Some((queries, form, scale, heads)),
+            Evidence::None | Evidence::Entries => None,
+        }
+    }
+
+    #[test]
+    fn listed_heads_are_asked_in_their_own_layers_and_the_last() {
+        let head = |layer, head, weight| ListedHead { layer, head, weight };
+        let heads = HeadsSpec::Listed(vec![head(1, 0, 2.0), head(1, 2, 1.0), head(2, 1, 1.0)]);
+        let score = Score { heads, ..Score::default() };
+        let listed = |layer| asked(&score, layer, &[Role::Document]).map(|(.., heads)| heads);
+        assert_eq!(listed(0), None);
+        assert_eq!(listed(1), Some(Heads::Listed(vec![(0, 2.0), (2, 1.0)])));
+        assert_eq!(listed(2), Some(Heads::Listed(vec![(1, 1.0)])));
+        // The layer that decides is asked even where it adds nothing.
+        assert_eq!(listed(3), Some(Heads::Listed(Vec::new())));
+    }
+
+    #[test]
+    fn all_heads_are_asked_at_the_last_layer_only() {
+        let score = Score::default();
+        assert_eq!(asked(&score, 2, &[Role::Document]), None);
+        assert_eq!(
+            asked(&score, 3, &[Role::Document]),
+            Some((Queries::Window(16), Form::Softmax, None, Heads::Mean)),
+            "a softmax has the model's scale"
+        );
+        let raw = Score { softmax: false, ..score };
+        assert_eq!(
+            asked(&raw, 3, &[Role::Document]).map(|(_, form, scale, _)| (form, scale)),
+            Some((Form::Raw, Some(1.0)))
+        );
+    }
+
+    #[test]
+    fn the_question_asks_where_there_is_one() {
+        use Role::{Document, Question, Template};
+        let score = Score { queries: QueriesSpec::Question, ..Score::default() };
+        let queries = |roles: &[Role]| asked(&score, 3, roles).map(|(queries, ..)| queries);
+        assert_eq!(queries(&[Document, Question, Template, Question, Document]), Some(Queries::Rows(1..4)));
+        assert_eq!(queries(&[Document, Template]), Some(Queries::Window(16)));
     }
 }

@@ -49,13 +49,19 @@ pub(super) fn parse(file: &[u8]) -> Result<Header> {
     let alignment = alignment(file, &entries)?;
     let mut infos = read_tensors(&mut cursor, tensors)?;
     place(&mut infos, cursor.at() as u64, alignment, file.len())?;
+    let index = index(&infos)?;
+    Ok(Header { entries, tensors: infos, index, alignment })
+}
+
+/// The tensors by name, which must be unique.
+pub(super) fn index(tensors: &[TensorInfo]) -> Result<HashMap<String, usize>> {
     let mut index = HashMap::new();
-    for (i, info) in infos.iter().enumerate() {
+    for (i, info) in tensors.iter().enumerate() {
         if index.insert(info.name.clone(), i).is_some() {
             return Err(corrupt(format!("two tensors are called `{}`.", info.name)).with("tensor", info.name.clone()));
         }
     }
-    Ok(Header { entries, tensors: infos, index, alignment })
+    Ok(index)
 }
 
 fn version(version: u32) -> Result<()> {
@@ -121,7 +127,7 @@ fn read_tensors(cursor: &mut Cursor<'_>, count: u64) -> Result<Vec<TensorInfo>> 
             .ok_or_else(|| bad(name, format!("has the impossible sizes {dims:?}")))?;
         let offset =
             usize::try_from(offset).map_err(|_| bad(name, format!("stands at the impossible byte {offset}")))?;
-        tensors.push(TensorInfo { name: name.into(), dims, kind, elements, range: offset..offset });
+        tensors.push(TensorInfo { name: name.into(), dims, kind, elements, file: 0, range: offset..offset });
     }
     Ok(tensors)
 }

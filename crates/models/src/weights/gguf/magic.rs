@@ -23,7 +23,7 @@ pub(super) fn check(file: &[u8]) -> Result<()> {
     } else if file.starts_with(b"PK\x03\x04") {
         ("zip", "this is a zip archive (a PyTorch checkpoint?), not a GGUF file. Convert the model first.")
     } else if file.get(8) == Some(&b'{') && file.get(4..8) == Some(&[0; 4]) {
-        ("safetensors", "this looks like a safetensors file; a GGUF file is expected.")
+        ("safetensors", "this is a safetensors file. Name the folder that holds it and its config.json.")
     } else {
         ("unknown", "the file does not start with `GGUF`, so it is not a GGUF model.")
     };

@@ -1,16 +1,16 @@
 //! GGUF files: <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>, versions 2 and 3, little-endian.
 //!
-//! The file is mapped, never copied: metadata and tensors are borrowed from the map. The header is
+//! A model may be split over several files; the first holds the metadata. Files are mapped, never
+//! copied: metadata and tensors are borrowed from the maps. The header is
 //! not trusted. Every length is compared with the file's size before it is used, no number in it
 //! decides an allocation, and every tensor's end is checked before a tensor is handed out.
 
 mod cursor;
 mod header;
 mod magic;
-mod map;
 mod metadata;
 mod parts;
-mod scan;
+mod split;
 mod tensor;
 mod value;
 #[cfg(any(test, feature = "test-util"))]
@@ -19,7 +19,8 @@ pub mod write;
 #[cfg(test)]
 mod tests;
 
-pub use parts::{GgufWeights, Place};
+pub use parts::GgufWeights;
+pub(crate) use split::part_of;
 pub use tensor::{TensorInfo, TensorType};
 pub use value::{Array, Value};
 
@@ -30,34 +31,46 @@ use std::sync::Arc;
 use skimlm_core::Result;
 use skimlm_kernels::linear::{Bytes, Weight};
 
+pub use super::map::Owner;
+use super::map::map;
+use super::scan::{self, Listed};
 use crate::fail::{corrupt, in_file, unsupported};
 use header::Header;
 
-/// Memory that a file lies in, mapped or read.
-pub type Owner = Arc<dyn AsRef<[u8]> + Send + Sync>;
-
-/// An open GGUF file: its header, and its tensors on demand.
+/// An open GGUF model: its header, and its tensors on demand.
 pub struct Gguf {
-    owner: Owner,
+    /// One, or the parts of a split model in their order.
+    files: Vec<Owner>,
+    /// Of the first file.
     path: PathBuf,
     header: Header,
 }
 
 impl Gguf {
-    /// Maps a file and reads its header. `ERR_MODEL_NOT_FOUND` if it cannot be read,
-    /// `ERR_MODEL_CORRUPT` if it is not a GGUF file or damaged.
+    /// Maps a file, or all parts of the split model that it belongs to, and reads the headers.
+    /// `ERR_MODEL_NOT_FOUND` if one cannot be read, with `{ missing }` where parts are not there;
+    /// `ERR_MODEL_CORRUPT` if one is not a GGUF file or damaged.
     pub fn open(path: &Path) -> Result<Self> {
-        map::map(path).and_then(|owner| Self::parse(owner, path.into())).map_err(in_file(path))
+        let gguf = map(path).and_then(|owner| Self::parse(owner, path.into())).map_err(in_file(path))?;
+        match gguf.split_count()? {
+            0 | 1 => Ok(gguf),
+            count => split::join(gguf, count),
+        }
     }
 
-    /// The same for a file that lies in memory already.
+    /// The same for a whole file that lies in memory already.
     pub fn from_bytes(owner: Owner) -> Result<Self> {
         Self::parse(owner, "(in memory)".into())
     }
 
     fn parse(owner: Owner, path: PathBuf) -> Result<Self> {
         let header = header::parse((*owner).as_ref())?;
-        Ok(Self { owner, path, header })
+        Ok(Self { files: vec![owner], path, header })
+    }
+
+    /// How many files the model says it is split over.
+    fn split_count(&self) -> Result<u32> {
+        Ok(self.get_u32("split.count")?.unwrap_or(0))
     }
 
     /// Where the file was opened.
@@ -65,9 +78,9 @@ impl Gguf {
         &self.path
     }
 
-    /// Size of the file.
+    /// Size of the file, or of all parts.
     pub fn file_bytes(&self) -> u64 {
-        self.bytes().len() as u64
+        self.files.iter().map(|file| (**file).as_ref().len() as u64).sum()
     }
 
     /// What tensor offsets are multiples of.
@@ -75,7 +88,7 @@ impl Gguf {
         self.header.alignment
     }
 
-    /// The tensors in the file's order.
+    /// The tensors in the order of the files.
     pub fn tensors(&self) -> &[TensorInfo] {
         &self.header.tensors
     }
@@ -121,7 +134,7 @@ impl Gguf {
             ));
         }
         let range = info.range.start + rows.start * row..info.range.start + rows.end * row;
-        let bytes = Bytes::new(Arc::clone(&self.owner), range).map_err(damaged)?;
+        let bytes = Bytes::new(Arc::clone(&self.files[info.file]), range).map_err(damaged)?;
         Weight::new(block, rows.len(), cols, bytes).map_err(damaged)
     }
 
@@ -134,8 +147,20 @@ impl Gguf {
         })
     }
 
+    /// Reads all tensors into memory, and with `verify` looks for NaN and infinities. `progress` gets the
+    /// bytes done and their total; its error ends the scan and is returned.
+    pub fn scan(&self, verify: bool, progress: &mut dyn FnMut(u64, u64) -> Result<()>) -> Result<()> {
+        scan::scan(&self.listed(), verify, progress).map_err(in_file(&self.path))
+    }
+
+    pub(crate) fn listed(&self) -> Vec<Listed<'_>> {
+        let bytes = |info: &TensorInfo| (*self.files[info.file]).as_ref().get(info.range.clone()).unwrap_or_default();
+        self.tensors().iter().map(|info| Listed::new(&info.name, info.kind, info.elements, bytes(info))).collect()
+    }
+
+    /// The first file, which holds the metadata.
     fn bytes(&self) -> &[u8] {
-        (*self.owner).as_ref()
+        self.files.first().map_or(&[], |file| (**file).as_ref())
     }
 }
 

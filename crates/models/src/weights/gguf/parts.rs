@@ -1,5 +1,4 @@
 use std::collections::HashSet;
-use std::ops::Range;
 
 use skimlm_core::Result;
 use skimlm_kernels::linear::Weight;
@@ -7,24 +6,8 @@ use skimlm_kernels::linear::Weight;
 use super::Gguf;
 use crate::config::Config;
 use crate::fail::{corrupt, in_file, unsupported};
-use crate::families::{self, Family};
+use crate::families::{self, Family, Place};
 use crate::weights::{Part, Weights};
-
-/// Where a part of a model is found in a GGUF file.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Place {
-    /// The tensor's name.
-    pub tensor: String,
-    /// Its rows, where several parts share a tensor; none: all.
-    pub rows: Option<Range<usize>>,
-}
-
-impl Place {
-    /// A tensor of the common layout, all of it.
-    pub fn common(part: Part, _: &Config) -> Self {
-        Self { tensor: part.gguf(), rows: None }
-    }
-}
 
 /// The weights of a GGUF file, read by the family it belongs to.
 pub struct GgufWeights<'a> {
@@ -40,27 +23,25 @@ impl Gguf {
     /// holds weights that the family's decoder would leave out; `ERR_MODEL_CORRUPT` if its settings
     /// contradict each other.
     pub fn weights(&self) -> Result<GgufWeights<'_>> {
-        self.refuse_shards()?;
-        let family = families::of_gguf(self)?;
-        let config = (family.gguf_config)(self).and_then(|config| config.check().map(|()| config));
-        let weights = GgufWeights { gguf: self, family, config: config.map_err(in_file(&self.path))? };
+        self.refuse_lone_part()?;
+        let (family, config) = families::of_gguf(self)?;
+        config.check().map_err(in_file(&self.path))?;
+        let weights = GgufWeights { gguf: self, family, config };
         weights.refuse_leftovers().map_err(in_file(&self.path))?;
         Ok(weights)
     }
 
-    fn refuse_shards(&self) -> Result<()> {
-        match self.get_u32("split.count")? {
-            None | Some(0 | 1) => Ok(()),
-            Some(count) => Err(in_file(&self.path)(
-                unsupported(format!(
-                    "this is one of {count} parts of a model; only whole files can be run. Merge the parts with \
-                     `llama-gguf-split --merge` first."
-                ))
-                .with("architecture", self.get_str("general.architecture")?)
-                .with("supported", families::gguf_architectures())
-                .with("parts", count),
-            )),
+    fn refuse_lone_part(&self) -> Result<()> {
+        let count = self.split_count()?;
+        if count as usize <= self.files.len().max(1) {
+            return Ok(());
         }
+        Err(in_file(&self.path)(
+            unsupported(format!("this is one of {count} parts of a model. Open it by its path, beside the others."))
+                .with("architecture", self.get_str("general.architecture")?)
+                .with("supported", families::architectures())
+                .with("parts", count),
+        ))
     }
 }
 
@@ -71,7 +52,7 @@ impl GgufWeights<'_> {
     }
 
     fn place(&self, part: Part) -> Place {
-        (self.family.gguf_place)(part, &self.config)
+        self.family.gguf_place(part, &self.config)
     }
 
     /// A weight of a layer that the decoder does not know would change every answer without a word.
@@ -91,7 +72,7 @@ impl GgufWeights<'_> {
             self.family.name
         ))
         .with("architecture", self.config.architecture.clone())
-        .with("supported", families::gguf_architectures())
+        .with("supported", families::architectures())
         .with("tensors", left))
     }
 

@@ -86,18 +86,6 @@ impl TensorType {
     pub fn is_plain(self) -> bool {
         self.layout().is_some_and(|(values, _)| values == 1)
     }
-
-    /// Where the 16-bit float scales of a block start, in bytes from its start.
-    pub(super) fn scales(self) -> &'static [usize] {
-        match self.block() {
-            Some(BlockType::Q4_0 | BlockType::Q5_0 | BlockType::Q8_0) => &[0],
-            Some(BlockType::Q4_1 | BlockType::Q5_1 | BlockType::Q4K | BlockType::Q5K) => &[0, 2],
-            Some(BlockType::Q2K) => &[80, 82],
-            Some(BlockType::Q3K) => &[108],
-            Some(BlockType::Q6K) => &[208],
-            _ => &[],
-        }
-    }
 }
 
 impl fmt::Display for TensorType {
@@ -120,7 +108,9 @@ pub struct TensorInfo {
     pub kind: TensorType,
     /// Number of values.
     pub elements: u64,
-    /// Its bytes in the file; empty for a type of unknown size.
+    /// Which of the model's files it is in, from 0.
+    pub file: usize,
+    /// Its bytes in that file; empty for a type of unknown size.
     pub range: Range<usize>,
 }
 
@@ -134,7 +124,6 @@ mod tests {
             let layout = TensorType(number).layout();
             assert_eq!(layout, Some((block.block_size() as u64, block.type_size() as u64)), "{block:?}");
             assert_eq!(TensorType::of(block), Some(TensorType(number)));
-            assert!(TensorType(number).scales().iter().all(|&at| at + 2 <= block.type_size()));
         }
         assert_eq!(TensorType(3).to_string(), "Q4_1");
         assert_eq!(TensorType(999).to_string(), "type 999");

@@ -243,7 +243,7 @@ fn settings_that_cannot_be_run_are_refused() {
         ("general.architecture", Meta::Text("mamba".into())),
         ("llama.expert_count", Meta::U32(8)),
         ("split.count", Meta::U32(3)),
-        ("llama.rope.scaling.type", Meta::Text("yarn".into())),
+        ("llama.rope.scaling.type", Meta::Text("spiral".into())),
         ("llama.attention.head_count_kv", Meta::I32s(vec![2, 1])),
     ] {
         let error = changed(key, Some(value), |_| {}).unwrap_err();

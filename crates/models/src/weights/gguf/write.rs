@@ -240,7 +240,7 @@ impl Tiny {
 }
 
 /// The order of rows in llama files: `i` and `i + dim / 2` of a head stand beside each other.
-fn interleave(values: &[f32], heads: usize, cols: usize) -> Vec<f32> {
+pub(crate) fn interleave(values: &[f32], heads: usize, cols: usize) -> Vec<f32> {
     let dim = values.len() / cols.max(1) / heads.max(1);
     let source = |row: usize| row / dim * dim + row % dim / 2 + row % 2 * (dim / 2);
     (0..heads * dim).flat_map(|row| &values[source(row) * cols..][..cols]).copied().collect()

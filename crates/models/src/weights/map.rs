@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use skimlm_core::{Code, Error, Result};
 
-use super::Owner;
 use crate::fail::corrupt;
+
+/// Memory that a file lies in, mapped or read.
+pub type Owner = Arc<dyn AsRef<[u8]> + Send + Sync>;
 
 struct Mapped(memmap2::Mmap);
 
@@ -16,7 +18,7 @@ impl AsRef<[u8]> for Mapped {
 }
 
 /// Maps a file into memory, read-only.
-pub(super) fn map(path: &Path) -> Result<Owner> {
+pub(crate) fn map(path: &Path) -> Result<Owner> {
     let unreadable = |error: std::io::Error| {
         Error::new(Code::ModelNotFound, format!("The file cannot be read: {error}. Check path and permissions."))
             .caused_by(error)

@@ -1,0 +1,237 @@
+//! What a request takes in memory, as arithmetic on a model's sizes.
+//!
+//! Per layer and cached token: keys and values of `kv_heads * head_dim` numbers, and 8 bytes for its
+//! position and label. The engine walks layer by layer: it holds one residual row of f32 a token, the
+//! cosines and sines of each kind of rotation, and the activations of one chunk of rows. Weights count
+//! whole, though a mapped file's pages can be given back. Not counted: the tokenizer, the program
+//! itself and the prompt's text, some ten megabytes together.
+
+use std::path::Path;
+
+use serde::Serialize;
+use skimlm_core::Result;
+
+use crate::config::Config;
+use crate::source::Source;
+use crate::weights::Part;
+use crate::weights::quantized::Quantization;
+
+/// Rows that the engine computes at once.
+const CHUNK: u64 = 512;
+/// Position and label of a cache entry.
+const ENTRY: u64 = 8;
+
+/// A request, as far as memory goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Need {
+    /// Tokens of the prompt.
+    pub prompt_tokens: usize,
+    /// Tokens to generate.
+    pub new_tokens: usize,
+    /// How the prompt is read.
+    pub reading: Reading,
+    /// Bytes of a cached number: 2, or 4 for f32.
+    pub cache_bytes: usize,
+    /// Whether float weights are brought to a smaller format.
+    pub quantize: Option<Quantization>,
+}
+
+/// How a policy reads a prompt. A policy that keeps `n` tokens or more of `n` reads it whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reading {
+    /// All tokens through all layers (full attention).
+    Whole,
+    /// One layer's cache at a time, then a short prompt through the whole model (GemFilter and the
+    /// controls that choose a short prompt).
+    Restart {
+        /// Tokens of the short prompt.
+        kept: usize,
+    },
+    /// All tokens up to a layer, the kept ones from there on (PromptDistill).
+    Narrow {
+        /// The layer that selects.
+        layer: usize,
+        /// Tokens that go on.
+        kept: usize,
+    },
+    /// All tokens through all layers, each of which then keeps some of its entries (SnapKV, H2O and
+    /// others).
+    Evict {
+        /// Entries that a layer keeps.
+        kept: usize,
+        /// Whether every query head keeps entries of its own, as the published code has it.
+        per_query_head: bool,
+    },
+}
+
+/// Bytes at the highest point of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Estimate {
+    /// The weights.
+    pub weights: u64,
+    /// Keys and values.
+    pub kv_cache: u64,
+    /// Residual stream, angles, scores and one chunk's activations.
+    pub activations: u64,
+}
+
+impl Estimate {
+    /// All of it.
+    pub fn total(&self) -> u64 {
+        self.weights.saturating_add(self.kv_cache).saturating_add(self.activations)
+    }
+}
+
+/// Reads a model's header, and computes what a request takes on it. `path` as in [`crate::open`].
+pub fn estimate(path: &Path, need: &Need) -> Result<Estimate> {
+    let source = Source::open(path)?;
+    let tensors = source.listed();
+    let stored = tensors.iter().map(|tensor| tensor.bytes.len() as u64).sum();
+    let floats = tensors.iter().all(|tensor| tensor.block.is_some_and(|block| block.block_size() == 1));
+    let weights = source.weights()?;
+    Ok(estimate_of(weights.config(), stored, need, floats))
+}
+
+/// The same from a config and the bytes of its weights. `floats`: whether the weights are plain floats,
+/// which alone are brought to a smaller format.
+pub fn estimate_of(config: &Config, stored: u64, need: &Need, floats: bool) -> Estimate {
+    let weights = match need.quantize.filter(|_| floats) {
+        Some(to) => quantized(config, to),
+        None => stored,
+    };
+    Estimate { weights, kv_cache: kv_cache(config, need), activations: activations(config, need) }
+}
+
+fn quantized(config: &Config, to: Quantization) -> u64 {
+    let bytes = |part: Part| {
+        let (rows, cols) = part.shape(config);
+        let (values, bytes) = match to.format(part, cols).filter(|_| rows > 1) {
+            Some(format) => (format.block_size() as u64, format.type_size() as u64),
+            // Vectors are f32; a matrix without whole blocks stays at 16 bits in most checkpoints.
+            None => (1, if rows > 1 { 2 } else { 4 }),
+        };
+        product(&[rows as u64, cols as u64 / values, bytes])
+    };
+    Part::all(config).map(bytes).fold(0, u64::saturating_add)
+}
+
+fn kv_cache(config: &Config, need: &Need) -> u64 {
+    let (layers, prompt, new) = (config.layers.len() as u64, need.prompt_tokens as u64, need.new_tokens as u64);
+    let entry = |heads: usize, banks: usize| {
+        product(&[2, (heads * config.head_dim) as u64, need.cache_bytes as u64]) + banks as u64 * ENTRY
+    };
+    let shared = entry(config.kv_heads, 1);
+    let kept = |kept: usize| (kept as u64).min(prompt).saturating_add(new);
+    let whole = |layers: u64| product(&[layers, prompt.saturating_add(new), shared]);
+    match need.reading {
+        Reading::Whole => whole(layers),
+        // One layer's keys and values of the whole prompt, freed before the second pass.
+        Reading::Restart { kept: k } => product(&[prompt, shared]).max(product(&[layers, kept(k), shared])),
+        Reading::Narrow { layer, kept: k } => {
+            let below = (layer as u64).saturating_add(1).min(layers);
+            whole(below).saturating_add(product(&[layers - below, kept(k), shared]))
+        }
+        Reading::Evict { kept: k, per_query_head } => {
+            let each = if per_query_head { entry(config.heads, config.heads) } else { shared };
+            product(&[layers, kept(k), each]).saturating_add(product(&[prompt, shared]))
+        }
+    }
+}
+
+fn activations(config: &Config, need: &Need) -> u64 {
+    let prompt = (need.prompt_tokens as u64).max(1);
+    let (hidden, mlp) = (config.hidden as u64, config.mlp as u64);
+    let (queries, keys) = (config.query_width() as u64, config.key_width() as u64);
+    let angles: u64 = config.rotaries.iter().map(|rotary| rotary.dims as u64).sum();
+    let scores = match need.reading {
+        Reading::Whole => 0,
+        Reading::Restart { .. } | Reading::Narrow { .. } => 2,
+        Reading::Evict { .. } => config.heads as u64,
+    };
+    // Input, its norm, the sum and the output; q, k, v and what was attended; gate, up and product.
+    let row = 4 * hidden + 2 * queries + 2 * keys + 3 * mlp;
+    let floats = product(&[prompt, hidden + angles + scores]).saturating_add(product(&[prompt.min(CHUNK), row]));
+    product(&[4, floats.saturating_add(config.vocab as u64)])
+}
+
+fn product(factors: &[u64]) -> u64 {
+    factors.iter().fold(1, |all, &factor| all.saturating_mul(factor))
+}
+
+#[cfg(test)]
+mod tests {
+    use skimlm_core::LayerShape;
+
+    use super::*;
+    use crate::weights::Weights;
+    use crate::weights::random::{Random, Sizes};
+
+    /// The sizes of Llama 3.1 8B: 17.2 GB of keys and values for 131072 tokens, 0.54 GB for one layer's.
+    fn llama() -> Config {
+        let sizes = Sizes { layers: 1, ..Sizes::default() };
+        Config {
+            hidden: 4096,
+            heads: 32,
+            kv_heads: 8,
+            head_dim: 128,
+            mlp: 14336,
+            vocab: 128_256,
+            layers: vec![LayerShape::default(); 32],
+            ..Random::new(&sizes).unwrap().config().clone()
+        }
+    }
+
+    fn need(reading: Reading) -> Need {
+        Need { prompt_tokens: 131_072, new_tokens: 0, reading, cache_bytes: 2, quantize: None }
+    }
+
+    fn gigabytes(bytes: u64) -> f64 {
+        (bytes as f64 / 1e8).round() / 10.0
+    }
+
+    #[test]
+    fn caches_have_the_published_sizes() {
+        let cache = |reading| kv_cache(&llama(), &need(reading));
+        let whole = cache(Reading::Whole);
+        assert_eq!(whole - 32 * 131_072 * ENTRY, 17_179_869_184);
+        assert_eq!(cache(Reading::Restart { kept: 1024 }), whole / 32);
+        assert_eq!(cache(Reading::Narrow { layer: 13, kept: 1024 }), whole / 32 * 14 + whole / 32 / 128 * 18);
+        let evicted = cache(Reading::Evict { kept: 1024, per_query_head: false });
+        assert_eq!(evicted - whole / 32, whole / 128);
+        let per_head = cache(Reading::Evict { kept: 1024, per_query_head: true }) - whole / 32;
+        assert!(per_head > 4 * whole / 128 && per_head < 5 * whole / 128, "{per_head}");
+        // Nothing is kept twice.
+        assert_eq!(cache(Reading::Narrow { layer: 13, kept: usize::MAX }), whole);
+    }
+
+    #[test]
+    fn weights_shrink_with_their_format() {
+        let of = |quantize, floats| {
+            let need = Need { quantize, ..need(Reading::Whole) };
+            estimate_of(&llama(), 16_060_522_496, &need, floats).weights
+        };
+        assert_eq!(of(None, true), 16_060_522_496);
+        assert_eq!(of(Some(Quantization::Q4K), false), 16_060_522_496);
+        assert_eq!(gigabytes(of(Some(Quantization::Q8_0), true)), 8.5);
+        assert_eq!(gigabytes(of(Some(Quantization::Q4K), true)), 5.0);
+    }
+
+    #[test]
+    fn activations_are_one_chunk_and_the_residual_stream() {
+        let whole = need(Reading::Whole);
+        let far = activations(&llama(), &whole);
+        let chunk = 512 * 4 * (4 * 4096 + 2 * 4096 + 2 * 1024 + 3 * 14336) as u64;
+        let dims = llama().rotaries[0].dims as u64;
+        assert_eq!(far, 131_072 * (4096 + dims) * 4 + chunk + 128_256 * 4);
+        assert!(activations(&llama(), &Need { prompt_tokens: 1, ..whole }) < chunk / 100);
+    }
+
+    #[test]
+    fn absurd_requests_do_not_overflow() {
+        for reading in [Reading::Whole, Reading::Narrow { layer: usize::MAX, kept: usize::MAX }] {
+            let need = Need { prompt_tokens: usize::MAX / 2, new_tokens: usize::MAX / 4, ..need(reading) };
+            assert_eq!(estimate_of(&llama(), 0, &need, true).total(), u64::MAX);
+        }
+    }
+}
