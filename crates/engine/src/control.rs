@@ -59,7 +59,7 @@ pub struct Control<'a> {
     pub progress: &'a mut dyn FnMut(Progress),
     /// Rows computed at once; bounds the memory of activations, never the result.
     pub chunk: usize,
-    /// Entries to make room for behind a prompt: the tokens to be generated.
+    /// Positions still to come behind this pass: the tokens to be generated.
     pub headroom: usize,
 }
 

@@ -185,7 +185,10 @@ impl Run<'_> {
             if recent.len() > PENALTY_WINDOW {
                 recent.pop_front();
             }
-            let mut control = Control { cancel: self.cancel, progress: &mut |_| {}, chunk: DEFAULT_CHUNK, headroom: 0 };
+            // With what is still to come, every step has the length that the prompt's pass had:
+            // rotations that depend on it (LongRoPE) must not change within one cache.
+            let headroom = self.request.max_new_tokens.saturating_sub(self.new_tokens);
+            let mut control = Control { cancel: self.cancel, progress: &mut |_| {}, chunk: DEFAULT_CHUNK, headroom };
             match session.step(id, &mut control) {
                 Ok(next) => logits = next,
                 Err(error) => break Err(error),
