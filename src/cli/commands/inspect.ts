@@ -34,20 +34,22 @@ async function inspect(model: string | undefined, flags: Flags): Promise<number>
     })
     progress.clear()
     const info = await inspectModel({ path })
-    const size = (await stat(path)).size
+    // A folder of safetensors files has no one size.
+    const found = await stat(path)
+    const size = found.isFile() ? found.size : null
     process.stdout.write(
       flags.json ? `${JSON.stringify({ path, bytes: size, ...info })}\n` : describe(path, size, info),
     )
   })
 }
 
-function describe(path: string, size: number, info: ModelInfo): string {
-  // Two numbers (key and value) a layer, kv head and dimension; 4 bytes each, the engine's type on the CPU.
-  const kvBytes = 2 * info.layers * info.kvHeads * info.headDim * 4
+function describe(path: string, size: number | null, info: ModelInfo): string {
+  // Two numbers (key and value) a layer, kv head and dimension; 2 bytes each, the cache is f16 by default.
+  const kvBytes = 2 * info.layers * info.kvHeads * info.headDim * 2
   return table(
     [
       ['file', path],
-      ['size', bytes(size)],
+      ...(size === null ? [] : [['size', bytes(size)]]),
       ['architecture', info.architecture],
       ['parameters', count(info.parameters)],
       ['quantization', info.quantization ?? 'none'],
