@@ -72,7 +72,8 @@ export interface Machine {
 
 export async function machine(): Promise<Machine> {
   const git = (...args: string[]) => execFileSync('git', args, { cwd: root, encoding: 'utf8' }).trim()
-  const changed = git('status', '--porcelain', '--untracked-files=no', '--', '.', ':!bench/results') !== ''
+  const changed =
+    git('status', '--porcelain', '--untracked-files=no', '--', '.', ':!bench/results', ':!README.md') !== ''
   return {
     cpu: cpus()[0]?.model.trim() ?? 'unknown',
     cores: cpus().length,
