@@ -1,5 +1,5 @@
 import test from 'ava'
-import { type GenerateOptions, type Model, type Prompt, SkimError, loadModel } from '../index.js'
+import { type GenerateOptions, type Model, type Prompt, SkimError, loadModel, policies } from '../index.js'
 import { tinyModel } from './tiny.js'
 
 let model: Model
@@ -161,12 +161,43 @@ test('the tokenizer refuses what it cannot know', (t) => {
   t.is(model.tokenizer.decode(Uint32Array.of(2)), '<|im_end|>')
 })
 
+test('where layers or heads differ, select shows what each keeps', async (t) => {
+  const prompt = { document: 'the of in the of in to a the of in', question: 'the?' }
+  const { layers, kvHeads } = model.info
+  const narrow = policies.promptdistill({ stages: [{ layer: 0, budget: 4 }], pins: { chargeBudget: false } })
+  const distilled = await model.select(prompt, { policy: narrow, scores: 'all' })
+  t.deepEqual(
+    distilled.heads?.map(({ layer, heads }) => [layer, heads.map((list) => list.length)]),
+    Array.from({ length: layers }, (_, layer) => [
+      layer,
+      [layer === 0 ? distilled.promptTokens : distilled.indices.length],
+    ]),
+  )
+  t.is(distilled.allScores?.length, distilled.promptTokens)
+  const snap = await model.select(prompt, { policy: { kind: 'snapkv', budget: 6, window: 2 }, scores: 'all' })
+  t.is(snap.heads?.length, layers)
+  const union = new Set<number>()
+  for (const { heads } of snap.heads ?? []) {
+    t.is(heads.length, kvHeads)
+    for (const list of heads) {
+      t.is(list.length, 6)
+      for (const index of list) union.add(index)
+    }
+  }
+  t.deepEqual(
+    [...snap.indices],
+    [...union].toSorted((a, b) => a - b),
+  )
+})
+
 test('select keeps to its options', async (t) => {
   const prompt = { document: 'the of in the of in', question: 'the?' }
   const all = await model.select(prompt, { policy: { kind: 'gemfilter', budget: { ratio: 0.9 } }, scores: 'all' })
   t.is(all.allScores?.length, all.promptTokens)
   const kept = await model.select(prompt, { policy: { kind: 'gemfilter', budget: { ratio: 0.9 } } })
   t.is(kept.allScores, null)
+  t.is(kept.heads, null)
+  t.is(all.heads, null, 'one list serves every layer')
   t.deepEqual(kept.indices, all.indices)
   t.true((await model.select(prompt)).indices.length > 0)
   await t.throwsAsync(model.select(prompt, { policy: { kind: 'full' } }), { code: 'ERR_INVALID_ARG' })

@@ -1,7 +1,7 @@
 import { invalidOption } from './errors.js'
 import { joinSpans } from './spans.js'
 import { bar, excerpts, wrap } from './terminal.js'
-import type { Policy, Prompt, SelectedSpan, SelectedToken, Selection } from './types.js'
+import type { LayerHeads, Policy, Prompt, SelectedSpan, SelectedToken, Selection } from './types.js'
 
 /** What crosses the seam: one entry a kept token in every array but `allScores`. */
 export interface SelectionData {
@@ -13,6 +13,7 @@ export interface SelectionData {
   indices: Uint32Array
   scores: Float32Array
   allScores?: Float32Array | null
+  heads?: LayerHeads[] | null
   ids: Uint32Array
   texts: string[]
   /** Index into `sources`. */
@@ -37,6 +38,7 @@ class KeptTokens implements Selection {
   readonly indices: Uint32Array
   readonly scores: Float32Array
   readonly allScores: Float32Array | null
+  readonly heads: readonly LayerHeads[] | null
 
   constructor(data: SelectionData, prompt: Prompt) {
     this.#data = data
@@ -49,6 +51,7 @@ class KeptTokens implements Selection {
     this.indices = data.indices
     this.scores = data.scores
     this.allScores = data.allScores ?? null
+    this.heads = data.heads ?? null
   }
 
   at(i: number): SelectedToken {

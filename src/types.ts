@@ -108,7 +108,7 @@ export interface GenerateOptions {
 
 export interface SelectOptions {
   policy?: Policy
-  /** Whether `allScores` is wanted too. */
+  /** `all`: `allScores` and `heads` are wanted too. */
   scores?: 'kept' | 'all'
   signal?: AbortSignal
 }
@@ -214,6 +214,12 @@ export interface Tokenizer {
 
 // ── what the early layers kept ──
 
+/** What the heads of one layer keep: prompt indices, ascending, one list a head or one for all heads. */
+export interface LayerHeads {
+  layer: number
+  heads: Uint32Array[]
+}
+
 export interface Selection extends Iterable<SelectedToken> {
   readonly policy: Policy
   /** The layer whose scores chose. */
@@ -229,6 +235,8 @@ export interface Selection extends Iterable<SelectedToken> {
   readonly scores: Float32Array
   /** The score of every prompt token, where asked for and where one row of scores covers the prompt. */
   readonly allScores: Float32Array | null
+  /** Where asked for with `scores: 'all'` and where layers or heads keep different tokens: which. */
+  readonly heads: readonly LayerHeads[] | null
   /** The i-th kept token; negative numbers count from the end. */
   at(i: number): SelectedToken
   /** Kept stretches of the document; gaps of up to `joinGap` code units (default 0) are bridged. */

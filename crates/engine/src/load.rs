@@ -7,7 +7,7 @@ use candle_core::DType;
 use serde::{Deserialize, Serialize};
 use skimlm_core::{Code, Error, Model, Result};
 use skimlm_models::{OpenOptions, Quantization, Source};
-use skimlm_policies::registry;
+use skimlm_policies::{Context, registry};
 
 use crate::text::{ChatTemplate, Declared, GgufVocab, Tokenizer};
 
@@ -45,7 +45,9 @@ pub struct ModelInfo {
 
 impl From<skimlm_models::ModelInfo> for ModelInfo {
     fn from(file: skimlm_models::ModelInfo) -> Self {
-        Self { file, supported_policies: registry::kinds() }
+        let context = Context { shape: &file.shape, default_layer: file.default_filter_layer, forced: None };
+        let supported_policies = registry::supported(&context);
+        Self { file, supported_policies }
     }
 }
 

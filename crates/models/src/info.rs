@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::Serialize;
-use skimlm_core::Result;
+use skimlm_core::{Result, Shape};
 
 use crate::config::Config;
 use crate::families::default_filter_layer;
@@ -39,6 +39,9 @@ pub struct ModelInfo {
     pub default_filter_layer: usize,
     /// The tensors by number format, most bytes first.
     pub tensor_types: Vec<TensorTypeInfo>,
+    /// The sizes that policies are checked against.
+    #[serde(skip)]
+    pub shape: Shape,
 }
 
 /// The tensors of one number format.
@@ -86,6 +89,7 @@ pub(crate) fn of(source: &Source, config: &Config) -> Result<ModelInfo> {
         chat_template: source.chat_template()?,
         default_filter_layer: default_filter_layer(config),
         tensor_types,
+        shape: config.shape(),
     })
 }
 

@@ -8,6 +8,15 @@ use skimlm_engine::text::Source;
 use crate::error::guarded;
 use crate::json;
 
+/// What the heads of one layer keep.
+#[napi(object, object_from_js = false)]
+pub struct LayerHeads {
+    /// The layer.
+    pub layer: u32,
+    /// Prompt indices, ascending: one list a head, or one for all heads.
+    pub heads: Vec<Uint32Array>,
+}
+
 /// Parallel lists, one element a kept token.
 #[napi(object, object_from_js = false)]
 pub struct Selection {
@@ -27,6 +36,8 @@ pub struct Selection {
     pub scores: Float32Array,
     /// The score of every prompt token.
     pub all_scores: Option<Float32Array>,
+    /// Where layers or heads keep different tokens: which.
+    pub heads: Option<Vec<LayerHeads>>,
     /// Token id.
     pub ids: Uint32Array,
     /// The token as text.
@@ -39,6 +50,12 @@ pub struct Selection {
     pub starts: Uint32Array,
     /// The one after the last.
     pub ends: Uint32Array,
+}
+
+impl From<skimlm_core::LayerHeads> for LayerHeads {
+    fn from(of: skimlm_core::LayerHeads) -> Self {
+        Self { layer: of.layer as u32, heads: of.heads.into_iter().map(Into::into).collect() }
+    }
 }
 
 impl Selection {
@@ -58,6 +75,7 @@ impl Selection {
             indices: data.indices.into(),
             scores: data.scores.into(),
             all_scores: data.all_scores.map(Into::into),
+            heads: data.heads.map(|layers| layers.into_iter().map(LayerHeads::from).collect()),
             ids: data.ids.into(),
             texts: data.texts,
             sources: data.sources.into_iter().map(source).collect::<Vec<u8>>().into(),

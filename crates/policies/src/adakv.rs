@@ -2,7 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use skimlm_core::{Error, Policy, Result, Shape};
+use skimlm_core::{Error, Policy, Result};
 
 use crate::evict::{Across, Evict};
 use crate::registry::{About, Context, Method};
@@ -45,11 +45,11 @@ impl Method for AdaKv {
         cost: "Full prefill; `budget` entries a kv head on average over a layer's heads.",
     };
 
-    fn check(&self, shape: &Shape) -> Result<()> {
+    fn check(&self, context: &Context<'_>) -> Result<()> {
         if !(0.0..=1.0).contains(&self.floor) {
             return Err(Error::invalid_option("policy.floor", self.floor, "a share from 0 to 1"));
         }
-        self.scores().check(shape)
+        self.scores().check(context)
     }
 
     fn build(self, _: &Context<'_>) -> Box<dyn Policy> {

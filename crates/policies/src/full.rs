@@ -1,6 +1,6 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use skimlm_core::{Policy, Result, Shape};
+use skimlm_core::{Policy, Result};
 
 use crate::registry::{About, Context, Method};
 
@@ -21,7 +21,7 @@ impl Method for Full {
         cost: "All layers on all n tokens; n cache entries a layer.",
     };
 
-    fn check(&self, _: &Shape) -> Result<()> {
+    fn check(&self, _: &Context<'_>) -> Result<()> {
         Ok(())
     }
 

@@ -19,6 +19,7 @@ use skimlm_core::{
 use crate::choose::{choose, free_tokens};
 use crate::options::{Budget, Pins, Positions, Score};
 use crate::registry::{About, Context, Method};
+use crate::windows::check_layer;
 
 const DEFAULT_BUDGET: usize = 1024;
 
@@ -55,7 +56,8 @@ impl Method for GemFilter {
             "pins":{"sinks":0,"template":false,"system":false,"question":false,"last":0}}"#,
     )];
 
-    fn check(&self, shape: &Shape) -> Result<()> {
+    fn check(&self, context: &Context<'_>) -> Result<()> {
+        let shape = context.shape;
         self.score.check(shape.heads, "policy.score")?;
         let layers = shape.layers.len();
         let named = [("policy.layer", self.layer), ("policy.score.heads", self.score.listed_layers().max())];
@@ -69,10 +71,17 @@ impl Method for GemFilter {
         match (self.layer, self.score.listed_layers().max()) {
             (Some(layer), Some(listed)) if listed > layer => {
                 let expected = format!("heads of layers up to `layer`, which is {layer}");
-                Err(Error::invalid_option("policy.score.heads", listed, expected))
+                return Err(Error::invalid_option("policy.score.heads", listed, expected));
             }
-            _ => Ok(()),
+            _ => {}
         }
+        if context.forced.is_none() {
+            let listed: Vec<usize> = self.score.listed_layers().collect();
+            let chosen = self.layer.unwrap_or(context.default_layer);
+            let layers = if listed.is_empty() { &[chosen][..] } else { &listed };
+            layers.iter().try_for_each(|&layer| check_layer(Self::KIND, layer, shape))?;
+        }
+        Ok(())
     }
 
     fn build(self, context: &Context<'_>) -> Box<dyn Policy> {

@@ -9,11 +9,12 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use skimlm_core::{Error, Policy, Result, Shape};
+use skimlm_core::{Error, Policy, Result};
 
 use crate::evict::{Even, Evict, HeadMode, Rule, RunningSums};
 use crate::options::Positions;
 use crate::registry::{About, Context, Method};
+use crate::windows::check_none;
 
 /// Options of H2O.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -61,7 +62,8 @@ impl Method for H2o {
         ("h2o-streaming", r#"{"heavy":4,"recent":2000,"decodeEvict":true,"headMode":"query","positions":"fresh"}"#),
     ];
 
-    fn check(&self, _: &Shape) -> Result<()> {
+    fn check(&self, context: &Context<'_>) -> Result<()> {
+        check_none(Self::KIND, context.shape, "a sum stays high after the last row that sees its entry")?;
         for (option, value) in [("policy.heavy", self.heavy), ("policy.recent", self.recent)] {
             if value == 0 {
                 return Err(Error::invalid_option(option, 0, "at least 1"));

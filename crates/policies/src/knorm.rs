@@ -2,11 +2,12 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use skimlm_core::{Policy, Result, Shape};
+use skimlm_core::{Policy, Result};
 
 use crate::evict::{Even, Evict, KeyNorm, Rule};
 use crate::registry::{About, Context, Method};
 use crate::snapkv::check_budget;
+use crate::windows::check_none;
 
 /// Options of the key-norm policy.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -33,7 +34,8 @@ impl Method for Knorm {
         cost: "Full prefill; `budget` entries a kv head.",
     };
 
-    fn check(&self, _: &Shape) -> Result<()> {
+    fn check(&self, context: &Context<'_>) -> Result<()> {
+        check_none(Self::KIND, context.shape, "a short key stays after the last row that sees it")?;
         check_budget(self.budget, 1, "the last token")
     }
 

@@ -18,6 +18,7 @@ pub mod registry;
 mod sinkwindow;
 mod snapkv;
 mod tova;
+mod windows;
 
 pub use adakv::AdaKv;
 pub use evict::HeadMode;

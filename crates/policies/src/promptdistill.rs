@@ -16,13 +16,14 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use skimlm_core::{
-    Among, Error, Evidence, Flow, Keep, Pass, Policy, Queries, Report, Result, Rows, Seen, Selection, Shape, Stage,
-    Step, Warning,
+    Among, Error, Evidence, Flow, Keep, LayerHeads, Pass, Policy, Queries, Report, Result, Rows, Seen, Selection,
+    Shape, Stage, Step, Warning,
 };
 
 use crate::choose::{choose, free_tokens};
 use crate::options::{Budget, Pins, QueriesSpec, Score};
 use crate::registry::{About, Context, Method};
+use crate::windows::check_layer;
 
 const DEFAULT_BUDGET: Budget = Budget::Tokens(1024);
 
@@ -77,7 +78,8 @@ impl Method for PromptDistill {
             "pins":{"sinks":0,"template":false,"system":false,"question":false,"last":0,"chargeBudget":true}}"#,
     )];
 
-    fn check(&self, shape: &Shape) -> Result<()> {
+    fn check(&self, context: &Context<'_>) -> Result<()> {
+        let shape = context.shape;
         let stages = self.stages.as_deref().unwrap_or_default();
         if self.stages.is_some() && stages.is_empty() {
             return Err(Error::invalid_option("policy.stages", Vec::<u32>::new(), "at least one stage"));
@@ -104,6 +106,11 @@ impl Method for PromptDistill {
                 return Err(Error::invalid_option(&format!("{option}.score.heads"), listed, expected));
             }
         }
+        if context.forced.is_none() {
+            let default = self.stages.is_none().then_some(context.default_layer);
+            let mut layers = stages.iter().map(|s| s.layer).chain(default);
+            layers.try_for_each(|layer| check_layer(Self::KIND, layer, shape))?;
+        }
         Ok(())
     }
 
@@ -115,7 +122,10 @@ impl Method for PromptDistill {
             stages: self.stages.clone().unwrap_or_else(default),
             spec: self,
             forced: context.forced.map(<[u32]>::to_vec),
+            layers: context.shape.layers.len(),
             done: 0,
+            held: Vec::new(),
+            all_scores: None,
             prompt: Vec::new(),
             query: 0,
             length: 0,
@@ -131,8 +141,14 @@ struct Distill {
     /// Whether the caller named the stages, and with them the budgets.
     named: bool,
     forced: Option<Vec<u32>>,
+    /// Layers of the model.
+    layers: usize,
     /// Stages that have chosen.
     done: usize,
+    /// Prompt indices in the cache of each layer up to the last stage's.
+    held: Vec<Vec<u32>>,
+    /// The scores of the first stage, which cover the prompt.
+    all_scores: Option<Vec<f32>>,
     /// Prompt index of each row that is left.
     prompt: Vec<u32>,
     /// The query token's row among them.
@@ -145,7 +161,8 @@ struct Distill {
 impl Policy for Distill {
     fn begin(&mut self, prompt: Pass, _: &Shape) -> Result<Pass> {
         let n = prompt.rows.len();
-        (self.done, self.length, self.report) = (0, n, None);
+        (self.done, self.length, self.report, self.all_scores) = (0, n, None, None);
+        self.held.clear();
         self.prompt = (0..n as u32).collect();
         self.query = match self.spec.query_token {
             Some(token) if token >= n => {
@@ -201,20 +218,33 @@ impl Policy for Distill {
             }
             None => self.choose(&stage, &seen)?,
         };
+        self.held.resize(seen.layer + 1, self.prompt.clone());
         self.prompt = keep.iter().map(|&row| self.prompt[row as usize]).collect();
         self.query = keep.partition_point(|&row| (row as usize) < self.query);
-        self.report = Some(self.kept(&stage, keep.iter().map(|&row| scores[row as usize]).collect()));
+        let chosen = keep.iter().map(|&row| scores[row as usize]).collect();
+        if self.stages.len() == 1 && self.forced.is_none() {
+            self.all_scores = Some(scores);
+        }
         let entries = Selection::shared(keep)?;
         let mut step = Step { flow: Flow::Narrow(entries.clone()), keep: Vec::new() };
         if self.spec.truncate_stages == -1 || self.done <= self.spec.truncate_stages as usize {
             step.keep.push(Keep { layers: 0..seen.layer + 1, entries, among: Among::Rows, renumber: false });
+            self.held.fill(self.prompt.clone());
         }
+        self.report = Some(self.kept(&stage, chosen));
         Ok(step)
     }
 
     fn report(&self) -> Option<Report> {
         // Until the last stage has chosen there is nothing final to report.
-        self.report.clone().filter(|_| self.done == self.stages.len())
+        let mut report = self.report.clone().filter(|_| self.done == self.stages.len())?;
+        if self.held.is_empty() {
+            return Some(report);
+        }
+        let above = std::iter::repeat_n(&self.prompt, self.layers - self.held.len());
+        let held = self.held.iter().chain(above).enumerate();
+        report.heads = Some(held.map(|(layer, list)| LayerHeads { layer, heads: vec![list.clone()] }).collect());
+        Some(report)
     }
 }
 
@@ -255,7 +285,7 @@ impl Distill {
             budget: stage.budget.of(self.length),
             indices: self.prompt.clone(),
             scores,
-            all_scores: None,
+            all_scores: self.all_scores.clone(),
             reason,
             heads: None,
             warnings: Vec::new(),

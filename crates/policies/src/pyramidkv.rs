@@ -2,7 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use skimlm_core::{Error, Policy, Result, Shape};
+use skimlm_core::{Error, Policy, Result};
 
 use crate::evict::{Evict, HeadMode, Pyramid};
 use crate::registry::{About, Context, Method};
@@ -47,11 +47,11 @@ impl Method for PyramidKv {
         cost: "Full prefill; `budget` entries a head on average over the layers.",
     };
 
-    fn check(&self, shape: &Shape) -> Result<()> {
+    fn check(&self, context: &Context<'_>) -> Result<()> {
         if self.slope == 0 {
             return Err(Error::invalid_option("policy.slope", 0, "at least 1"));
         }
-        self.scores().check(shape)
+        self.scores().check(context)
     }
 
     fn build(self, context: &Context<'_>) -> Box<dyn Policy> {

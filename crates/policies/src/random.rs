@@ -2,7 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use skimlm_core::{Policy, Result, Shape};
+use skimlm_core::{Policy, Result};
 
 use crate::fixed::Fixed;
 use crate::options::Pins;
@@ -38,7 +38,7 @@ impl Method for Random {
         cost: "All layers on `budget` tokens.",
     };
 
-    fn check(&self, _: &Shape) -> Result<()> {
+    fn check(&self, _: &Context<'_>) -> Result<()> {
         check_budget(self.budget, 0, "nothing")
     }
 

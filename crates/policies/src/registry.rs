@@ -59,8 +59,9 @@ pub trait Method: Serialize + DeserializeOwned + JsonSchema + Default + Sized {
     /// Published settings: name and options as JSON.
     const PRESETS: &'static [(&'static str, &'static str)] = &[];
 
-    /// Refuses options that cannot work on a model of this shape.
-    fn check(&self, shape: &Shape) -> Result<()>;
+    /// Refuses options that cannot work on this model: `ERR_INVALID_ARG`, or `ERR_POLICY_UNSUPPORTED` where no
+    /// value of theirs would.
+    fn check(&self, context: &Context<'_>) -> Result<()>;
 
     /// The policy of one session. `check` has passed.
     fn build(self, context: &Context<'_>) -> Box<dyn Policy>;
@@ -137,7 +138,7 @@ impl PolicySpec {
                 format!("used with one of {}", able.join(", ")),
             ));
         }
-        (entry.check)(&self.options, context.shape)
+        (entry.check)(&self.options, context)
     }
 
     /// A policy for one session.
@@ -153,6 +154,12 @@ impl PolicySpec {
 /// The names of all policies.
 pub fn kinds() -> Vec<&'static str> {
     POLICIES.iter().map(|e| e.kind).collect()
+}
+
+/// The policies whose defaults are right on a model.
+pub fn supported(context: &Context<'_>) -> Vec<&'static str> {
+    let works = |e: &&Entry| (e.check)(&Value::Object(Map::new()), context).is_ok();
+    POLICIES.iter().filter(works).map(|e| e.kind).collect()
 }
 
 /// One policy as the generated files describe it.
@@ -200,7 +207,7 @@ struct Entry {
     defaults: fn() -> Result<Value>,
     options: fn() -> Schema,
     check_form: fn(&Value) -> Result<()>,
-    check: fn(&Value, &Shape) -> Result<()>,
+    check: fn(&Value, &Context<'_>) -> Result<()>,
     build: fn(&Value, &Context<'_>) -> Result<Box<dyn Policy>>,
 }
 
@@ -217,7 +224,7 @@ impl Entry {
             },
             options: || schema_for!(M),
             check_form: |options| read::<M>(options).map(|_| ()),
-            check: |options, shape| read::<M>(options)?.check(shape),
+            check: |options, context| read::<M>(options)?.check(context),
             build: |options, context| Ok(read::<M>(options)?.build(context)),
         }
     }

@@ -2,7 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use skimlm_core::{Error, Policy, Result, Shape};
+use skimlm_core::{Error, Policy, Result};
 
 use crate::evict::{Even, Evict, NoScore, Rule};
 use crate::registry::{About, Context, Method};
@@ -34,7 +34,7 @@ impl Method for SinkWindow {
         cost: "Full prefill; `sink + recent` entries. Positions stay original (published: slots).",
     };
 
-    fn check(&self, _: &Shape) -> Result<()> {
+    fn check(&self, _: &Context<'_>) -> Result<()> {
         match self.recent {
             0 => Err(Error::invalid_option("policy.recent", 0, "at least 1")),
             _ => Ok(()),

@@ -10,7 +10,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use skimlm_core::{Error, Policy, Result, Shape};
+use skimlm_core::{Error, Policy, Result};
 
 use crate::evict::{Even, Evict, HeadMode, Rule, WindowScores};
 use crate::options::{EdgeSpec, PoolKind, PoolSpec};
@@ -81,7 +81,7 @@ impl Method for SnapKv {
         ("snapkv-gemfilter", r#"{"budget":1024,"window":32,"pool":"avg","kernel":5,"edge":"zero","headMode":"query"}"#),
     ];
 
-    fn check(&self, _: &Shape) -> Result<()> {
+    fn check(&self, _: &Context<'_>) -> Result<()> {
         if self.window == 0 {
             return Err(Error::invalid_option("policy.window", 0, "at least 1"));
         }

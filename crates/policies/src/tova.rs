@@ -2,7 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use skimlm_core::{Heads, Policy, Result, Shape};
+use skimlm_core::{Heads, Policy, Result};
 
 use crate::evict::{Even, Evict, Rule, WindowScores};
 use crate::registry::{About, Context, Method};
@@ -33,7 +33,7 @@ impl Method for Tova {
         cost: "Full prefill; `budget` entries a layer.",
     };
 
-    fn check(&self, _: &Shape) -> Result<()> {
+    fn check(&self, _: &Context<'_>) -> Result<()> {
         check_budget(self.budget, 1, "the newest token")
     }
 

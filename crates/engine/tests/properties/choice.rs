@@ -80,7 +80,11 @@ proptest! {
         let n = given.n();
         assert!(ascends(&report.indices) && report.indices.iter().all(|&i| (i as usize) < n), "{policy}: {report:?}");
         assert_eq!(report.indices.len(), report.scores.len(), "{policy}");
-        if report.heads.is_some() {
+        if policy["kind"] == "promptdistill" {
+            for layer in report.heads.iter().flatten() {
+                assert_eq!(layer.heads, [session.cache().layer(layer.layer).unwrap().banks()[0].positions().to_vec()], "{policy}");
+            }
+        } else if report.heads.is_some() {
             check_lists(&report, &policy, n);
             return Ok(());
         }

@@ -119,14 +119,16 @@ impl Family {
 }
 
 /// The layer whose attention selects tokens unless told otherwise: the known one, else two fifths of
-/// the depth. It leaves at least one layer above it.
+/// the depth, or the nearest one without a sliding window. It leaves at least one layer above it.
 pub fn default_filter_layer(config: &Config) -> usize {
     let layers = config.layers.len();
-    FAMILIES
+    let wanted = FAMILIES
         .iter()
         .flat_map(|family| family.filter_layers)
         .find(|known| (known.layers, known.hidden, known.vocab) == (layers, config.hidden, config.vocab))
-        .map_or_else(|| fallback_filter_layer(layers), |known| known.layer)
+        .map_or_else(|| fallback_filter_layer(layers), |known| known.layer);
+    let sees_all = |&layer: &usize| config.layers.get(layer).is_some_and(|l| l.window.is_none());
+    (0..layers.saturating_sub(1)).filter(sees_all).min_by_key(|layer| layer.abs_diff(wanted)).unwrap_or(wanted)
 }
 
 /// The filter layer of a model nobody has measured: `round(0.4 * layers)`.
