@@ -34,6 +34,7 @@ console.log(
     usage: result.usage,
     timings: result.timings,
     memory: result.memory,
+    firstTokenTop: result.firstTokenTop,
     text: result.text,
   }),
 )

@@ -1,0 +1,71 @@
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { loadModel } from '../../index.js'
+import type { GenerationResult, Policy, Timings, Usage } from '../../src/types.js'
+import { book } from '../book.js'
+import { inChild, median, root, scratch } from '../rounds.js'
+
+/** What the child process measures. */
+export interface Sample {
+  ttftMs: number
+  decodePerSecond: number
+  peakBytes: number
+  usage: Usage
+  timings: Timings
+  memory: GenerationResult['memory']
+  firstTokenTop: number[]
+  text: string
+}
+
+export interface Bench {
+  model: string
+  rounds: number
+  threads: number
+  maxNewTokens: number
+  /** Runs one prompt file under one policy in a process of its own. */
+  measure(prompt: string, policy: Policy, maxNewTokens?: number): Promise<Sample>
+  /** Writes a prompt, as JSON, for a child to read. */
+  prompt(name: string, value: unknown): string
+}
+
+export function openBench(model: string, rounds: number, threads: number, maxNewTokens: number): Bench {
+  const folder = scratch()
+  const child = join(root, 'bench/child/skimlm.mjs')
+  return {
+    model,
+    rounds,
+    threads,
+    maxNewTokens,
+    measure: (prompt, policy, tokens = maxNewTokens) =>
+      inChild<Sample>(child, { model, prompt, policy, maxNewTokens: tokens, threads }),
+    prompt: (name, value) => {
+      const path = join(folder, `${name}.json`)
+      writeFileSync(path, JSON.stringify(value))
+      return path
+    },
+  }
+}
+
+/** A prompt file of about so many tokens: the start of the book and a question. */
+export async function bookPrompts(bench: Bench, sizes: readonly number[]): Promise<Map<number, string>> {
+  const model = await loadModel(bench.model)
+  const { offsets } = model.tokenizer.encodeWithOffsets(book().slice(0, 200_000))
+  await model.dispose()
+  // The template and the question take some of the tokens.
+  const overhead = 64
+  const question = 'What happens in this text?'
+  return new Map(
+    sizes.map((size) => {
+      const document = book().slice(0, offsets[2 * (size - overhead) - 1])
+      return [size, bench.prompt(String(size), { document, question })]
+    }),
+  )
+}
+
+/** The median of one number of several samples. */
+export const middle = (samples: readonly Sample[], pick: (sample: Sample) => number): number =>
+  median(samples.map(pick))
+
+export const seconds = (ms: number): string => `${(ms / 1000).toFixed(2)} s`
+export const perSecond = (tokens: number): string => `${tokens.toFixed(1)} tokens/s`
+export const megabytes = (bytes: number): string => `${Math.round(bytes / 1e6)} MB`

@@ -1,0 +1,61 @@
+import { policies } from '../../src/policy.js'
+import type { Policy } from '../../src/types.js'
+import { interleave, markdownTable, ratio, showRatio } from '../rounds.js'
+import { type Bench, type Sample, bookPrompts, megabytes, middle, perSecond, seconds } from './job.js'
+
+const k = 1024
+
+/** Every policy at about the same number of kept tokens, full attention first. */
+export const contenders: Readonly<Record<string, Policy>> = {
+  full: policies.full(),
+  gemfilter: policies.gemfilter({ budget: k }),
+  'gemfilter r=12': policies.gemfilter({ budget: k, layer: 12 }),
+  'promptdistill r=12': policies.promptdistill({ stages: [{ layer: 12, budget: k }] }),
+  'promptdistill r=12, truncated': policies.promptdistill({ stages: [{ layer: 12, budget: k }], truncateStages: -1 }),
+  snapkv: policies.snapkv({ budget: k }),
+  pyramidkv: policies.pyramidkv({ budget: k }),
+  adakv: policies.adakv({ budget: k }),
+  h2o: policies.h2o({ heavy: k / 2, recent: k / 2 }),
+  'h2o once': policies.h2o({ heavy: k / 2, recent: k / 2, decodeEvict: false }),
+  tova: policies.tova({ budget: k }),
+  knorm: policies.knorm({ budget: k }),
+  sinkwindow: policies.sinkwindow({ sink: 4, recent: k - 4 }),
+  random: policies.random({ budget: k }),
+  firstlast: policies.firstlast({ budget: k }),
+}
+
+/** All policies at several lengths of the prompt. */
+export async function comparePolicies(
+  bench: Bench,
+  sizes: readonly number[],
+): Promise<{ table: string; data: object }> {
+  const names = Object.keys(contenders)
+  const head = ['prompt', 'policy', 'kept', 'TTFT', 'full / it', 'decode', 'it / full', 'KV cache', 'peak memory']
+  const rows = [[...head, 'of full’s ten first tokens']]
+  const data: Record<string, unknown> = {}
+  for (const [size, prompt] of await bookPrompts(bench, sizes)) {
+    // oxlint-disable-next-line no-await-in-loop
+    const results = await interleave(bench.rounds, names, (name) => bench.measure(prompt, contenders[name]!))
+    data[size] = results
+    const full = results['full']!
+    for (const name of names) {
+      const own = results[name]!
+      const compare = (a: Sample[], b: Sample[], pick: (sample: Sample) => number) =>
+        name === 'full' ? '' : showRatio(ratio(a.map(pick), b.map(pick)))
+      const first = new Set(full[0]!.firstTokenTop)
+      rows.push([
+        String(own[0]!.usage.promptTokens),
+        name,
+        String(own[0]!.usage.keptTokens),
+        seconds(middle(own, (s) => s.ttftMs)),
+        compare(full, own, (s) => s.ttftMs),
+        perSecond(middle(own, (s) => s.decodePerSecond)),
+        compare(own, full, (s) => s.decodePerSecond),
+        megabytes(middle(own, (s) => s.memory.kvBytes)),
+        megabytes(middle(own, (s) => s.peakBytes)),
+        String(own[0]!.firstTokenTop.filter((id) => first.has(id)).length),
+      ])
+    }
+  }
+  return { table: markdownTable(rows), data }
+}
