@@ -45,7 +45,7 @@ pub struct ModelInfo {
 
 impl From<skimlm_models::ModelInfo> for ModelInfo {
     fn from(file: skimlm_models::ModelInfo) -> Self {
-        let context = Context { shape: &file.shape, default_layer: file.default_filter_layer, forced: None };
+        let context = Context::new(&file.shape, file.default_filter_layer);
         let supported_policies = registry::supported(&context);
         Self { file, supported_policies }
     }

@@ -125,11 +125,8 @@ impl Worker {
 
     /// Refuses a request whose policy cannot work on this model: `ERR_INVALID_ARG`.
     pub fn check(&self, request: &Request) -> Result<()> {
-        request.policy.check(&Context {
-            shape: &self.shape,
-            default_layer: self.info.file.default_filter_layer,
-            forced: request.force_indices.as_deref(),
-        })
+        let forced = request.force_indices.as_deref();
+        request.policy.check(&Context { forced, ..Context::new(&self.shape, self.info.file.default_filter_layer) })
     }
 
     /// Queues a request.

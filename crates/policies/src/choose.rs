@@ -1,10 +1,13 @@
 //! From scores to kept tokens: pins, budget, pooling, rounding.
 
-use candle_core::Tensor;
+use std::ops::Range;
+use std::sync::Arc;
+
 use skimlm_core::{Error, Result};
-use skimlm_kernels::select::{self, Choice, Kept};
+use skimlm_kernels::select::{self, Kept};
 
 use crate::options::{Round, Score};
+use crate::registry::Context;
 
 /// How many tokens a budget leaves to the scores once the pins are in.
 ///
@@ -22,54 +25,113 @@ pub(crate) fn free_tokens(budget: usize, pinned: usize, charged: bool, named: bo
     }
 }
 
-/// Chooses `free` unpinned tokens of one row of scores, and the pinned ones.
-pub(crate) fn choose(scores: &Tensor, score: &Score, pinned: &[bool], free: usize) -> Result<Kept> {
-    let pool = score.pool.map(Into::into);
-    let width = match score.round {
-        Round::Token => {
-            let choice = Choice { pool, k: free, pinned: pinned.to_vec() };
-            return one(select::select(scores, &choice)?);
-        }
-        Round::Chunk(width) => width,
+/// Chooses `free` unpinned tokens of one row of scores, and the pinned ones. `runs` are the parts that are
+/// kept whole, in order and without gaps; none: tokens stand for themselves.
+pub(crate) fn choose(
+    scores: &[f32],
+    score: &Score,
+    pinned: &[bool],
+    free: usize,
+    runs: Option<&[Range<usize>]>,
+) -> Result<Kept> {
+    let n = scores.len();
+    if let Some(index) = scores.iter().position(|s| !s.is_finite()) {
+        return Err(skimlm_kernels::Error::NonFinite { op: "select", index, value: scores[index] }.into());
+    }
+    let pooled = match score.pool {
+        Some(pool) => select::pool(scores, pool.into())?,
+        None => scores.to_vec(),
     };
-    let pooled = one(select::select(scores, &Choice { pool, k: 0, pinned: Vec::new() })?)?.scores;
     let mut keep = pinned.to_vec();
-    let means: Vec<f32> = pooled.chunks(width).map(|c| c.iter().sum::<f32>() / c.len() as f32).collect();
-    // The whole ranking, best first: `top_k` answers sets, and a greedy fill needs an order.
-    let mut order: Vec<usize> = (0..means.len()).collect();
-    order.sort_by(|&a, &b| means[b].total_cmp(&means[a]));
+    keep.resize(n, false);
     let mut left = free;
-    for chunk in order {
-        let range = chunk * width..((chunk + 1) * width).min(pooled.len());
-        let new = keep[range.clone()].iter().filter(|kept| !**kept).count();
-        if new <= left {
-            left -= new;
-            keep[range].fill(true);
+    if let Some(quota) = score.quota {
+        let each = (free as f64 * f64::from(quota.share)) as usize / quota.spans;
+        for span in (0..quota.spans).map(|i| i * n / quota.spans..(i + 1) * n / quota.spans) {
+            let mut own = each;
+            fill(&mut keep, &pooled, span, runs, &mut own)?;
+            left -= each - own;
         }
     }
-    if left == free && free > 0 {
+    let before = left;
+    fill(&mut keep, &pooled, 0..n, runs, &mut left)?;
+    if left == before && left > 0 {
         // No run fits the budget: its tokens one by one are better than none.
-        return one(select::select(scores, &Choice { pool, k: free, pinned: pinned.to_vec() })?);
+        fill(&mut keep, &pooled, 0..n, None, &mut left)?;
     }
     let indices = (0..).zip(&keep).filter(|(_, kept)| **kept).map(|(i, _)| i).collect();
     Ok(Kept { indices, scores: pooled })
 }
 
-fn one(mut rows: Vec<Kept>) -> Result<Kept> {
-    rows.pop().ok_or_else(|| Error::new(skimlm_core::Code::Internal, "the layer left no scores."))
+/// Keeps the best of `span` that fit into `left`, whole runs or tokens.
+fn fill(
+    keep: &mut [bool],
+    scores: &[f32],
+    span: Range<usize>,
+    runs: Option<&[Range<usize>]>,
+    left: &mut usize,
+) -> Result<()> {
+    let Some(runs) = runs else {
+        let open: Vec<usize> = span.filter(|&i| !keep[i]).collect();
+        let candidates: Vec<f32> = open.iter().map(|&i| scores[i]).collect();
+        for best in select::top_k(&candidates, *left)? {
+            keep[open[best as usize]] = true;
+            *left -= 1;
+        }
+        return Ok(());
+    };
+    let own = runs.iter().filter(|run| span.contains(&run.start));
+    let mut order: Vec<(f32, &Range<usize>)> =
+        own.map(|run| (scores[run.clone()].iter().sum::<f32>() / run.len().max(1) as f32, run)).collect();
+    // The whole ranking, best first: `top_k` answers sets, and a greedy fill needs an order.
+    order.sort_by(|(a, _), (b, _)| b.total_cmp(a));
+    for (_, run) in order {
+        let new = keep[run.clone()].iter().filter(|kept| !**kept).count();
+        if new <= *left {
+            *left -= new;
+            keep[run.clone()].fill(true);
+        }
+    }
+    Ok(())
+}
+
+/// The tokens that end a sentence, ascending; none where nobody asks.
+pub(crate) struct Ends(Arc<[u32]>);
+
+impl Ends {
+    pub(crate) fn of<'s>(scores: impl IntoIterator<Item = &'s Score>, context: &Context<'_>) -> Self {
+        let asked = scores.into_iter().any(|score| score.round == Round::Sentence);
+        Self(if asked { (context.sentence_ends)() } else { Arc::from([]) })
+    }
+
+    /// The parts of a prompt that `round` keeps whole.
+    pub(crate) fn runs(&self, round: Round, tokens: &[u32]) -> Option<Vec<Range<usize>>> {
+        let n = tokens.len();
+        match round {
+            Round::Token => None,
+            Round::Chunk(width) => Some((0..n).step_by(width).map(|start| start..(start + width).min(n)).collect()),
+            Round::Sentence => {
+                let ends = |i: usize| i + 1 == n || self.0.binary_search(&tokens[i]).is_ok();
+                let mut start = 0;
+                let stops = (0..n).filter(|&i| ends(i)).map(|i| i + 1);
+                Some(stops.map(|stop| std::mem::replace(&mut start, stop)..stop).collect())
+            }
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use candle_core::Device;
-
     use super::*;
+    use crate::options::Quota;
 
     fn kept(scores: &[f32], round: Round, pinned: &[usize], free: usize) -> Vec<u32> {
-        let scores = Tensor::from_slice(scores, (1, scores.len()), &Device::Cpu).unwrap();
-        let pinned: Vec<bool> = (0..scores.dims()[1]).map(|i| pinned.contains(&i)).collect();
+        let pinned: Vec<bool> = (0..scores.len()).map(|i| pinned.contains(&i)).collect();
         let score = Score { pool: None, round, ..Score::default() };
-        choose(&scores, &score, &pinned, free).unwrap().indices
+        // Token 1 ends a sentence.
+        let tokens = [0, 1, 0, 0, 1, 0, 0, 0];
+        let runs = Ends(Arc::from([1])).runs(round, &tokens[..scores.len()]);
+        choose(scores, &score, &pinned, free, runs.as_deref()).unwrap().indices
     }
 
     const SCORES: [f32; 8] = [0.0, 1.0, 9.0, 2.0, 3.0, 3.0, 0.0, 8.0];
@@ -103,6 +165,27 @@ mod tests {
     #[test]
     fn where_no_run_fits_tokens_are_kept() {
         assert_eq!(kept(&SCORES, Round::Chunk(8), &[0], 2), [0, 2, 7]);
+    }
+
+    #[test]
+    fn sentences_are_kept_whole() {
+        // Sentences 0..2, 2..5 and the open 5..8, with means 0.5, 4.7 and 3.7.
+        assert_eq!(kept(&SCORES, Round::Sentence, &[], 3), [2, 3, 4]);
+        assert_eq!(kept(&SCORES, Round::Sentence, &[], 5), [0, 1, 2, 3, 4], "the second best has three tokens");
+        assert_eq!(kept(&SCORES, Round::Sentence, &[6], 5), [2, 3, 4, 5, 6, 7]);
+    }
+
+    #[test]
+    fn a_quota_serves_every_stretch_first() {
+        let with = |share, free| {
+            let score = Score { pool: None, quota: Some(Quota { spans: 4, share }), ..Score::default() };
+            choose(&SCORES, &score, &[false; 8], free, None).unwrap().indices
+        };
+        assert_eq!(with(1.0, 4), [1, 2, 4, 7]);
+        assert_eq!(with(0.0, 4), [2, 4, 5, 7]);
+        // Half of five tokens are two, less than one a stretch: the best of all take everything.
+        assert_eq!(with(0.5, 5), [2, 3, 4, 5, 7]);
+        assert_eq!(with(1.0, 8).len(), 8);
     }
 
     #[test]

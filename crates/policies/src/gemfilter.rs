@@ -16,8 +16,9 @@ use skimlm_core::{
     Error, Evidence, KvCache, Pass, Policy, Report, Result, Seen, Selection, Shape, Stage, Step, Warning,
 };
 
-use crate::choose::{choose, free_tokens};
-use crate::options::{Budget, Pins, Positions, Score};
+use crate::choose::{Ends, choose, free_tokens};
+use crate::narrowing::Narrowing;
+use crate::options::{Budget, Pins, Positions, Score, StageSpec};
 use crate::registry::{About, Context, Method};
 use crate::windows::check_layer;
 
@@ -31,6 +32,8 @@ pub struct GemFilter {
     pub budget: Option<Budget>,
     /// Filter layer, 0-based; none: the model's own.
     pub layer: Option<usize>,
+    /// Layers below it at which the filter pass narrows already, so that the layers between read less.
+    pub stages: Vec<StageSpec>,
     /// How tokens are scored.
     pub score: Score,
     /// Tokens that are always kept.
@@ -60,46 +63,59 @@ impl Method for GemFilter {
         let shape = context.shape;
         self.score.check(shape.heads, "policy.score")?;
         let layers = shape.layers.len();
-        let named = [("policy.layer", self.layer), ("policy.score.heads", self.score.listed_layers().max())];
-        for (option, layer) in named {
+        let listed = self.score.listed_layers().max();
+        for (option, layer) in [("policy.layer", self.layer), ("policy.score.heads", listed)] {
             if let Some(layer) = layer
                 && layer + 1 >= layers
             {
                 return Err(Error::invalid_option(option, layer, format!("0 to {}", layers.saturating_sub(2))));
             }
         }
-        match (self.layer, self.score.listed_layers().max()) {
-            (Some(layer), Some(listed)) if listed > layer => {
-                let expected = format!("heads of layers up to `layer`, which is {layer}");
-                return Err(Error::invalid_option("policy.score.heads", listed, expected));
-            }
-            _ => {}
+        if let (Some(layer), Some(listed)) = (self.layer, listed)
+            && listed > layer
+        {
+            let expected = format!("heads of layers up to `layer`, which is {layer}");
+            return Err(Error::invalid_option("policy.score.heads", listed, expected));
         }
-        if context.forced.is_none() {
-            let listed: Vec<usize> = self.score.listed_layers().collect();
-            let chosen = self.layer.unwrap_or(context.default_layer);
-            let layers = if listed.is_empty() { &[chosen][..] } else { &listed };
-            layers.iter().try_for_each(|&layer| check_layer(Self::KIND, layer, shape))?;
+        let (layer, _) = self.filter_layer(context);
+        let lowest = self.stages.last().map_or(0, |stage| stage.layer + 1);
+        let asked = self.score.layers(layer);
+        if lowest > layer || asked.iter().any(|&l| l < lowest) {
+            let expected = format!("below every layer that the last choice listens to, which are {asked:?}");
+            return Err(Error::invalid_option("policy.stages", lowest.saturating_sub(1), expected));
         }
-        Ok(())
+        StageSpec::check(&self.stages, Self::KIND, layers.saturating_sub(2), context)?;
+        if context.forced.is_some() {
+            return Ok(());
+        }
+        asked.into_iter().try_for_each(|layer| check_layer(Self::KIND, layer, shape))
     }
 
     fn build(self, context: &Context<'_>) -> Box<dyn Policy> {
-        let (layer, reason) = match (self.layer, self.score.listed_layers().max()) {
-            (_, Some(listed)) => (listed, "the last layer of the head list"),
-            (Some(layer), None) => (layer, "the layer that was asked for"),
-            (None, None) => (context.default_layer, "the model's default filter layer"),
-        };
+        let (layer, reason) = self.filter_layer(context);
+        let ends = Ends::of(self.stages.iter().map(|s| &s.score).chain([&self.score]), context);
         Box::new(Filter {
             spec: self,
             layer,
             layer_reason: reason,
             forced: context.forced.map(<[u32]>::to_vec),
             layers: context.shape.layers.len(),
+            ends,
             prompt: None,
-            added: Vec::new(),
+            narrowing: Narrowing::new(Vec::new()),
             report: None,
         })
+    }
+}
+
+impl GemFilter {
+    /// The layer that chooses, and where it comes from.
+    fn filter_layer(&self, context: &Context<'_>) -> (usize, &'static str) {
+        match (self.layer, self.score.listed_layers().max()) {
+            (_, Some(listed)) => (listed, "the last layer of the head list"),
+            (Some(layer), None) => (layer, "the layer that was asked for"),
+            (None, None) => (context.default_layer, "the model's default filter layer"),
+        }
     }
 }
 
@@ -110,17 +126,17 @@ struct Filter {
     layer_reason: &'static str,
     forced: Option<Vec<u32>>,
     layers: usize,
+    ends: Ends,
     /// The whole prompt, until the second pass is made of it.
     prompt: Option<Pass>,
-    /// Scores of the listed heads of earlier layers.
-    added: Vec<f32>,
+    /// The filter pass; its last stage is the choice itself.
+    narrowing: Narrowing,
     report: Option<Report>,
 }
 
 impl Policy for Filter {
     fn begin(&mut self, prompt: Pass, _: &Shape) -> Result<Pass> {
         let n = prompt.rows.len();
-        self.added.clear();
         if let Some(forced) = &self.forced {
             let selection = Selection::shared(forced.clone())?;
             let kept = selection.as_shared().unwrap_or_default();
@@ -150,7 +166,11 @@ impl Policy for Filter {
             return Ok(prompt);
         }
         // Refuse a budget below the pins before the work, not after it.
-        self.free(&self.spec.pins.flags(&prompt.rows), n)?;
+        let stages = self.stages(n);
+        let pinned = self.spec.pins.flags(&prompt.rows);
+        stages.iter().try_for_each(|stage| self.free(stage, &pinned, n).map(|_| ()))?;
+        self.narrowing = Narrowing::new(stages);
+        self.narrowing.begin(n);
         let filter = Pass { stage: Stage::Filter, rows: prompt.rows.clone(), layers: 0..self.layer + 1 };
         self.prompt = Some(prompt);
         Ok(filter)
@@ -158,38 +178,39 @@ impl Policy for Filter {
 
     fn evidence(&self, layer: usize, pass: &Pass) -> Evidence {
         match pass.stage {
-            Stage::Filter => self.spec.score.evidence(layer, self.layer, &pass.rows, Some(1.0)),
+            Stage::Filter => self.narrowing.evidence(layer, &pass.rows, Some(1.0)),
             Stage::Prefill | Stage::Decode => Evidence::None,
         }
     }
 
     fn at_layer(&mut self, seen: Seen<'_>) -> Result<Step> {
-        let Some(scores) = seen.scores.first() else {
+        let Some(scores) = self.narrowing.hear(&seen)? else {
             return Ok(Step::go_on());
         };
-        let n = seen.pass.rows.len();
-        let scores = if seen.layer < self.layer || !self.added.is_empty() {
-            let here = scores.flatten_all()?.to_vec1::<f32>()?;
-            self.added.resize(here.len(), 0.0);
-            self.added.iter_mut().zip(&here).for_each(|(sum, s)| *sum += s);
-            if seen.layer < self.layer {
-                return Ok(Step::go_on());
-            }
-            candle_core::Tensor::new(self.added.as_slice(), scores.device())?.unsqueeze(0)?
-        } else {
-            scores.clone()
+        let Some(stage) = self.narrowing.stage().cloned() else {
+            return Ok(Step::go_on());
         };
-        let pinned = self.spec.pins.flags(&seen.pass.rows);
-        let kept = choose(&scores, &self.spec.score, &pinned, self.free(&pinned, n)?)?;
+        let n = self.narrowing.length();
+        let rows = &seen.pass.rows;
+        let pinned = self.spec.pins.flags(rows);
+        let runs = self.ends.runs(stage.score.round, &rows.tokens);
+        let free = self.free(&stage, &pinned, n)?;
+        let kept = choose(&scores, &stage.score, &pinned, free, runs.as_deref())?;
+        self.narrowing.narrow(&kept.indices);
+        if self.narrowing.stage().is_some() {
+            return Ok(Step::narrow(Selection::shared(kept.indices)?));
+        }
+        let indices = self.narrowing.rows().to_vec();
         let chosen = kept.indices.iter().map(|&i| kept.scores[i as usize]).collect();
         let pins = pinned.iter().filter(|p| **p).count();
         let reason = format!(
             "{} of {n} tokens ({pins} pinned) by the scores at layer {}, {}",
-            kept.indices.len(),
+            indices.len(),
             self.layer,
             self.layer_reason
         );
-        self.report = Some(self.kept(self.budget(n), kept.indices, chosen, Some(kept.scores), reason));
+        let all_scores = (rows.len() == n).then_some(kept.scores);
+        self.report = Some(self.kept(self.budget(n), indices, chosen, all_scores, reason));
         Ok(Step::stop())
     }
 
@@ -215,9 +236,26 @@ impl Filter {
         self.spec.budget.map_or(DEFAULT_BUDGET, |b| b.of(n))
     }
 
-    fn free(&self, pinned: &[bool], n: usize) -> Result<usize> {
+    /// The stages of a prompt of `n` tokens, the choice itself last. Those that would leave out nothing are none.
+    fn stages(&self, n: usize) -> Vec<StageSpec> {
+        let choice = StageSpec {
+            layer: self.layer,
+            budget: self.spec.budget.unwrap_or(Budget::Tokens(DEFAULT_BUDGET)),
+            score: self.spec.score.clone(),
+        };
+        let mut left = n;
+        let narrows = |stage: &&StageSpec| {
+            let (budget, before) = (stage.budget.of(n), left);
+            left = left.min(budget);
+            budget < before
+        };
+        self.spec.stages.iter().filter(narrows).cloned().chain([choice]).collect()
+    }
+
+    fn free(&self, stage: &StageSpec, pinned: &[bool], n: usize) -> Result<usize> {
         let pins = pinned.iter().filter(|p| **p).count();
-        free_tokens(self.budget(n), pins, self.spec.pins.charge_budget, self.spec.budget.is_some())
+        let named = stage.layer < self.layer || self.spec.budget.is_some();
+        free_tokens(stage.budget.of(n), pins, self.spec.pins.charge_budget, named)
     }
 
     /// Leaves the kept rows of a prompt, at the positions the options ask for.

@@ -10,6 +10,7 @@ mod full;
 mod gemfilter;
 mod h2o;
 mod knorm;
+mod narrowing;
 mod options;
 mod promptdistill;
 mod pyramidkv;
@@ -28,9 +29,10 @@ pub use gemfilter::GemFilter;
 pub use h2o::H2o;
 pub use knorm::Knorm;
 pub use options::{
-    AllHeads, Budget, EdgeSpec, HeadsSpec, ListedHead, Pins, PoolKind, PoolSpec, Positions, QueriesSpec, Round, Score,
+    AllHeads, Budget, EdgeSpec, HeadsSpec, ListedHead, Pins, PoolKind, PoolSpec, Positions, QueriesSpec, Quota, Round, Score,
+    StageSpec,
 };
-pub use promptdistill::{PromptDistill, StageSpec};
+pub use promptdistill::PromptDistill;
 pub use pyramidkv::PyramidKv;
 pub use random::Random;
 pub use registry::{About, Context, Method, PolicySpec};

@@ -20,10 +20,10 @@ use skimlm_core::{
     Shape, Stage, Step, Warning,
 };
 
-use crate::choose::{choose, free_tokens};
-use crate::options::{Budget, Pins, QueriesSpec, Score};
+use crate::choose::{Ends, choose, free_tokens};
+use crate::narrowing::Narrowing;
+use crate::options::{Budget, Pins, QueriesSpec, Score, StageSpec};
 use crate::registry::{About, Context, Method};
-use crate::windows::check_layer;
 
 const DEFAULT_BUDGET: Budget = Budget::Tokens(1024);
 
@@ -46,20 +46,6 @@ pub struct PromptDistill {
     pub zero_tail: bool,
 }
 
-/// One stage.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[schemars(rename = "Stage")]
-pub struct StageSpec {
-    /// The layer that chooses, 0-based.
-    pub layer: usize,
-    /// Tokens it keeps, the tail not counted; a ratio is of the whole prompt.
-    pub budget: Budget,
-    /// How tokens are scored.
-    #[serde(default)]
-    pub score: Score,
-}
-
 impl Method for PromptDistill {
     const KIND: &'static str = "promptdistill";
     const ABOUT: About = About {
@@ -79,9 +65,7 @@ impl Method for PromptDistill {
     )];
 
     fn check(&self, context: &Context<'_>) -> Result<()> {
-        let shape = context.shape;
-        let stages = self.stages.as_deref().unwrap_or_default();
-        if self.stages.is_some() && stages.is_empty() {
+        if self.stages.as_ref().is_some_and(Vec::is_empty) {
             return Err(Error::invalid_option("policy.stages", Vec::<u32>::new(), "at least one stage"));
         }
         if self.truncate_stages < -1 {
@@ -91,79 +75,61 @@ impl Method for PromptDistill {
                 "-1, 0 or a number of stages",
             ));
         }
-        let mut lowest = 0;
-        for (i, stage) in stages.iter().enumerate() {
-            let option = format!("policy.stages[{i}]");
-            let highest = shape.layers.len().saturating_sub(2);
-            if stage.layer > highest || stage.layer < lowest {
-                let expected = format!("{lowest} to {highest}: stages ascend and the last layer cannot choose");
-                return Err(Error::invalid_option(&format!("{option}.layer"), stage.layer, expected));
-            }
-            lowest = stage.layer + 1;
-            stage.score.check(shape.heads, &format!("{option}.score"))?;
-            if let Some(listed) = stage.score.listed_layers().find(|&l| l != stage.layer) {
-                let expected = format!("heads of layer {}, the stage's own", stage.layer);
-                return Err(Error::invalid_option(&format!("{option}.score.heads"), listed, expected));
-            }
-        }
-        if context.forced.is_none() {
-            let default = self.stages.is_none().then_some(context.default_layer);
-            let mut layers = stages.iter().map(|s| s.layer).chain(default);
-            layers.try_for_each(|layer| check_layer(Self::KIND, layer, shape))?;
-        }
-        Ok(())
+        let default = self.default_stages(context);
+        let stages = self.stages.as_deref().unwrap_or(&default);
+        StageSpec::check(stages, Self::KIND, context.shape.layers.len().saturating_sub(2), context)
     }
 
     fn build(self, context: &Context<'_>) -> Box<dyn Policy> {
-        let default =
-            || vec![StageSpec { layer: context.default_layer, budget: DEFAULT_BUDGET, score: Score::default() }];
+        let ends = Ends::of(self.stages.iter().flatten().map(|s| &s.score), context);
+        let default = self.default_stages(context);
         Box::new(Distill {
             named: self.stages.is_some(),
-            stages: self.stages.clone().unwrap_or_else(default),
+            narrowing: Narrowing::new(self.stages.clone().unwrap_or(default)),
             spec: self,
             forced: context.forced.map(<[u32]>::to_vec),
             layers: context.shape.layers.len(),
-            done: 0,
+            ends,
             held: Vec::new(),
             all_scores: None,
-            prompt: Vec::new(),
             query: 0,
-            length: 0,
             report: None,
         })
+    }
+}
+
+impl PromptDistill {
+    /// The stages where the options name none.
+    fn default_stages(&self, context: &Context<'_>) -> Vec<StageSpec> {
+        vec![StageSpec { layer: context.default_layer, budget: DEFAULT_BUDGET, score: Score::default() }]
     }
 }
 
 /// One prompt's way through PromptDistill.
 struct Distill {
     spec: PromptDistill,
-    stages: Vec<StageSpec>,
+    narrowing: Narrowing,
     /// Whether the caller named the stages, and with them the budgets.
     named: bool,
     forced: Option<Vec<u32>>,
     /// Layers of the model.
     layers: usize,
-    /// Stages that have chosen.
-    done: usize,
+    ends: Ends,
     /// Prompt indices in the cache of each layer up to the last stage's.
     held: Vec<Vec<u32>>,
-    /// The scores of the first stage, which cover the prompt.
+    /// The scores of the only stage, which cover the prompt.
     all_scores: Option<Vec<f32>>,
-    /// Prompt index of each row that is left.
-    prompt: Vec<u32>,
-    /// The query token's row among them.
+    /// The query token's row among those that are left.
     query: usize,
-    /// Tokens of the prompt.
-    length: usize,
     report: Option<Report>,
 }
 
 impl Policy for Distill {
     fn begin(&mut self, prompt: Pass, _: &Shape) -> Result<Pass> {
         let n = prompt.rows.len();
-        (self.done, self.length, self.report, self.all_scores) = (0, n, None, None);
+        self.narrowing.begin(n);
+        (self.report, self.all_scores) = (None, None);
         self.held.clear();
-        self.prompt = (0..n as u32).collect();
         self.query = match self.spec.query_token {
             Some(token) if token >= n => {
                 return Err(Error::invalid_option(
@@ -181,14 +147,13 @@ impl Policy for Distill {
     }
 
     fn evidence(&self, layer: usize, pass: &Pass) -> Evidence {
-        let Some(stage) = self.stages.get(self.done).filter(|s| s.layer == layer && pass.stage == Stage::Prefill)
-        else {
+        let Some(stage) = self.narrowing.stage().filter(|_| pass.stage == Stage::Prefill) else {
             return Evidence::None;
         };
         if self.forced.is_some() || self.enough(stage) {
-            return Evidence::Entries;
+            return if layer == stage.layer { Evidence::Entries } else { Evidence::None };
         }
-        match (stage.score.evidence(layer, layer, &pass.rows, None), stage.score.queries) {
+        match (self.narrowing.evidence(layer, &pass.rows, None), stage.score.queries) {
             // The last query of this method is the query token, wherever it stands.
             (Evidence::Scores { form, scale, heads, .. }, QueriesSpec::Last) => {
                 Evidence::Scores { queries: Queries::Rows(self.query..self.query + 1), form, scale, heads }
@@ -198,38 +163,38 @@ impl Policy for Distill {
     }
 
     fn at_layer(&mut self, seen: Seen<'_>) -> Result<Step> {
-        let Some(stage) = self.stages.get(self.done).cloned() else {
+        let Some(stage) = self.narrowing.stage().cloned() else {
             return Ok(Step::go_on());
         };
-        let rows = seen.pass.rows.len();
-        self.done += 1;
         if self.forced.is_none() && self.enough(&stage) {
+            self.narrowing.skip();
             self.note_everything_kept(&stage);
             return Ok(Step::go_on());
         }
         let (keep, scores) = match &self.forced {
             Some(forced) => {
-                let keep = (0..rows as u32)
-                    .filter(|&row| {
-                        row as usize >= self.query || forced.binary_search(&self.prompt[row as usize]).is_ok()
-                    })
-                    .collect();
-                (keep, vec![0.0; rows])
+                let given = |&row: &u32| forced.binary_search(&self.narrowing.rows()[row as usize]).is_ok();
+                let rows = seen.pass.rows.len() as u32;
+                let keep = (0..rows).filter(|row| *row as usize >= self.query || given(row)).collect();
+                (keep, vec![0.0; rows as usize])
             }
-            None => self.choose(&stage, &seen)?,
+            None => match self.narrowing.hear(&seen)? {
+                Some(scores) => self.choose(&stage, scores, &seen.pass.rows)?,
+                None => return Ok(Step::go_on()),
+            },
         };
-        self.held.resize(seen.layer + 1, self.prompt.clone());
-        self.prompt = keep.iter().map(|&row| self.prompt[row as usize]).collect();
+        self.held.resize(seen.layer + 1, self.narrowing.rows().to_vec());
+        self.narrowing.narrow(&keep);
         self.query = keep.partition_point(|&row| (row as usize) < self.query);
         let chosen = keep.iter().map(|&row| scores[row as usize]).collect();
-        if self.stages.len() == 1 && self.forced.is_none() {
+        if self.narrowing.stages().len() == 1 && self.forced.is_none() {
             self.all_scores = Some(scores);
         }
         let entries = Selection::shared(keep)?;
         let mut step = Step { flow: Flow::Narrow(entries.clone()), keep: Vec::new() };
-        if self.spec.truncate_stages == -1 || self.done <= self.spec.truncate_stages as usize {
+        if self.spec.truncate_stages == -1 || self.narrowing.done() <= self.spec.truncate_stages as usize {
             step.keep.push(Keep { layers: 0..seen.layer + 1, entries, among: Among::Rows, renumber: false });
-            self.held.fill(self.prompt.clone());
+            self.held.fill(self.narrowing.rows().to_vec());
         }
         self.report = Some(self.kept(&stage, chosen));
         Ok(step)
@@ -237,11 +202,12 @@ impl Policy for Distill {
 
     fn report(&self) -> Option<Report> {
         // Until the last stage has chosen there is nothing final to report.
-        let mut report = self.report.clone().filter(|_| self.done == self.stages.len())?;
+        let mut report = self.report.clone().filter(|_| self.narrowing.stage().is_none())?;
         if self.held.is_empty() {
             return Some(report);
         }
-        let above = std::iter::repeat_n(&self.prompt, self.layers - self.held.len());
+        let last = self.narrowing.rows().to_vec();
+        let above = std::iter::repeat_n(&last, self.layers - self.held.len());
         let held = self.held.iter().chain(above).enumerate();
         report.heads = Some(held.map(|(layer, list)| LayerHeads { layer, heads: vec![list.clone()] }).collect());
         Some(report)
@@ -251,23 +217,19 @@ impl Policy for Distill {
 impl Distill {
     /// Whether the stage would keep everything.
     fn enough(&self, stage: &StageSpec) -> bool {
-        stage.budget.of(self.length) >= self.query
+        stage.budget.of(self.narrowing.length()) >= self.query
     }
 
-    fn choose(&self, stage: &StageSpec, seen: &Seen<'_>) -> Result<(Vec<u32>, Vec<f32>)> {
-        let rows = &seen.pass.rows;
-        let all = seen.scores.first().ok_or_else(no_scores)?.flatten_all()?.to_vec1::<f32>()?;
-        // Entries of earlier turns are not scored: this method chooses among the tokens of one prompt.
-        let mut scores = all[all.len() - rows.len()..].to_vec();
+    fn choose(&self, stage: &StageSpec, mut scores: Vec<f32>, rows: &Rows) -> Result<(Vec<u32>, Vec<f32>)> {
         if self.spec.zero_tail {
             scores[self.query..].fill(0.0);
         }
         let pinned = self.pinned(rows);
         let pins = pinned[..self.query].iter().filter(|p| **p).count();
         let charged = self.spec.pins.charge_budget;
-        let free = free_tokens(stage.budget.of(self.length), pins, charged, self.named)?;
-        let scores = candle_core::Tensor::from_vec(scores, (1, rows.len()), &candle_core::Device::Cpu)?;
-        let kept = choose(&scores, &stage.score, &pinned, free)?;
+        let free = free_tokens(stage.budget.of(self.narrowing.length()), pins, charged, self.named)?;
+        let runs = self.ends.runs(stage.score.round, &rows.tokens);
+        let kept = choose(&scores, &stage.score, &pinned, free, runs.as_deref())?;
         Ok((kept.indices, kept.scores))
     }
 
@@ -279,14 +241,14 @@ impl Distill {
     }
 
     fn kept(&self, stage: &StageSpec, scores: Vec<f32>) -> Report {
-        let reason = format!("{} of {} tokens go on above layer {}", self.prompt.len(), self.length, stage.layer);
+        let (rows, length) = (self.narrowing.rows(), self.narrowing.length());
         Report {
             layer: stage.layer,
-            budget: stage.budget.of(self.length),
-            indices: self.prompt.clone(),
+            budget: stage.budget.of(length),
+            indices: rows.to_vec(),
             scores,
             all_scores: self.all_scores.clone(),
-            reason,
+            reason: format!("{} of {length} tokens go on above layer {}", rows.len(), stage.layer),
             heads: None,
             warnings: Vec::new(),
         }
@@ -294,14 +256,10 @@ impl Distill {
 
     fn note_everything_kept(&mut self, stage: &StageSpec) {
         if self.report.is_none() {
-            let mut report = self.kept(stage, vec![0.0; self.prompt.len()]);
+            let mut report = self.kept(stage, vec![0.0; self.narrowing.rows().len()]);
             let message = format!("Nothing was left out at layer {}: the budget holds the whole prompt.", stage.layer);
             report.warnings.push(Warning { code: "W_POLICY_NOOP", message });
             self.report = Some(report);
         }
     }
-}
-
-fn no_scores() -> Error {
-    Error::new(skimlm_core::Code::Internal, "the stage's layer left no scores.")
 }

@@ -1,5 +1,7 @@
 //! The table of policies: how a plain JSON value becomes a policy, and what is known about each.
 
+use std::sync::Arc;
+
 use schemars::{JsonSchema, Schema, schema_for};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -38,7 +40,7 @@ pub struct About {
 }
 
 /// What a policy is told beside its options when it is built.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Context<'a> {
     /// The model.
     pub shape: &'a Shape,
@@ -46,6 +48,15 @@ pub struct Context<'a> {
     pub default_layer: usize,
     /// A selection to replay: prompt indices, ascending.
     pub forced: Option<&'a [u32]>,
+    /// The tokens that end a sentence or a line, ascending. Asked for by those who need them.
+    pub sentence_ends: &'a dyn Fn() -> Arc<[u32]>,
+}
+
+impl<'a> Context<'a> {
+    /// A model and nothing else: no forced selection, no token ends a sentence.
+    pub fn new(shape: &'a Shape, default_layer: usize) -> Self {
+        Self { shape, default_layer, forced: None, sentence_ends: &|| Arc::from([]) }
+    }
 }
 
 /// The options of a policy. Defaults are the recommended ones; [`Method::PRESETS`] are the published.

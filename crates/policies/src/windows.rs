@@ -61,7 +61,7 @@ mod tests {
     }
 
     fn answer(policy: serde_json::Value, shape: &Shape, forced: Option<&[u32]>) -> Option<(Code, String)> {
-        let context = Context { shape, default_layer: 1, forced };
+        let context = Context { forced, ..Context::new(shape, 1) };
         let error = PolicySpec::parse(&policy).unwrap().check(&context).err()?;
         Some((error.code, error.message))
     }
@@ -109,7 +109,7 @@ mod tests {
     #[test]
     fn a_model_lists_what_it_supports() {
         let kinds = |windows: &[Option<u32>], default_layer| {
-            registry::supported(&Context { shape: &shape(windows), default_layer, forced: None })
+            registry::supported(&Context::new(&shape(windows), default_layer))
         };
         assert_eq!(kinds(&[None; 4], 1), registry::kinds());
         let mixed = kinds(&[Some(8), None, Some(8), None], 1);

@@ -11,6 +11,7 @@ mod mark;
 mod pieces;
 mod pre;
 mod prompt;
+mod sentences;
 mod special;
 mod splice;
 mod stop;

@@ -222,7 +222,7 @@ pub(crate) fn session<'m>(model: &'m dyn Model, policy: &Value) -> Session<'m> {
 
 pub(crate) fn try_session<'m>(model: &'m dyn Model, policy: &Value, forced: Option<&[u32]>) -> Result<Session<'m>> {
     let layers = model.shape().layers.len();
-    let context = Context { shape: model.shape(), default_layer: (layers * 2 / 5).min(layers - 2), forced };
+    let context = Context { forced, ..Context::new(model.shape(), (layers * 2 / 5).min(layers - 2)) };
     let spec = PolicySpec::parse(policy)?;
     spec.check(&context)?;
     Session::new(model, spec.build(&context)?, DType::F32)

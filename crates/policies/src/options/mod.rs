@@ -4,11 +4,13 @@ mod budget;
 mod pins;
 mod pool;
 mod score;
+mod stage;
 
 pub use budget::Budget;
 pub use pins::Pins;
 pub use pool::{EdgeSpec, PoolKind, PoolSpec};
-pub use score::{AllHeads, HeadsSpec, ListedHead, QueriesSpec, Round, Score};
+pub use score::{AllHeads, HeadsSpec, ListedHead, QueriesSpec, Quota, Round, Score};
+pub use stage::StageSpec;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -39,6 +39,8 @@ pub enum AllHeads {
     Mean,
     /// The largest.
     Max,
+    /// The mean over the query heads of each kv head, and of these the largest.
+    Groups,
 }
 
 /// One head of a list.
@@ -65,6 +67,8 @@ pub enum Round {
     /// Tokens, each by itself.
     #[default]
     Token,
+    /// Sentences (or lines): the best are kept whole while they fit the budget. Where none fits, tokens.
+    Sentence,
     /// Runs of this many tokens; the best runs are kept whole while they fit the budget. Where none fits,
     /// tokens.
     Chunk(
@@ -72,6 +76,18 @@ pub enum Round {
         #[schemars(range(min = 1))]
         usize,
     ),
+}
+
+/// A share of the choice that is spread evenly over the prompt.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Quota {
+    /// Equal stretches of the prompt.
+    #[schemars(range(min = 1))]
+    pub spans: usize,
+    /// Share of the free budget that the best tokens of each stretch get before the best of all.
+    #[schemars(range(min = 0, max = 1))]
+    pub share: f32,
 }
 
 /// How evidence becomes one number a token.
@@ -84,10 +100,16 @@ pub struct Score {
     pub softmax: bool,
     /// How heads combine.
     pub heads: HeadsSpec,
+    /// Consecutive layers, the deciding one the last, whose largest score counts. 1 for a list of heads, which
+    /// names its layers.
+    #[schemars(range(min = 1))]
+    pub layers: usize,
     /// Smoothing; none: as they are.
     pub pool: Option<PoolSpec>,
     /// What is kept as a whole.
     pub round: Round,
+    /// What each part of the prompt gets in any case; none: nothing.
+    pub quota: Option<Quota>,
 }
 
 impl Default for Score {
@@ -98,8 +120,10 @@ impl Default for Score {
             queries: QueriesSpec::Window(16),
             softmax: true,
             heads: HeadsSpec::All(AllHeads::Mean),
+            layers: 1,
             pool: Some(PoolSpec { kind: PoolKind::Avg, width: 13, edge: EdgeSpec::Valid }),
             round: Round::Token,
+            quota: None,
         }
     }
 }
@@ -108,10 +132,11 @@ impl Score {
     /// What to ask of a layer, with `scale` for raw scores; `at` is the layer that decides.
     pub fn evidence(&self, layer: usize, at: usize, rows: &Rows, scale: Option<f32>) -> Evidence {
         let heads = match &self.heads {
-            HeadsSpec::All(_) if layer != at => return Evidence::None,
+            HeadsSpec::All(_) if !self.layers_before(at).contains(&layer) => return Evidence::None,
             HeadsSpec::All(AllHeads::Sum) => Heads::Sum,
             HeadsSpec::All(AllHeads::Mean) => Heads::Mean,
             HeadsSpec::All(AllHeads::Max) => Heads::Max,
+            HeadsSpec::All(AllHeads::Groups) => Heads::EachKv,
             HeadsSpec::Listed(list) => {
                 let here: Vec<_> = list.iter().filter(|h| h.layer == layer).map(|h| (h.head, h.weight)).collect();
                 if here.is_empty() && layer != at {
@@ -139,6 +164,24 @@ impl Score {
         }
     }
 
+    /// The consecutive layers up to `at` that all heads are asked in.
+    pub(crate) fn layers_before(&self, at: usize) -> std::ops::Range<usize> {
+        (at + 1).saturating_sub(self.layers)..at + 1
+    }
+
+    /// Every layer whose evidence counts where `at` decides.
+    pub(crate) fn layers(&self, at: usize) -> Vec<usize> {
+        match &self.heads {
+            HeadsSpec::All(_) => self.layers_before(at).collect(),
+            HeadsSpec::Listed(list) => list.iter().map(|h| h.layer).collect(),
+        }
+    }
+
+    /// Whether what several layers say is added up; else the largest counts.
+    pub(crate) fn adds_up(&self) -> bool {
+        matches!(self.heads, HeadsSpec::Listed(_))
+    }
+
     /// The layers a list of heads names.
     pub fn listed_layers(&self) -> impl Iterator<Item = usize> {
         let list = match &self.heads {
@@ -152,6 +195,16 @@ impl Score {
     pub fn check(&self, heads: usize, path: &str) -> Result<()> {
         if self.queries == QueriesSpec::Window(0) {
             return Err(Error::invalid_option(&format!("{path}.queries.window"), 0, "at least 1"));
+        }
+        if let Some(quota) = self.quota
+            && (quota.spans == 0 || !(0.0..=1.0).contains(&quota.share))
+        {
+            let expected = "at least one span and a share from 0 to 1";
+            return Err(Error::invalid_option(&format!("{path}.quota"), serde_json::json!(quota), expected));
+        }
+        if self.layers == 0 || (self.layers > 1 && self.adds_up()) {
+            let expected = "at least 1, and 1 for a list of heads";
+            return Err(Error::invalid_option(&format!("{path}.layers"), self.layers, expected));
         }
         match &self.heads {
             HeadsSpec::Listed(list) if list.is_empty() => {
