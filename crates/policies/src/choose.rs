@@ -6,7 +6,7 @@ use std::sync::Arc;
 use skimlm_core::{Error, Result};
 use skimlm_kernels::select::{self, Kept};
 
-use crate::options::{Round, Score};
+use crate::options::{Round, Score, StageSpec};
 use crate::registry::Context;
 
 /// How many tokens a budget leaves to the scores once the pins are in.
@@ -29,12 +29,12 @@ pub(crate) fn free_tokens(budget: usize, pinned: usize, charged: bool, named: bo
 /// kept whole, in order and without gaps; none: tokens stand for themselves.
 pub(crate) fn choose(
     scores: &[f32],
-    score: &Score,
+    stage: &StageSpec,
     pinned: &[bool],
     free: usize,
     runs: Option<&[Range<usize>]>,
 ) -> Result<Kept> {
-    let n = scores.len();
+    let (n, score) = (scores.len(), &stage.score);
     if let Some(index) = scores.iter().position(|s| !s.is_finite()) {
         return Err(skimlm_kernels::Error::NonFinite { op: "select", index, value: scores[index] }.into());
     }
@@ -44,6 +44,8 @@ pub(crate) fn choose(
     };
     let mut keep = pinned.to_vec();
     keep.resize(n, false);
+    let candidates = pooled.iter().zip(&keep).filter(|(_, kept)| !**kept).map(|(score, _)| *score);
+    let free = stage.budget.covering(candidates, free);
     let mut left = free;
     if let Some(quota) = score.quota {
         let each = (free as f64 * f64::from(quota.share)) as usize / quota.spans;
@@ -123,7 +125,11 @@ impl Ends {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::options::Quota;
+    use crate::options::{Budget, Quota};
+
+    fn stage(score: Score) -> StageSpec {
+        StageSpec { layer: 0, budget: Budget::Tokens(8), score }
+    }
 
     fn kept(scores: &[f32], round: Round, pinned: &[usize], free: usize) -> Vec<u32> {
         let pinned: Vec<bool> = (0..scores.len()).map(|i| pinned.contains(&i)).collect();
@@ -131,7 +137,7 @@ mod tests {
         // Token 1 ends a sentence.
         let tokens = [0, 1, 0, 0, 1, 0, 0, 0];
         let runs = Ends(Arc::from([1])).runs(round, &tokens[..scores.len()]);
-        choose(scores, &score, &pinned, free, runs.as_deref()).unwrap().indices
+        choose(scores, &stage(score), &pinned, free, runs.as_deref()).unwrap().indices
     }
 
     const SCORES: [f32; 8] = [0.0, 1.0, 9.0, 2.0, 3.0, 3.0, 0.0, 8.0];
@@ -179,7 +185,7 @@ mod tests {
     fn a_quota_serves_every_stretch_first() {
         let with = |share, free| {
             let score = Score { pool: None, quota: Some(Quota { spans: 4, share }), ..Score::default() };
-            choose(&SCORES, &score, &[false; 8], free, None).unwrap().indices
+            choose(&SCORES, &stage(score), &[false; 8], free, None).unwrap().indices
         };
         assert_eq!(with(1.0, 4), [1, 2, 4, 7]);
         assert_eq!(with(0.0, 4), [2, 4, 5, 7]);

@@ -40,6 +40,10 @@ pub struct GemFilter {
     pub pins: Pins,
     /// Positions in the second pass.
     pub positions: Positions,
+    /// Share of the scores that must fall on tokens that are not pinned. Below it the question finds nothing in
+    /// particular and the whole prompt is read; none: the choice stands in any case.
+    #[schemars(range(min = 0, max = 1))]
+    pub fallback_below: Option<f32>,
 }
 
 impl Method for GemFilter {
@@ -83,6 +87,16 @@ impl Method for GemFilter {
         if lowest > layer || asked.iter().any(|&l| l < lowest) {
             let expected = format!("below every layer that the last choice listens to, which are {asked:?}");
             return Err(Error::invalid_option("policy.stages", lowest.saturating_sub(1), expected));
+        }
+        if let Some(share) = self.fallback_below
+            && (!(0.0..=1.0).contains(&share) || !self.score.softmax)
+        {
+            let expected = "a share from 0 to 1 of softmax scores";
+            return Err(Error::invalid_option("policy.fallbackBelow", share, expected));
+        }
+        if matches!(self.budget, Some(Budget::Coverage { .. })) && !self.score.softmax {
+            let expected = "a number or a ratio where scores are raw: only shares of a softmax add up";
+            return Err(Error::invalid_option("policy.budget", serde_json::json!(self.budget), expected));
         }
         StageSpec::check(&self.stages, Self::KIND, layers.saturating_sub(2), context)?;
         if context.forced.is_some() {
@@ -193,9 +207,12 @@ impl Policy for Filter {
         let n = self.narrowing.length();
         let rows = &seen.pass.rows;
         let pinned = self.spec.pins.flags(rows);
+        if stage.layer == self.layer && self.falls_back(&scores, &pinned) {
+            return Ok(Step::stop());
+        }
         let runs = self.ends.runs(stage.score.round, &rows.tokens);
         let free = self.free(&stage, &pinned, n)?;
-        let kept = choose(&scores, &stage.score, &pinned, free, runs.as_deref())?;
+        let kept = choose(&scores, &stage, &pinned, free, runs.as_deref())?;
         self.narrowing.narrow(&kept.indices);
         if self.narrowing.stage().is_some() {
             return Ok(Step::narrow(Selection::shared(kept.indices)?));
@@ -250,6 +267,28 @@ impl Filter {
             budget < before
         };
         self.spec.stages.iter().filter(narrows).cloned().chain([choice]).collect()
+    }
+
+    /// Whether the question finds nothing in particular; then the report says that everything is read.
+    fn falls_back(&mut self, scores: &[f32], pinned: &[bool]) -> bool {
+        let Some(least) = self.spec.fallback_below else {
+            return false;
+        };
+        let open: f32 = scores.iter().zip(pinned).filter(|(_, pinned)| !**pinned).map(|(score, _)| score).sum();
+        let share = open / scores.iter().sum::<f32>().max(f32::MIN_POSITIVE);
+        // A NaN share is an error further on, not a reason.
+        if share.is_nan() || share >= least {
+            return false;
+        }
+        let n = self.narrowing.length();
+        let reason = format!(
+            "the scores at layer {} fall on the text by {share:.2}, less than {least:.2}: all {n} tokens are read",
+            self.layer
+        );
+        let mut report = self.kept(self.budget(n), (0..n as u32).collect(), vec![0.0; n], None, reason.clone());
+        report.warnings.push(Warning { code: "W_FALLBACK", message: format!("The whole prompt was read: {reason}.") });
+        self.report = Some(report);
+        true
     }
 
     fn free(&self, stage: &StageSpec, pinned: &[bool], n: usize) -> Result<usize> {

@@ -29,8 +29,8 @@ pub use gemfilter::GemFilter;
 pub use h2o::H2o;
 pub use knorm::Knorm;
 pub use options::{
-    AllHeads, Budget, EdgeSpec, HeadsSpec, ListedHead, Pins, PoolKind, PoolSpec, Positions, QueriesSpec, Quota, Round, Score,
-    StageSpec,
+    AllHeads, Budget, EdgeSpec, HeadsSpec, ListedHead, Pins, PoolKind, PoolSpec, Positions, QueriesSpec, Quota, Round,
+    Score, StageSpec,
 };
 pub use promptdistill::PromptDistill;
 pub use pyramidkv::PyramidKv;

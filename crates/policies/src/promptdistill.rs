@@ -229,7 +229,7 @@ impl Distill {
         let charged = self.spec.pins.charge_budget;
         let free = free_tokens(stage.budget.of(self.narrowing.length()), pins, charged, self.named)?;
         let runs = self.ends.runs(stage.score.round, &rows.tokens);
-        let kept = choose(&scores, &stage.score, &pinned, free, runs.as_deref())?;
+        let kept = choose(&scores, stage, &pinned, free, runs.as_deref())?;
         Ok((kept.indices, kept.scores))
     }
 

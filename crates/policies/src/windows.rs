@@ -108,9 +108,8 @@ mod tests {
 
     #[test]
     fn a_model_lists_what_it_supports() {
-        let kinds = |windows: &[Option<u32>], default_layer| {
-            registry::supported(&Context::new(&shape(windows), default_layer))
-        };
+        let kinds =
+            |windows: &[Option<u32>], default_layer| registry::supported(&Context::new(&shape(windows), default_layer));
         assert_eq!(kinds(&[None; 4], 1), registry::kinds());
         let mixed = kinds(&[Some(8), None, Some(8), None], 1);
         assert!(mixed.contains(&<GemFilter as crate::Method>::KIND) && !mixed.contains(&"h2o"), "{mixed:?}");

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 #[serde(
     untagged,
     deny_unknown_fields,
-    expecting = "a whole number of at least 1, or { ratio } with a share above 0 and up to 1"
+    expecting = "a whole number of at least 1, { ratio } with a share above 0 and up to 1, or { coverage, max }"
 )]
 pub enum Budget {
     /// This many.
@@ -22,15 +22,51 @@ pub enum Budget {
         #[schemars(extend("exclusiveMinimum" = 0, "maximum" = 1))]
         ratio: f64,
     },
+    /// As many of the best tokens as together hold a share of the scores.
+    Coverage {
+        /// Share of the scores of all tokens that are not pinned: above 0, up to 1.
+        #[serde(deserialize_with = "share")]
+        #[schemars(extend("exclusiveMinimum" = 0, "maximum" = 1))]
+        coverage: f64,
+        /// At least this many tokens.
+        #[serde(default = "one", deserialize_with = "whole")]
+        #[schemars(range(min = 1))]
+        min: usize,
+        /// At most this many tokens.
+        #[serde(deserialize_with = "whole")]
+        #[schemars(range(min = 1))]
+        max: usize,
+    },
+}
+
+fn one() -> usize {
+    1
 }
 
 impl Budget {
-    /// Tokens for a prompt of `n`.
+    /// Tokens for a prompt of `n`, at most.
     pub fn of(self, n: usize) -> usize {
         match self {
             Self::Tokens(k) => k,
             Self::Share { ratio } => (ratio * n as f64).ceil() as usize,
+            Self::Coverage { max, .. } => max,
         }
+    }
+
+    /// How many of `free` tokens the scores call for. `candidates` are the scores of what is not pinned.
+    pub(crate) fn covering(self, candidates: impl Iterator<Item = f32>, free: usize) -> usize {
+        let Self::Coverage { coverage, min, .. } = self else {
+            return free;
+        };
+        let mut scores: Vec<f64> = candidates.map(f64::from).collect();
+        scores.sort_by(|a, b| b.total_cmp(a));
+        let wanted = coverage * scores.iter().sum::<f64>();
+        let mut held = 0.0;
+        let enough = scores.iter().position(|s| {
+            held += s;
+            held >= wanted
+        });
+        enough.map_or(free, |last| last + 1).max(min).min(free)
     }
 }
 
@@ -74,5 +110,18 @@ mod tests {
             assert_eq!(read(bad.clone()), None, "{bad}");
         }
         assert_eq!(read(json!({ "ratio": 0.5, "of": "all" })), None);
+        let coverage = Budget::Coverage { coverage: 0.5, min: 1, max: 9 };
+        assert_eq!(read(json!({ "coverage": 0.5, "max": 9 })), Some(coverage));
+        assert_eq!(read(json!({ "coverage": 0.5 })), None);
+    }
+
+    #[test]
+    fn coverage_takes_the_best_until_they_hold_the_share() {
+        let of = |coverage, min, free| {
+            Budget::Coverage { coverage, min, max: 8 }.covering([1.0, 6.0, 0.0, 3.0].into_iter(), free)
+        };
+        assert_eq!((of(0.5, 1, 4), of(0.6, 1, 4), of(0.61, 1, 4), of(1.0, 1, 4)), (1, 1, 2, 3));
+        assert_eq!((of(0.5, 3, 4), of(1.0, 1, 2)), (3, 2), "clamped");
+        assert_eq!(Budget::Tokens(3).covering([1.0].into_iter(), 7), 7);
     }
 }

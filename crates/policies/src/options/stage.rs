@@ -31,6 +31,14 @@ impl StageSpec {
                 let expected = format!("{lowest} to {highest}: stages ascend and a later layer must be left");
                 return Err(Error::invalid_option(&format!("{option}.layer"), stage.layer, expected));
             }
+            if matches!(stage.budget, Budget::Coverage { .. }) && !stage.score.softmax {
+                let expected = "a number or a ratio where scores are raw: only shares of a softmax add up";
+                return Err(Error::invalid_option(
+                    &format!("{option}.budget"),
+                    serde_json::json!(stage.budget),
+                    expected,
+                ));
+            }
             stage.score.check(context.shape.heads, &format!("{option}.score"))?;
             let listens = stage.score.layers_before(stage.layer);
             if listens.start < lowest {
