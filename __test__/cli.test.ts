@@ -57,7 +57,7 @@ for (const [args, says] of [
   [['ask'], /missing required argument/],
   [['ask', '--polcy', 'full', 'why?'], /Did you mean --policy\?/],
   [['aks', 'why?'], /Did you mean ask\?/],
-  [['ask', '--policy', 'gemfiltre', 'why?'], /--policy.*gemfiltre.*one of full, gemfilter/s],
+  [['ask', '--policy', 'gemfiltre', 'why?'], /--policy.*gemfiltre.*one of auto, full, gemfilter/s],
   [['ask', '--top-k', 'many', 'why?'], /It must be a number/],
   [['ask', '--seed', '1.5', 'why?'], /It must be a whole number/],
   [['ask', '--overflow', 'drop', 'why?'], /truncate-middle/],

@@ -49,8 +49,10 @@ test('chunks, text and result are the same text', async (t) => {
   t.is(chunks.join(''), result.text)
   t.true(ids > 0 && ids <= result.usage.newTokens)
   t.is(await model.generate('the of in', options).text(), result.text)
-  t.is(result.selection, null)
-  t.is(await generation.selection, null)
+  t.deepEqual(result.selection?.served, { kind: 'full' })
+  t.is((await generation.selection)?.indices.length, result.usage.promptTokens)
+  const full = await model.generate('the of in', { ...options, policy: { kind: 'full' } }).result
+  t.is(full.selection, null)
 })
 
 test('the result tells what was used', async (t) => {

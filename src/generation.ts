@@ -5,7 +5,7 @@ import { fromNative, SkimError } from './errors.js'
 import { makeSelection } from './selection.js'
 import type { SeamRequest } from './request.js'
 import type { GenerateOptions, Generation, GenerationEvent, GenerationResult, PrefillProgress } from './types.js'
-import type { Selection, TextChunk, Warning } from './types.js'
+import type { Policy, Selection, TextChunk, Warning } from './types.js'
 
 /**
  * One generation. Batches are pulled from the native run when somebody wants to know more: an iterator its next
@@ -162,7 +162,9 @@ class PulledGeneration implements Generation {
       if (this.#unread.at(-1)?.type === 'prefill') this.#unread.pop()
       this.#unread.push({ type: 'prefill', ...prefill })
     } else if (selection) {
-      const chosen = makeSelection({ ...selection, policy: JSON.parse(selection.policy) }, this.#request.prompt)
+      const policy = JSON.parse(selection.policy) as Policy
+      const served = selection.served == null ? null : (JSON.parse(selection.served) as Policy)
+      const chosen = makeSelection({ ...selection, policy, served }, this.#request.prompt)
       this.#choose(chosen)
       this.#unread.push({ type: 'selection', selection: chosen })
     } else if (text) {

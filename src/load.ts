@@ -7,7 +7,16 @@ import { call } from './native.js'
 import { plain } from './request.js'
 import type { DeviceInfo, LoadOptions, LoadProgress, Model, ModelInfo, ModelSource } from './types.js'
 
-const engineKeys = ['dtype', 'contextLength', 'threads', 'tokenizer', 'chatTemplate', 'verify', 'maxQueue'] as const
+const engineKeys = [
+  'dtype',
+  'contextLength',
+  'threads',
+  'tokenizer',
+  'chatTemplate',
+  'profile',
+  'verify',
+  'maxQueue',
+] as const
 const hubKeys = ['cacheDir', 'offline', 'hubToken', 'hubEndpoint'] as const
 const knownKeys: readonly string[] = [...engineKeys, ...hubKeys, 'device', 'signal', 'onProgress']
 

@@ -6,19 +6,38 @@ export type OptionNames = null | readonly [OptionNames] | { readonly [name: stri
 
 /** The options of every kind of policy. */
 export const policyOptions: Readonly<Record<PolicyKind, { readonly [name: string]: OptionNames }>> = {
+  auto: { recall: null },
   full: {},
   gemfilter: {
     budget: { ratio: null },
+    fallbackBelow: null,
     layer: null,
     pins: { chargeBudget: null, last: null, question: null, sinks: null, system: null, template: null },
     positions: null,
     score: {
       heads: [{ head: null, layer: null, weight: null }],
+      layers: null,
       pool: { edge: null, kind: null, width: null },
       queries: { window: null },
+      quota: { share: null, spans: null },
       round: { chunk: null },
       softmax: null,
     },
+    stages: [
+      {
+        budget: { ratio: null },
+        layer: null,
+        score: {
+          heads: [{ head: null, layer: null, weight: null }],
+          layers: null,
+          pool: { edge: null, kind: null, width: null },
+          queries: { window: null },
+          quota: { share: null, spans: null },
+          round: { chunk: null },
+          softmax: null,
+        },
+      },
+    ],
   },
   promptdistill: {
     pins: { chargeBudget: null, last: null, question: null, sinks: null, system: null, template: null },
@@ -29,8 +48,10 @@ export const policyOptions: Readonly<Record<PolicyKind, { readonly [name: string
         layer: null,
         score: {
           heads: [{ head: null, layer: null, weight: null }],
+          layers: null,
           pool: { edge: null, kind: null, width: null },
           queries: { window: null },
+          quota: { share: null, spans: null },
           round: { chunk: null },
           softmax: null,
         },

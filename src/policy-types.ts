@@ -2,6 +2,7 @@
 
 /** A selection method and its options. */
 export type Policy =
+  | AutoPolicy
   | FullPolicy
   | GemFilterPolicy
   | PromptDistillPolicy
@@ -22,6 +23,16 @@ export type Budget =
       /** Above 0, up to 1. */
       ratio: number
     }
+  | {
+      /** Share of the scores of all tokens that are not pinned: above 0, up to 1. */
+      coverage: number
+
+      /** At most this many tokens. */
+      max: number
+
+      /** At least this many tokens. */
+      min?: number
+    }
 
 /** Where the kept tokens of a second pass stand. */
 export type Positions = 'fresh' | 'original'
@@ -30,7 +41,7 @@ export type Positions = 'fresh' | 'original'
 export type Heads = AllHeads | ListedHead[]
 
 /** A combination of all heads. */
-export type AllHeads = 'sum' | 'mean' | 'max'
+export type AllHeads = 'sum' | 'mean' | 'max' | 'groups'
 
 /** What an average does at the ends of the prompt. */
 export type Edge = 'zero' | 'valid'
@@ -49,12 +60,21 @@ export type Queries =
 /** What is kept as a whole. */
 export type Round =
   | 'token'
+  | 'sentence'
   | {
       chunk: number
     }
 
 /** Whose entries a choice is about. */
 export type HeadMode = 'kv' | 'query'
+
+/** Reads short prompts whole and long ones by the cheapest setting that calibration has shown to find the evidence. */
+export interface AutoPolicy {
+  kind: 'auto'
+
+  /** Evidence recall that a setting must have shown in calibration. */
+  recall?: number
+}
 
 /** Every token is read by every layer and stays in the KV cache. */
 export interface FullPolicy {
@@ -68,6 +88,9 @@ export interface GemFilterPolicy {
   /** Tokens to keep; none: 1024, or more if the pins need it. */
   budget?: Budget
 
+  /** Share of the scores that must fall on tokens that are not pinned. Below it the question finds nothing in particular and the whole prompt is read; none: the choice stands in any case. */
+  fallbackBelow?: number
+
   /** Filter layer, 0-based; none: the model's own. */
   layer?: number
 
@@ -79,6 +102,9 @@ export interface GemFilterPolicy {
 
   /** How tokens are scored. */
   score?: Score
+
+  /** Layers below it at which the filter pass narrows already, so that the layers between read less. */
+  stages?: Stage[]
 }
 
 /** Tokens that survive whatever their score. */
@@ -107,11 +133,17 @@ export interface Score {
   /** How heads combine. */
   heads?: Heads
 
+  /** Consecutive layers, the deciding one the last, whose largest score counts. 1 for a list of heads, which names its layers. */
+  layers?: number
+
   /** Smoothing; none: as they are. */
   pool?: Pool | null
 
   /** Who asks. */
   queries?: Queries
+
+  /** What each part of the prompt gets in any case; none: nothing. */
+  quota?: Quota
 
   /** What is kept as a whole. */
   round?: Round
@@ -144,6 +176,27 @@ export interface Pool {
   width: number
 }
 
+/** A share of the choice that is spread evenly over the prompt. */
+export interface Quota {
+  /** Share of the free budget that the best tokens of each stretch get before the best of all. */
+  share: number
+
+  /** Equal stretches of the prompt. */
+  spans: number
+}
+
+/** A layer at which a pass narrows. */
+export interface Stage {
+  /** Tokens it keeps; a ratio is of the whole prompt. */
+  budget: Budget
+
+  /** The layer that chooses, 0-based. */
+  layer: number
+
+  /** How tokens are scored. */
+  score?: Score
+}
+
 /** One pass that narrows: at each stage's layer the most relevant tokens go on to the layers above, at their original positions. */
 export interface PromptDistillPolicy {
   kind: 'promptdistill'
@@ -162,18 +215,6 @@ export interface PromptDistillPolicy {
 
   /** Published pooling: the scores from the query token on count as 0. */
   zeroTail?: boolean
-}
-
-/** One stage. */
-export interface Stage {
-  /** Tokens it keeps, the tail not counted; a ratio is of the whole prompt. */
-  budget: Budget
-
-  /** The layer that chooses, 0-based. */
-  layer: number
-
-  /** How tokens are scored. */
-  score?: Score
 }
 
 /** After each layer's prefill, every head keeps the entries that the last tokens look at. */

@@ -6,6 +6,7 @@ import type { LayerHeads, Policy, Prompt, SelectedSpan, SelectedToken, Selection
 /** What crosses the seam: one entry a kept token in every array but `allScores`. */
 export interface SelectionData {
   policy: Policy
+  served?: Policy | null
   layer: number
   budget: number
   reason: string
@@ -31,6 +32,7 @@ class KeptTokens implements Selection {
   readonly #data: SelectionData
   readonly #prompt: Prompt
   readonly policy: Policy
+  readonly served: Policy | null
   readonly layer: number
   readonly budget: number
   readonly reason: string
@@ -44,6 +46,7 @@ class KeptTokens implements Selection {
     this.#data = data
     this.#prompt = prompt
     this.policy = data.policy
+    this.served = data.served ?? null
     this.layer = data.layer
     this.budget = data.budget
     this.reason = data.reason

@@ -21,6 +21,11 @@ export interface LoadOptions {
   tokenizer?: string
   /** Jinja source to use in place of what the file carries. */
   chatTemplate?: string
+  /**
+   * Path of a profile that `skimlm calibrate` wrote. Default: the model's path with `.skimlm.json` behind it, if there
+   * is such a file, else the built-in profile of the model, if it has one.
+   */
+  profile?: string
   /** Read every weight once and refuse NaN and infinities. */
   verify?: boolean
   /** Generations that may wait before `ERR_BUSY`; default 256. */
@@ -222,6 +227,8 @@ export interface LayerHeads {
 
 export interface Selection extends Iterable<SelectedToken> {
   readonly policy: Policy
+  /** The policy that served, where `auto` chose it. */
+  readonly served: Policy | null
   /** The layer whose scores chose. */
   readonly layer: number
   /** Tokens asked for. */

@@ -51,7 +51,9 @@ export interface SourceFlags extends HubFlags {
 }
 
 export interface ModelFlags
-  extends SourceFlags, Pick<LoadOptions, 'device' | 'dtype' | 'contextLength' | 'threads' | 'tokenizer' | 'verify'> {
+  extends
+    SourceFlags,
+    Pick<LoadOptions, 'device' | 'dtype' | 'contextLength' | 'threads' | 'tokenizer' | 'profile' | 'verify'> {
   chatTemplate?: string
 }
 
@@ -83,6 +85,7 @@ export function addModelFlags(command: Command): Command {
     .addOption(flag('--threads <n>', 'threads of the kernels (default: the machine’s cores)', whole))
     .addOption(flag('--tokenizer <file>', 'a tokenizer.json in place of the model’s own'))
     .addOption(flag('--chat-template <file>', 'a Jinja template in place of the model’s own'))
+    .addOption(flag('--profile <file>', 'what calibrate found out about the model'))
     .addOption(flag('--verify', 'refuse weights that are not finite'))
 }
 

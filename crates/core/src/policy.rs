@@ -155,6 +155,8 @@ pub struct Report {
     pub all_scores: Option<Vec<f32>>,
     /// Where layer, budget and score come from, in one sentence.
     pub reason: String,
+    /// The policy that served, as `{ kind, ...options }`, where a policy chose one.
+    pub served: Option<serde_json::Value>,
     /// Where layers or heads keep different tokens: what each head of each layer keeps, by index in the
     /// prompt. Then a token's score is the share of heads that keep it.
     pub heads: Option<Vec<LayerHeads>>,

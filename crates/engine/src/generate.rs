@@ -43,6 +43,7 @@ pub fn generate(
         default_layer: loaded.info.file.default_filter_layer,
         forced: request.force_indices.as_deref(),
         sentence_ends: &|| loaded.tokenizer.sentence_ends(),
+        profile: loaded.profile.as_ref(),
     };
     let mut session = Session::new(&*loaded.model, request.policy.build(&context)?, loaded.dtype)?;
     let mut run = Run {

@@ -20,7 +20,7 @@ mod worker;
 pub use control::{Cancel, Control, DEFAULT_CHUNK, Progress};
 pub use device::{DeviceInfo, devices, peak_resident_bytes};
 pub use generate::generate;
-pub use load::{LoadOptions, Loaded, ModelInfo, inspect, load};
+pub use load::{LoadOptions, Loaded, ModelInfo, inspect, load, profile_beside};
 pub use output::{Event, FinishReason, Memory, Outcome, SelectionData, TextChunk, Times, Usage};
 pub use request::{DEFAULT_NEW_TOKENS, Overflow, Request, UserPins};
 pub use session::{Session, Timings};

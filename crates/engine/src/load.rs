@@ -7,7 +7,7 @@ use candle_core::DType;
 use serde::{Deserialize, Serialize};
 use skimlm_core::{Code, Error, Model, Result};
 use skimlm_models::{OpenOptions, Quantization, Source};
-use skimlm_policies::{Context, registry};
+use skimlm_policies::{Context, Profile, registry};
 
 use crate::text::{ChatTemplate, Declared, GgufVocab, Tokenizer};
 
@@ -26,6 +26,9 @@ pub struct LoadOptions {
     pub tokenizer: Option<PathBuf>,
     /// A Jinja template to use instead of the file's own.
     pub chat_template: Option<String>,
+    /// A profile that calibration has written; none: the file's name with `.skimlm.json` behind it if there is
+    /// one, else the built-in profile of the model, if it has one.
+    pub profile: Option<PathBuf>,
     /// Look for NaN in all weights.
     pub verify: bool,
     /// Requests that may wait before `ERR_BUSY`.
@@ -66,6 +69,8 @@ pub struct Loaded {
     pub template: Option<Arc<ChatTemplate>>,
     /// The header.
     pub info: ModelInfo,
+    /// What calibration has found out about the model.
+    pub profile: Option<Arc<Profile>>,
     /// Type of cached keys and values.
     pub dtype: DType,
     /// Positions a session may use.
@@ -93,7 +98,9 @@ pub fn load(path: &Path, options: &LoadOptions, progress: &mut dyn FnMut(u64, u6
         let expected = format!("at most {}, the positions the model was trained for", shape.max_positions);
         return Err(Error::invalid_option("contextLength", limit, expected));
     }
+    let profile = profile(path, options.profile.as_deref(), &opened.info)?;
     Ok(Loaded {
+        profile,
         tokenizer: Arc::new(tokenizer),
         template: template.map(Arc::new),
         info: opened.info.into(),
@@ -101,6 +108,21 @@ pub fn load(path: &Path, options: &LoadOptions, progress: &mut dyn FnMut(u64, u6
         dtype,
         limit,
     })
+}
+
+fn profile(model: &Path, given: Option<&Path>, info: &skimlm_models::ModelInfo) -> Result<Option<Arc<Profile>>> {
+    let beside = profile_beside(model);
+    match given.or(Some(beside.as_path()).filter(|path| path.is_file())) {
+        Some(path) => Profile::read(path, &info.shape).map(|profile| Some(Arc::new(profile))),
+        None => Profile::built_in(&info.shape, &info.fingerprint),
+    }
+}
+
+/// Where a model's own profile is looked for: `model.gguf.skimlm.json` beside `model.gguf`.
+pub fn profile_beside(model: &Path) -> PathBuf {
+    let mut name = model.as_os_str().to_owned();
+    name.push(".skimlm.json");
+    name.into()
 }
 
 fn tokenizer(source: &Source, json: Option<&Path>) -> Result<Tokenizer> {

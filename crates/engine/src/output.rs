@@ -60,6 +60,9 @@ pub enum FinishReason {
 pub struct SelectionData {
     /// The policy as it was asked for.
     pub policy: Value,
+    /// The policy that served, where the one asked for chose it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub served: Option<Value>,
     /// The layer that decided.
     pub layer: usize,
     /// Tokens asked for.
@@ -106,6 +109,7 @@ impl SelectionData {
         let ids: Vec<u32> = kept().filter_map(|i| prompt.rows.tokens.get(i).copied()).collect();
         Self {
             policy: policy.to_json(),
+            served: report.served,
             layer: report.layer,
             budget: report.budget,
             prompt_tokens: prompt.rows.len(),

@@ -6,6 +6,7 @@ use skimlm_core::{Result, Shape};
 
 use crate::config::Config;
 use crate::families::default_filter_layer;
+use crate::fingerprint::fingerprint;
 use crate::source::Source;
 use crate::weights::scan::Listed;
 
@@ -39,6 +40,8 @@ pub struct ModelInfo {
     pub default_filter_layer: usize,
     /// The tensors by number format, most bytes first.
     pub tensor_types: Vec<TensorTypeInfo>,
+    /// A short name for these very weights.
+    pub fingerprint: String,
     /// The sizes that policies are checked against.
     #[serde(skip)]
     pub shape: Shape,
@@ -89,6 +92,7 @@ pub(crate) fn of(source: &Source, config: &Config) -> Result<ModelInfo> {
         chat_template: source.chat_template()?,
         default_filter_layer: default_filter_layer(config),
         tensor_types,
+        fingerprint: fingerprint(&tensors),
         shape: config.shape(),
     })
 }

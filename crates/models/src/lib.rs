@@ -13,6 +13,7 @@ pub mod weights;
 mod config;
 mod decoder;
 mod fail;
+mod fingerprint;
 mod info;
 mod locate;
 mod memory;

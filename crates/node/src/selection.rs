@@ -22,6 +22,8 @@ pub struct LayerHeads {
 pub struct Selection {
     /// The policy as JSON.
     pub policy: String,
+    /// The policy that served, as JSON, where the one asked for chose it.
+    pub served: Option<String>,
     /// The layer that decided.
     pub layer: u32,
     /// Tokens asked for.
@@ -68,6 +70,7 @@ impl Selection {
         let message = |message: Option<u32>| message.and_then(|m| i32::try_from(m).ok()).unwrap_or(-1);
         Ok(Self {
             policy: guarded(|| json::write(&data.policy))?,
+            served: data.served.map(|served| guarded(|| json::write(&served))).transpose()?,
             layer: data.layer as u32,
             budget: data.budget as f64,
             reason: data.reason,

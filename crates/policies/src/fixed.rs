@@ -41,6 +41,7 @@ impl<F: FnMut(usize) -> Vec<usize> + Send> Policy for Fixed<F> {
             reason: format!("{} of {n} tokens, chosen without looking at them", indices.len()),
             indices,
             all_scores: None,
+            served: None,
             heads: None,
             warnings: Vec::new(),
         });

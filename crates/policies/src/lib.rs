@@ -2,6 +2,7 @@
 //! [registry].
 
 mod adakv;
+mod auto;
 mod choose;
 mod evict;
 mod firstlast;
@@ -12,6 +13,7 @@ mod h2o;
 mod knorm;
 mod narrowing;
 mod options;
+mod profile;
 mod promptdistill;
 mod pyramidkv;
 mod random;
@@ -22,6 +24,7 @@ mod tova;
 mod windows;
 
 pub use adakv::AdaKv;
+pub use auto::Auto;
 pub use evict::HeadMode;
 pub use firstlast::FirstLast;
 pub use full::Full;
@@ -32,6 +35,7 @@ pub use options::{
     AllHeads, Budget, EdgeSpec, HeadsSpec, ListedHead, Pins, PoolKind, PoolSpec, Positions, QueriesSpec, Quota, Round,
     Score, StageSpec,
 };
+pub use profile::{Calibration, Measured, ModelKey, Profile, Setting};
 pub use promptdistill::PromptDistill;
 pub use pyramidkv::PyramidKv;
 pub use random::Random;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::profile::Profile;
 use schemars::{JsonSchema, Schema, schema_for};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -10,6 +11,7 @@ use skimlm_core::{Error, Policy, Result, Shape, read_options};
 
 /// Every policy, one line each.
 const POLICIES: &[Entry] = &[
+    Entry::of::<crate::Auto>(),
     Entry::of::<crate::Full>(),
     Entry::of::<crate::GemFilter>(),
     Entry::of::<crate::PromptDistill>(),
@@ -50,12 +52,14 @@ pub struct Context<'a> {
     pub forced: Option<&'a [u32]>,
     /// The tokens that end a sentence or a line, ascending. Asked for by those who need them.
     pub sentence_ends: &'a dyn Fn() -> Arc<[u32]>,
+    /// What calibration has found out about the model.
+    pub profile: Option<&'a Arc<Profile>>,
 }
 
 impl<'a> Context<'a> {
-    /// A model and nothing else: no forced selection, no token ends a sentence.
+    /// A model and nothing else: no forced selection, no sentence ends, no profile.
     pub fn new(shape: &'a Shape, default_layer: usize) -> Self {
-        Self { shape, default_layer, forced: None, sentence_ends: &|| Arc::from([]) }
+        Self { shape, default_layer, forced: None, sentence_ends: &|| Arc::from([]), profile: None }
     }
 }
 
@@ -87,7 +91,7 @@ pub struct PolicySpec {
 
 impl Default for PolicySpec {
     fn default() -> Self {
-        Self { kind: crate::Full::KIND, options: Value::Object(Map::new()) }
+        Self { kind: crate::Auto::KIND, options: Value::Object(Map::new()) }
     }
 }
 

@@ -89,6 +89,8 @@ async function stream(generation: Generation, flags: Flags, progress: ProgressLi
   for await (const event of generation.events()) {
     if (event.type === 'prefill') progress.onPrefill(event)
     else progress.clear()
+    if (event.type === 'selection' && event.selection.served && (flags.showSelection || process.stderr.isTTY))
+      process.stderr.write(`${painter(process.stderr)('dim', `(auto: ${event.selection.reason})`)}\n`)
     if (event.type === 'selection' && flags.showSelection)
       process.stderr.write(`${selectionText(event.selection, process.stderr)}\n`)
     if (event.type === 'text' && !flags.json) process.stdout.write(event.text)

@@ -58,6 +58,7 @@ impl Lists {
             indices,
             all_scores: Some(shares),
             reason,
+            served: None,
             heads: Some(self.layers.clone()),
             warnings: Vec::new(),
         })

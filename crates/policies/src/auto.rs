@@ -1,0 +1,279 @@
+//! The default: exact where selecting does not pay or cannot be trusted, else the cheapest way that
+//! calibration has shown to find the evidence.
+//!
+//! A short prompt, a prompt without a question and a model without a profile are read whole. Otherwise the
+//! profile's cheapest setting whose recall holds serves; it goes back to the whole prompt by itself where the
+//! question finds nothing in particular (`fallbackBelow`).
+
+use std::sync::Arc;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use skimlm_core::{Error, Evidence, KvCache, Pass, Policy, Report, Result, Role, Rows, Seen, Shape, Step, Visibility};
+
+use crate::profile::Profile;
+use crate::registry::{About, Context, Method, PolicySpec};
+
+/// Options of the automatic choice.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+pub struct Auto {
+    /// Evidence recall that a setting must have shown in calibration.
+    #[schemars(range(min = 0, max = 1))]
+    pub recall: f64,
+}
+
+impl Default for Auto {
+    fn default() -> Self {
+        Self { recall: 0.95 }
+    }
+}
+
+impl Auto {
+    pub(crate) const KIND_NAME: &'static str = "auto";
+}
+
+impl Method for Auto {
+    const KIND: &'static str = Self::KIND_NAME;
+    const ABOUT: About = About {
+        idea: "Reads short prompts whole and long ones by the cheapest setting that calibration has shown to find the evidence.",
+        paper: "This project; the settings are GemFilter's with calibrated heads and stages",
+        good: "When in doubt: questions about facts in long text are answered early, everything else exactly.",
+        bad: "A model without a profile is always read whole: calibrate it first.",
+        cost: "That of the setting that served; where a question finds nothing in particular, a filter pass on top of full attention.",
+    };
+
+    fn check(&self, _: &Context<'_>) -> Result<()> {
+        if (0.0..=1.0).contains(&self.recall) {
+            return Ok(());
+        }
+        Err(Error::invalid_option("policy.recall", self.recall, "a share from 0 to 1"))
+    }
+
+    fn build(self, context: &Context<'_>) -> Box<dyn Policy> {
+        let setting = context.profile.and_then(|profile| {
+            let setting = profile.setting(self.recall)?;
+            let spec = PolicySpec::parse(&setting.policy).ok()?;
+            let policy = spec.build(context).ok()?;
+            let about = format!(
+                "profile {}, setting {} (recall {:.2} in calibration)",
+                profile.name, setting.name, setting.recall.mean
+            );
+            Some(Serving { about, json: setting.policy.clone(), policy })
+        });
+        Box::new(Choice {
+            recall: self.recall,
+            profile: context.profile.cloned(),
+            setting,
+            selects: false,
+            exact: String::new(),
+            tokens: 0,
+        })
+    }
+}
+
+/// The policy that serves where selecting pays.
+struct Serving {
+    about: String,
+    json: serde_json::Value,
+    policy: Box<dyn Policy>,
+}
+
+/// One prompt's decision.
+struct Choice {
+    recall: f64,
+    profile: Option<Arc<Profile>>,
+    setting: Option<Serving>,
+    /// Whether the setting serves the last prompt.
+    selects: bool,
+    /// Why not, if it does not.
+    exact: String,
+    /// Tokens of the last prompt.
+    tokens: usize,
+}
+
+impl Choice {
+    /// Why the whole prompt is read; none: the setting serves.
+    fn why_exact(&self, rows: &Rows) -> Option<String> {
+        let n = rows.len();
+        let has = |role: Role| rows.roles.contains(&role);
+        let Some(profile) = &self.profile else {
+            return Some("the model has no profile (`skimlm calibrate` makes one)".into());
+        };
+        if n < profile.exact_below {
+            return Some(format!("{n} tokens are fewer than {}, where selecting begins to pay", profile.exact_below));
+        }
+        if !has(Role::Question) || !has(Role::Document) {
+            return Some("the prompt has no question about a document".into());
+        }
+        if self.setting.is_none() {
+            return Some(format!("no setting of profile {} has a recall of {}", profile.name, self.recall));
+        }
+        None
+    }
+
+    fn serving(&self) -> Option<&Serving> {
+        self.setting.as_ref().filter(|_| self.selects)
+    }
+}
+
+impl Policy for Choice {
+    fn begin(&mut self, prompt: Pass, shape: &Shape) -> Result<Pass> {
+        self.tokens = prompt.rows.len();
+        let exact = self.why_exact(&prompt.rows);
+        self.selects = exact.is_none();
+        self.exact = exact.unwrap_or_default();
+        match self.setting.as_mut().filter(|_| self.selects) {
+            Some(serving) => serving.policy.begin(prompt, shape),
+            None => Ok(prompt),
+        }
+    }
+
+    fn visibility(&self) -> Visibility {
+        self.serving().map_or(Visibility::Causal, |serving| serving.policy.visibility())
+    }
+
+    fn evidence(&self, layer: usize, pass: &Pass) -> Evidence {
+        self.serving().map_or(Evidence::None, |serving| serving.policy.evidence(layer, pass))
+    }
+
+    fn at_layer(&mut self, seen: Seen<'_>) -> Result<Step> {
+        match self.setting.as_mut().filter(|_| self.selects) {
+            Some(serving) => serving.policy.at_layer(seen),
+            None => Ok(Step::go_on()),
+        }
+    }
+
+    fn next_position(&self, cache: &KvCache) -> Option<u32> {
+        self.serving()?.policy.next_position(cache)
+    }
+
+    fn after_pass(&mut self, pass: &Pass, cache: &mut KvCache) -> Result<Option<Pass>> {
+        match self.setting.as_mut().filter(|_| self.selects) {
+            Some(serving) => serving.policy.after_pass(pass, cache),
+            None => Ok(None),
+        }
+    }
+
+    fn report(&self) -> Option<Report> {
+        let Some(serving) = self.serving() else {
+            return Some(Report {
+                layer: 0,
+                budget: self.tokens,
+                indices: (0..self.tokens as u32).collect(),
+                scores: vec![0.0; self.tokens],
+                all_scores: None,
+                reason: format!("everything is read: {}", self.exact),
+                served: Some(serde_json::json!({ "kind": crate::Full::KIND })),
+                heads: None,
+                warnings: Vec::new(),
+            });
+        };
+        let report = serving.policy.report()?;
+        let reason = format!("{}: {}", serving.about, report.reason);
+        Some(Report { reason, served: Some(serving.json.clone()), ..report })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use skimlm_core::{LayerShape, Stage};
+
+    use super::*;
+    use crate::profile::{Calibration, Measured, ModelKey, Setting};
+
+    fn shape() -> Shape {
+        Shape {
+            hidden: 8,
+            heads: 2,
+            kv_heads: 1,
+            head_dim: 4,
+            vocab: 16,
+            max_positions: 64,
+            scale: 0.5,
+            layers: vec![LayerShape::default(); 4],
+        }
+    }
+
+    fn profile() -> Arc<Profile> {
+        let setting = |name: &str, budget: usize, recall: f64, cost: f64| Setting {
+            name: name.into(),
+            policy: json!({ "kind": "gemfilter", "budget": budget }),
+            recall: Measured { mean: recall, low: recall, high: recall, cases: 1 },
+            cost,
+        };
+        Arc::new(Profile {
+            name: "tiny".into(),
+            model: ModelKey::of(&shape(), ""),
+            exact_below: 10,
+            settings: vec![setting("poor", 2, 0.5, 0.1), setting("good", 6, 0.99, 0.4), setting("better", 8, 1.0, 0.6)],
+            calibration: Calibration { tasks: vec![], lengths: vec![], cases: 1, seed: 0, version: String::new() },
+        })
+    }
+
+    fn begun(recall: f64, profile: Option<&Arc<Profile>>, n: usize, question: bool) -> (Pass, Report) {
+        let shape = shape();
+        let context = Context { profile, ..Context::new(&shape, 1) };
+        let mut policy = Auto { recall }.build(&context);
+        let mut rows = Rows::consecutive(vec![1; n], 0, Role::Document);
+        if question {
+            rows.roles[n - 1] = Role::Question;
+        }
+        let pass = policy.begin(Pass { stage: Stage::Prefill, rows, layers: 0..4 }, &shape).unwrap();
+        // Before its filter layer a serving setting has nothing to report.
+        let nothing = Report {
+            layer: 0,
+            budget: 0,
+            indices: Vec::new(),
+            scores: Vec::new(),
+            all_scores: None,
+            reason: "serving".into(),
+            served: None,
+            heads: None,
+            warnings: Vec::new(),
+        };
+        (pass, policy.report().unwrap_or(nothing))
+    }
+
+    #[test]
+    fn what_does_not_pay_is_read_whole_with_the_reason() {
+        let profile = profile();
+        for (recall, with, n, question, why) in [
+            (0.9, None, 40, true, "no profile"),
+            (0.9, Some(&profile), 9, true, "fewer than 10"),
+            (0.9, Some(&profile), 40, false, "no question"),
+            (1.1, Some(&profile), 40, true, "has a recall of 1.1"),
+        ] {
+            let (pass, report) = begun(recall, with, n, question);
+            assert_eq!((pass.stage, pass.rows.len()), (Stage::Prefill, n));
+            assert!(report.reason.contains(why), "{} without {why}", report.reason);
+            assert_eq!(report.indices.len(), n);
+            assert_eq!(report.served, Some(json!({ "kind": "full" })));
+        }
+    }
+
+    #[test]
+    fn the_cheapest_setting_whose_recall_holds_serves() {
+        let profile = profile();
+        assert_eq!(profile.setting(0.4).unwrap().name, "poor");
+        assert_eq!(profile.setting(0.9).unwrap().name, "good");
+        assert_eq!(profile.setting(0.995).unwrap().name, "better");
+        let (pass, report) = begun(0.9, Some(&profile), 40, true);
+        assert_eq!((pass.stage, report.reason.as_str()), (Stage::Filter, "serving"));
+    }
+
+    #[test]
+    fn a_profile_reads_back_and_a_foreign_one_is_refused() {
+        let json = serde_json::to_string(&*profile()).unwrap();
+        assert_eq!(Profile::parse(&json).unwrap(), *profile());
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), &json).unwrap();
+        assert_eq!(Profile::read(file.path(), &shape()).unwrap(), *profile());
+        let other = Shape { hidden: 16, ..shape() };
+        assert_eq!(Profile::read(file.path(), &other).unwrap_err().code.as_str(), "ERR_INVALID_ARG");
+        for bad in ["", "{}", &json.replace("gemfilter", "auto"), &json.replace("budget", "bugdet")] {
+            assert_eq!(Profile::parse(bad).unwrap_err().code.as_str(), "ERR_INVALID_ARG", "{bad}");
+        }
+    }
+}
