@@ -6,6 +6,7 @@ mod fit;
 mod haystack;
 mod metrics;
 mod random;
+pub mod read;
 mod recall;
 mod sentences;
 mod tasks;
