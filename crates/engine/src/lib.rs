@@ -18,7 +18,7 @@ mod walk;
 mod worker;
 
 pub use control::{Cancel, Control, DEFAULT_CHUNK, Progress};
-pub use device::{DeviceInfo, devices, peak_resident_bytes};
+pub use device::{DeviceInfo, devices, peak_resident_bytes, reset_peak};
 pub use generate::generate;
 pub use load::{LoadOptions, Loaded, ModelInfo, inspect, load, profile_beside};
 pub use output::{Event, FinishReason, Memory, Outcome, SelectionData, TextChunk, Times, Usage};

@@ -3,9 +3,10 @@
 //! A [`Task`] makes a [`Case`] from a [`Recipe`] and a [`Haystack`] of real text; [`read`] takes cases from the
 //! published benchmarks' files. [`Metric::score`] judges an answer and [`evidence_recall`] a selection. A run leaves
 //! one [`Record`] per case and policy; [`Summary`] and the reports are made from records alone, so that they can be
-//! made again. Nothing here knows a model or a tokenizer: callers bring a counter of tokens.
+//! made again. [`run`] and [`calibrate`] are the only parts that know a model.
 
 mod bm25;
+pub mod calibrate;
 mod case;
 mod fit;
 mod haystack;
@@ -15,6 +16,7 @@ pub mod read;
 mod recall;
 mod record;
 pub mod report;
+pub mod run;
 mod sentences;
 pub mod stats;
 mod summary;

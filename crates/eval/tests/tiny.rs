@@ -1,0 +1,157 @@
+//! Runs and calibration on a tiny random model made here: what they find is noise, how they find it is not.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+use skimlm_core::Code;
+use skimlm_engine::{Cancel, LoadOptions, Loaded, load};
+use skimlm_eval::calibrate::{CalibrationPlan, calibrate};
+use skimlm_eval::run::{Plan, run};
+use skimlm_eval::{Record, read_records};
+use skimlm_models::weights::gguf::write::{Tiny, write_tiny};
+use skimlm_models::weights::random::Sizes;
+use skimlm_policies::Profile;
+
+fn loaded(folder: &Path) -> Loaded {
+    let file = folder.join("tiny.gguf");
+    let tiny = Tiny { sizes: Sizes { layers: 6, ..Tiny::default().sizes }, ..Tiny::default() };
+    write_tiny(&file, &tiny).unwrap();
+    load(&file, &LoadOptions::default(), &mut |_, _| Ok(())).unwrap()
+}
+
+/// Sentences that differ, so that a fact among them can be found.
+fn book(folder: &Path) -> PathBuf {
+    let mut text = String::new();
+    let syllables = ["ba", "de", "fi", "go", "lu", "ma", "ne", "ri", "so", "tu"];
+    for i in 0..400usize {
+        let word: String = [i % 10, i / 10 % 10, i / 100, i % 7].map(|s| syllables[s]).concat();
+        write!(text, "The keeper wrote line {i} about {word}, ships and the price of rope. ").unwrap();
+    }
+    let path = folder.join("book.txt");
+    std::fs::write(&path, text).unwrap();
+    path
+}
+
+fn plan(folder: &Path) -> Plan {
+    serde_json::from_value(json!({
+        "text": book(folder),
+        "tasks": ["needle", "multivalue", "continuation"],
+        "lengths": [300],
+        "cases": 2,
+        "policies": [
+            { "name": "full", "policy": { "kind": "full" } },
+            { "name": "half", "policy": { "kind": "gemfilter", "budget": { "ratio": 0.5 }, "pins": { "chargeBudget": false } } },
+            { "name": "heads", "policy": { "kind": "snapkv", "budget": 64 } },
+            { "name": "bm25", "policy": { "kind": "bm25", "budget": 150 } },
+        ],
+        "output": folder.join("out"),
+    }))
+    .unwrap()
+}
+
+#[test]
+fn a_run_measures_every_case_under_every_policy() {
+    let folder = tempfile::tempdir().unwrap();
+    let loaded = loaded(folder.path());
+    let plan = plan(folder.path());
+    let mut seen = Vec::new();
+    let summary = run(&plan, &loaded, &Cancel::default(), &mut |p| seen.push((p.done, p.total))).unwrap();
+    let (records, _) = read_records(&plan.output.join("records.jsonl")).unwrap();
+    assert_eq!(records.len(), 3 * 2 * 4);
+    assert_eq!(*seen.last().unwrap(), (24, 24));
+    assert_eq!(summary.policies.iter().map(|cell| cell.cases).sum::<usize>(), 24, "{records:#?}");
+    let of = |task: &str, policy: &str| -> Vec<&Record> {
+        records.iter().filter(|r| r.task == task && r.policy == policy).collect()
+    };
+    for record in of("needle", "full") {
+        assert_eq!((record.recall, record.kept, record.score.is_some()), (Some(1.0), Some(1.0), true));
+    }
+    for record in of("needle", "half") {
+        let kept = record.kept.unwrap_or_else(|| panic!("{record:?}"));
+        assert!((0.45..0.75).contains(&kept), "{kept}");
+        assert!(record.ttft_ms.unwrap() > 0.0);
+    }
+    for record in of("multivalue", "heads") {
+        assert_eq!(record.kept_tokens, Some(64), "{record:?}");
+    }
+    for record in of("needle", "bm25") {
+        assert_eq!(record.recall, Some(1.0), "question and fact share words: {record:?}");
+    }
+    for record in records.iter().filter(|r| r.task == "continuation") {
+        assert!(
+            record.loss.is_some_and(|loss| loss > 0.0) && record.loss_full.is_some() && record.score.is_none(),
+            "{record:?}"
+        );
+    }
+    for name in ["summary.json", "table.md", "report.html"] {
+        assert!(std::fs::read_to_string(plan.output.join(name)).unwrap().contains("half"), "{name}");
+    }
+}
+
+#[test]
+fn a_stopped_run_keeps_what_is_done_and_goes_on_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let loaded = loaded(folder.path());
+    let plan = plan(folder.path());
+    let cancel = Cancel::default();
+    run(&plan, &loaded, &cancel, &mut |p| {
+        if p.done == 5 {
+            cancel.stop()
+        }
+    })
+    .unwrap();
+    let path = plan.output.join("records.jsonl");
+    let before = std::fs::read_to_string(&path).unwrap();
+    assert_eq!(before.lines().count(), 5);
+    std::fs::write(&path, format!("{before}{{\"case\":\"cut o")).unwrap();
+    let mut fresh = 0;
+    run(&plan, &loaded, &Cancel::default(), &mut |p| fresh += usize::from(p.last.is_some())).unwrap();
+    assert_eq!(fresh, 24 - 5);
+    assert!(std::fs::read_to_string(&path).unwrap().starts_with(&before));
+}
+
+#[test]
+fn plans_that_cannot_run_are_refused_before_the_work() {
+    let folder = tempfile::tempdir().unwrap();
+    let loaded = loaded(folder.path());
+    let refused = |change: &dyn Fn(&mut Plan)| {
+        let mut plan = plan(folder.path());
+        change(&mut plan);
+        let error = run(&plan, &loaded, &Cancel::default(), &mut |_| panic!("it began")).unwrap_err();
+        assert_eq!(error.code, Code::InvalidArg, "{error}");
+    };
+    refused(&|plan| plan.tasks = vec!["needles".into()]);
+    refused(&|plan| plan.text = None);
+    refused(&|plan| plan.policies.clear());
+    refused(&|plan| plan.policies[1].policy["layer"] = 99.into());
+    refused(&|plan| plan.lengths = vec![8]);
+}
+
+#[test]
+fn calibration_makes_a_profile_that_this_model_takes() {
+    let folder = tempfile::tempdir().unwrap();
+    let loaded = loaded(folder.path());
+    let plan: CalibrationPlan = serde_json::from_value(json!({
+        "text": book(folder.path()), "name": "tiny", "lengths": [300], "cases": 1, "exactBelow": 100
+    }))
+    .unwrap();
+    let mut phases = Vec::new();
+    let profile = calibrate(&plan, &loaded, &Cancel::default(), &mut |p| {
+        assert!(p.done < p.total, "{p:?}");
+        phases.push(p.phase);
+    })
+    .unwrap();
+    phases.dedup();
+    assert_eq!(phases, ["listen", "choose", "check"]);
+    assert!(!profile.settings.is_empty() && profile.settings.is_sorted_by(|a, b| a.cost <= b.cost));
+    for setting in &profile.settings {
+        assert!(setting.cost > 0.0 && (0.0..=1.0).contains(&setting.recall.mean), "{setting:?}");
+    }
+    let path = folder.path().join("tiny.gguf.skimlm.json");
+    std::fs::write(&path, serde_json::to_string(&profile).unwrap()).unwrap();
+    assert_eq!(Profile::read(&path, loaded.model.shape()).unwrap(), profile);
+    let again = load(&folder.path().join("tiny.gguf"), &LoadOptions::default(), &mut |_, _| Ok(())).unwrap();
+    assert_eq!(again.profile.as_deref(), Some(&profile), "a profile beside the model is taken");
+}
