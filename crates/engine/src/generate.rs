@@ -14,7 +14,7 @@ use crate::overflow;
 use crate::request::Request;
 use crate::sample::Sampler;
 use crate::session::{Session, Timings};
-use crate::text::{Assembled, DecodeStream, StopMatcher, assemble};
+use crate::text::{Assembled, DecodeStream, Prompt, StopMatcher, assemble};
 
 /// Generated and prompt tokens that the repetition penalty looks back on.
 const PENALTY_WINDOW: usize = 64;
@@ -149,8 +149,12 @@ impl Run<'_> {
         prompt: &Assembled,
         emit: &mut dyn FnMut(Event),
     ) -> Result<()> {
+        let decoder = DecodeStream::new(Arc::clone(&self.loaded.tokenizer), true);
         let mut stream = Stream {
-            decoder: DecodeStream::new(Arc::clone(&self.loaded.tokenizer), true),
+            decoder: match self.request.prompt {
+                Prompt::Text(_) | Prompt::Tokens(_) => decoder.going_on(),
+                Prompt::Messages(_) | Prompt::Document { .. } => decoder,
+            },
             matcher: StopMatcher::new(&self.request.stop)?,
             ids: Vec::new(),
             logprob: 0.0,
