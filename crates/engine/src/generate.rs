@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use skimlm_core::{Code, Report, Result, Warning};
+use skimlm_models::Need;
 use skimlm_policies::Context;
 
 use crate::control::{Cancel, Control, DEFAULT_CHUNK, Progress};
 use crate::load::Loaded;
+use crate::memory;
 use crate::output::{Event, FinishReason, Memory, Outcome, SelectionData, TextChunk, Times, Usage};
 use crate::overflow;
 use crate::request::Request;
@@ -43,6 +45,17 @@ pub fn generate(
         default_layer: loaded.info.file.default_filter_layer,
         forced: request.force_indices.as_deref(),
     };
+    memory::check_request(
+        &loaded.footprint,
+        &Need {
+            prompt_tokens: prompt.rows.len(),
+            // The rest of the answer may never come; it is not a reason to refuse.
+            new_tokens: 0,
+            reading: request.policy.reading(&context, prompt.rows.len())?,
+            cache_bytes: loaded.dtype.size_in_bytes(),
+            quantize: None,
+        },
+    )?;
     let mut session = Session::new(&*loaded.model, request.policy.build(&context)?, loaded.dtype)?;
     let mut run = Run {
         loaded,

@@ -13,7 +13,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use skimlm_core::{
-    Error, Evidence, KvCache, Pass, Policy, Report, Result, Seen, Selection, Shape, Stage, Step, Warning,
+    Error, Evidence, KvCache, Pass, Policy, Reading, Report, Result, Seen, Selection, Shape, Stage, Step, Warning,
 };
 
 use crate::choose::{choose, free_tokens};
@@ -91,6 +91,18 @@ impl Method for GemFilter {
             added: Vec::new(),
             report: None,
         })
+    }
+
+    fn choosers(&self, context: &Context<'_>) -> Vec<usize> {
+        let mut layers: Vec<usize> = self.score.listed_layers().collect();
+        if layers.is_empty() {
+            layers.push(self.layer.unwrap_or(context.default_layer));
+        }
+        layers
+    }
+
+    fn reading(&self, _: &Context<'_>, tokens: usize) -> Reading {
+        Reading::Restart { kept: self.budget.map_or(DEFAULT_BUDGET, |budget| budget.of(tokens)) }
     }
 }
 

@@ -4,7 +4,7 @@ use schemars::{JsonSchema, Schema, schema_for};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
-use skimlm_core::{Error, Policy, Result, Shape, read_options};
+use skimlm_core::{Code, Error, LayerShape, Policy, Reading, Result, Shape, read_options};
 
 /// Every policy, one line each.
 const POLICIES: &[Entry] = &[
@@ -64,6 +64,18 @@ pub trait Method: Serialize + DeserializeOwned + JsonSchema + Default + Sized {
 
     /// The policy of one session. `check` has passed.
     fn build(self, context: &Context<'_>) -> Box<dyn Policy>;
+
+    /// The layers whose evidence chooses among all tokens of the prompt. Default: none.
+    fn choosers(&self, context: &Context<'_>) -> Vec<usize> {
+        let _ = context;
+        Vec::new()
+    }
+
+    /// How a prompt of `tokens` tokens is read, for the estimate of its memory. Default: whole.
+    fn reading(&self, context: &Context<'_>, tokens: usize) -> Reading {
+        let _ = (context, tokens);
+        Reading::Whole
+    }
 }
 
 /// A policy chosen by name, its options checked for form.
@@ -101,7 +113,7 @@ impl PolicySpec {
         match found {
             Some((entry, json)) => {
                 let options = serde_json::from_str(json)
-                    .map_err(|e| Error::new(skimlm_core::Code::Internal, format!("preset {name}: {e}")))?;
+                    .map_err(|e| Error::new(Code::Internal, format!("preset {name}: {e}")))?;
                 (entry.check_form)(&options)?;
                 Ok(Self { kind: entry.kind, options })
             }
@@ -126,7 +138,9 @@ impl PolicySpec {
         Value::Object(all)
     }
 
-    /// Refuses options that cannot work on this model, and a forced selection that cannot be replayed.
+    /// Refuses options that cannot work on this model, and a forced selection that cannot be replayed:
+    /// `ERR_INVALID_ARG`. `ERR_POLICY_UNSUPPORTED` if a layer is to choose that does not see the whole
+    /// prompt.
     pub fn check(&self, context: &Context<'_>) -> Result<()> {
         let entry = self.entry()?;
         if context.forced.is_some() && !entry.replays {
@@ -137,7 +151,13 @@ impl PolicySpec {
                 format!("used with one of {}", able.join(", ")),
             ));
         }
-        (entry.check)(&self.options, context.shape)
+        (entry.check)(&self.options, context.shape)?;
+        for layer in (entry.choosers)(&self.options, context)? {
+            if let Some(window) = context.shape.layers.get(layer).and_then(|layer| layer.window) {
+                return Err(entry.short_sighted(layer, window, context));
+            }
+        }
+        Ok(())
     }
 
     /// A policy for one session.
@@ -145,9 +165,23 @@ impl PolicySpec {
         (self.entry()?.build)(&self.options, context)
     }
 
+    /// How a prompt of `tokens` tokens is read, for the estimate of its memory.
+    pub fn reading(&self, context: &Context<'_>, tokens: usize) -> Result<Reading> {
+        (self.entry()?.reading)(&self.options, context, tokens)
+    }
+
     fn entry(&self) -> Result<&'static Entry> {
         find(self.kind).ok_or_else(|| Error::invalid_option("policy.kind", self.kind, kinds().join(", ")))
     }
+}
+
+/// The names of the policies that can work on a model.
+pub fn supported(context: &Context<'_>) -> Vec<&'static str> {
+    let works = |entry: &&Entry| {
+        let spec = PolicySpec { kind: entry.kind, options: (entry.defaults)().unwrap_or_default() };
+        !spec.check(context).is_err_and(|error| error.code == Code::PolicyUnsupported)
+    };
+    POLICIES.iter().filter(works).map(|entry| entry.kind).collect()
 }
 
 /// The names of all policies.
@@ -202,6 +236,8 @@ struct Entry {
     check_form: fn(&Value) -> Result<()>,
     check: fn(&Value, &Shape) -> Result<()>,
     build: fn(&Value, &Context<'_>) -> Result<Box<dyn Policy>>,
+    choosers: fn(&Value, &Context<'_>) -> Result<Vec<usize>>,
+    reading: fn(&Value, &Context<'_>, usize) -> Result<Reading>,
 }
 
 impl Entry {
@@ -212,14 +248,44 @@ impl Entry {
             replays: M::REPLAYS,
             presets: M::PRESETS,
             defaults: || {
-                serde_json::to_value(M::default())
-                    .map_err(|e| Error::new(skimlm_core::Code::Internal, format!("{}: {e}", M::KIND)))
+                serde_json::to_value(M::default()).map_err(|e| Error::new(Code::Internal, format!("{}: {e}", M::KIND)))
             },
             options: || schema_for!(M),
             check_form: |options| read::<M>(options).map(|_| ()),
             check: |options, shape| read::<M>(options)?.check(shape),
             build: |options, context| Ok(read::<M>(options)?.build(context)),
+            choosers: |options, context| Ok(read::<M>(options)?.choosers(context)),
+            reading: |options, context, tokens| Ok(read::<M>(options)?.reading(context, tokens)),
         }
+    }
+}
+
+impl Entry {
+    fn short_sighted(&self, layer: usize, window: u32, context: &Context<'_>) -> Error {
+        let whole = |(layer, shape): (usize, &LayerShape)| shape.window.is_none().then_some(layer);
+        let able: Vec<usize> = context
+            .shape
+            .layers
+            .iter()
+            .enumerate()
+            .filter_map(whole)
+            .filter(|l| l + 1 < context.shape.layers.len())
+            .collect();
+        let fix = match &able[..] {
+            [] => "use a policy of `info.supportedPolicies`".to_owned(),
+            [first, ..] => {
+                format!("choose at a layer without a window, such as {}", able.get(able.len() / 2).unwrap_or(first))
+            }
+        };
+        let message = format!(
+            "{} cannot choose at layer {layer}: its window shows it the last {window} tokens only; {fix}.",
+            self.kind
+        );
+        Error::new(Code::PolicyUnsupported, message)
+            .with("policy", self.kind)
+            .with("layer", layer)
+            .with("window", window)
+            .with("layers", able)
     }
 }
 
@@ -256,6 +322,45 @@ mod tests {
                 .unwrap_err();
         assert_eq!(error.code.as_str(), "ERR_INVALID_ARG");
         assert!(error.details["option"].as_str().is_some_and(|o| o.starts_with("policy.score.pool")), "{error:?}");
+    }
+
+    #[test]
+    fn layers_with_a_window_cannot_choose() {
+        let slides = LayerShape { window: Some(16), rotary: 0 };
+        let shape = |layers: Vec<LayerShape>| Shape {
+            hidden: 32,
+            heads: 4,
+            kv_heads: 2,
+            head_dim: 8,
+            vocab: 97,
+            max_positions: 4096,
+            scale: 1.0,
+            layers,
+        };
+        let mixed = shape(vec![slides, LayerShape::default(), slides, slides]);
+        let context = Context { shape: &mixed, default_layer: 1, forced: None };
+        let check = |policy: Value| PolicySpec::parse(&policy).unwrap().check(&context);
+        for (policy, layer) in [
+            (json!({ "kind": "gemfilter", "layer": 2 }), 2),
+            (
+                json!({ "kind": "promptdistill", "stages": [{ "layer": 1, "budget": 9 }, { "layer": 2, "budget": 3 }] }),
+                2,
+            ),
+        ] {
+            let error = check(policy).unwrap_err();
+            assert_eq!((error.code, &error.details["layer"]), (Code::PolicyUnsupported, &layer.into()), "{error}");
+            assert!(error.message.contains("the last 16 tokens") && error.message.contains("such as 1"), "{error}");
+        }
+        check(json!({ "kind": "gemfilter" })).unwrap();
+        assert_eq!(supported(&context), kinds());
+
+        let narrow = shape(vec![slides; 4]);
+        let context = Context { shape: &narrow, default_layer: 1, forced: None };
+        let error = PolicySpec::parse(&json!({ "kind": "gemfilter" })).unwrap().check(&context).unwrap_err();
+        assert!(error.message.contains("info.supportedPolicies"), "{error}");
+        let left = supported(&context);
+        assert!(left.contains(&"full") && left.contains(&"snapkv"));
+        assert!(!left.contains(&"gemfilter") && !left.contains(&"promptdistill"));
     }
 
     #[test]

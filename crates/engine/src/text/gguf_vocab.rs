@@ -12,6 +12,8 @@ use super::tokenizer::{Parts, Tokenizer};
 const NORMAL: i32 = 1;
 const CONTROL: i32 = 3;
 const USER_DEFINED: i32 = 4;
+/// The pre-tokenizer of files that name none.
+const DEFAULT_PRE: &str = "default";
 /// The tokenizers that can be built, by GGUF's names.
 const MODELS: [&str; 2] = ["gpt2", "llama"];
 
@@ -61,7 +63,7 @@ impl GgufVocab {
         Ok(Self {
             architecture: gguf.get_str("general.architecture")?.unwrap_or_default().to_owned(),
             model: text("model")?,
-            pre: gguf.get_str(&key("pre"))?.unwrap_or("default").to_owned(),
+            pre: gguf.get_str(&key("pre"))?.unwrap_or(DEFAULT_PRE).to_owned(),
             tokens: list("tokens")?,
             token_types: types.into_iter().map(|t| i32::try_from(t).unwrap_or(0)).collect(),
             merges: list("merges")?,
@@ -84,26 +86,44 @@ impl Tokenizer {
     /// unknown pre-tokenizer, or lists that do not fit each other.
     pub fn from_gguf(vocab: GgufVocab) -> Result<Self> {
         if vocab.tokens.is_empty() {
-            let message = "The file carries no tokenizer; name a tokenizer.json with the option `tokenizer`.";
-            return Err(Error::new(Code::Tokenizer, message));
+            return Err(missing());
         }
         if !vocab.token_types.is_empty() && vocab.token_types.len() != vocab.tokens.len() {
             return Err(damaged(format!("{} tokens have {} kinds", vocab.tokens.len(), vocab.token_types.len())));
         }
-        match &*vocab.model {
-            "gpt2" => Self::from_parts(vocab.byte_level()?),
-            "llama" => Self::from_parts(vocab.sentencepiece()?),
-            other => Err(Error::new(
-                Code::Tokenizer,
-                format!(
-                    "The tokenizer model `{other}` is not supported; supported are gpt2 (byte-level BPE) and llama \
-                     (SentencePiece). Give the model's tokenizer.json with the option `tokenizer`."
-                ),
-            )
-            .with("model", other)
-            .with("supported", MODELS.to_vec())),
-        }
+        check_kind(&vocab.model, &vocab.pre)?;
+        Self::from_parts(if vocab.model == "llama" { vocab.sentencepiece()? } else { vocab.byte_level()? })
     }
+}
+
+/// Refuses what cannot be built by its names alone.
+fn check_kind(model: &str, pre: &str) -> Result<()> {
+    match model {
+        "gpt2" => Pre::check(pre),
+        "llama" => Ok(()),
+        _ => Err(Error::new(
+            Code::Tokenizer,
+            format!(
+                "The tokenizer model `{model}` is not supported; supported are gpt2 (byte-level BPE) and llama \
+                 (SentencePiece). Give the model's tokenizer.json with the option `tokenizer`."
+            ),
+        )
+        .with("model", model)
+        .with("supported", MODELS.to_vec())),
+    }
+}
+
+/// Why the tokenizer of a file cannot be built, as far as its names tell.
+pub(super) fn refusal(gguf: &Gguf) -> Result<()> {
+    if gguf.get_array("tokenizer.ggml.tokens")?.is_none_or(|tokens| tokens.is_empty()) {
+        return Err(missing());
+    }
+    let model = gguf.get_str("tokenizer.ggml.model")?.unwrap_or_default();
+    check_kind(model, gguf.get_str("tokenizer.ggml.pre")?.unwrap_or(DEFAULT_PRE))
+}
+
+fn missing() -> Error {
+    Error::new(Code::Tokenizer, "The file carries no tokenizer; name a tokenizer.json with the option `tokenizer`.")
 }
 
 impl GgufVocab {

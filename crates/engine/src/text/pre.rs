@@ -86,9 +86,26 @@ pub fn pre_tokenizers() -> Vec<&'static str> {
 }
 
 impl Pre {
+    /// Whether there is a pre-tokenizer of this name.
+    pub(crate) fn check(name: &str) -> Result<()> {
+        Cut::named(name).map(|_| ())
+    }
+
     /// The pre-tokenizer that a GGUF file names.
     pub(crate) fn named(name: &str) -> Result<Self> {
-        let cut = NAMES.iter().find(|(known, _)| *known == name).map(|(_, cut)| *cut).ok_or_else(|| {
+        let cut = Cut::named(name)?;
+        Ok(Self {
+            normalizer: (cut == Qwen2).then(|| NFC.into()),
+            split: cut.split()?,
+            ignore_merges: matches!(cut, Llama3 | Tekken),
+            add_bos: matches!(cut, Llama3 | Tekken),
+        })
+    }
+}
+
+impl Cut {
+    fn named(name: &str) -> Result<Self> {
+        NAMES.iter().find(|(known, _)| *known == name).map(|(_, cut)| *cut).ok_or_else(|| {
             let supported = pre_tokenizers();
             Error::new(
                 Code::Tokenizer,
@@ -100,17 +117,9 @@ impl Pre {
             )
             .with("preTokenizer", name)
             .with("supported", supported)
-        })?;
-        Ok(Self {
-            normalizer: (cut == Qwen2).then(|| NFC.into()),
-            split: cut.split()?,
-            ignore_merges: matches!(cut, Llama3 | Tekken),
-            add_bos: matches!(cut, Llama3 | Tekken),
         })
     }
-}
 
-impl Cut {
     fn split(self) -> Result<PreTokenizerWrapper> {
         let gpt2 = || ByteLevel::new(false, false, true).into();
         Ok(match self {

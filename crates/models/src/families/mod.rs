@@ -119,14 +119,21 @@ impl Family {
 }
 
 /// The layer whose attention selects tokens unless told otherwise: the known one, else two fifths of
-/// the depth. It leaves at least one layer above it.
+/// the depth, or the nearest that sees the whole prompt. It leaves at least one layer above it.
 pub fn default_filter_layer(config: &Config) -> usize {
     let layers = config.layers.len();
     FAMILIES
         .iter()
         .flat_map(|family| family.filter_layers)
         .find(|known| (known.layers, known.hidden, known.vocab) == (layers, config.hidden, config.vocab))
-        .map_or_else(|| fallback_filter_layer(layers), |known| known.layer)
+        .map_or_else(|| sighted(config, fallback_filter_layer(layers)), |known| known.layer)
+}
+
+/// The layer without a window that is nearest to one; that one if all have windows.
+fn sighted(config: &Config, wanted: usize) -> usize {
+    let below_top = config.layers.iter().take(config.layers.len().saturating_sub(1)).enumerate();
+    let whole = below_top.filter(|(_, layer)| layer.window.is_none()).map(|(layer, _)| layer);
+    whole.min_by_key(|layer| layer.abs_diff(wanted)).unwrap_or(wanted)
 }
 
 /// The filter layer of a model nobody has measured: `round(0.4 * layers)`.

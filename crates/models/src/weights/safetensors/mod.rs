@@ -137,6 +137,11 @@ impl Folder {
     }
 }
 
+/// What the header of a safetensors file says, from the file's bytes. Errors as in [`Folder::open`].
+pub fn read_header(file: &[u8]) -> Result<Vec<TensorInfo>> {
+    header::parse(file, 0)
+}
+
 impl std::fmt::Debug for Folder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Folder").field("path", &self.path).field("tensors", &self.tensors.len()).finish()
