@@ -94,7 +94,8 @@ fn zeros(folder: &Path, [vocab, hidden, heads, head_dim]: [u64; 4]) -> std::io::
     ];
     let (mut header, mut end) = (serde_json::Map::new(), 0);
     for (name, shape) in shapes {
-        let start = std::mem::replace(&mut end, end + 2 * shape.iter().product::<u64>());
+        let start = end;
+        end += 2 * shape.iter().product::<u64>();
         header.insert(name, json!({ "dtype": "F16", "shape": shape, "data_offsets": [start, end] }));
     }
     let header = Value::from(header).to_string();
