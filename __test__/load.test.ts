@@ -21,7 +21,7 @@ test('inspecting reads the header only', async (t) => {
   t.is(info.quantization, null)
   t.deepEqual(info.rope, [{ kind: 'default', base: 10_000, factor: null, originalPositions: null, dims: 8 }])
   t.is(info.window, null)
-  t.deepEqual(info.layout, Array(6).fill({ window: null, rope: 0 }))
+  t.deepEqual(info.layout, Array.from({ length: 6 }, () => ({ window: null, rope: 0 })))
   t.deepEqual(info.unsupported, [])
 })
 

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use skimlm_core::{Code, Report, Result, Warning};
+use skimlm_core::{Code, Error, Report, Result, Warning};
 use skimlm_models::Need;
 use skimlm_policies::Context;
 
@@ -181,7 +181,7 @@ impl Run<'_> {
             }
             let (id, logprob) = match self.sampler.next(&mut logits, recent.make_contiguous()) {
                 Ok(drawn) => drawn,
-                Err(error) => break Err(error),
+                Err(error) => break Err(located(error, session)),
             };
             self.first_token.get_or_insert_with(Instant::now);
             self.new_tokens += 1;
@@ -234,7 +234,7 @@ impl Run<'_> {
     }
 
     /// A caller's stop is an end like any other; everything else stays an error.
-    fn stopped(&mut self, error: skimlm_core::Error) -> Result<()> {
+    fn stopped(&mut self, error: Error) -> Result<()> {
         if error.code == Code::Cancelled && !self.cancel.is_aborted() {
             self.finish = Some(FinishReason::Cancelled);
             return Ok(());
@@ -274,6 +274,14 @@ impl Stream {
         all.push_str(&text);
         let (token_ids, logprob) = (std::mem::take(&mut self.ids), std::mem::take(&mut self.logprob));
         emit(Event::Text(TextChunk { text, token_ids, logprob }));
+    }
+}
+
+/// With the first layer whose keys or values show what the logits suffer from.
+fn located(error: Error, session: &Session<'_>) -> Error {
+    match session.cache().first_broken() {
+        Ok(Some(layer)) => error.in_layer(layer),
+        _ => error,
     }
 }
 

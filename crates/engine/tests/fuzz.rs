@@ -3,6 +3,8 @@
 //! As a test it runs a few thousand random edits of sound files. For hours, with coverage:
 //! `cargo install cargo-bolero && cargo bolero test -p skimlm-engine --test fuzz headers`.
 
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)]
+
 use std::sync::{Arc, LazyLock};
 
 use bolero::check;

@@ -1,6 +1,8 @@
 //! 200 damaged model files, the same ones every time: a coded error or a model, no panic, and no more
 //! memory than the file's size explains.
 
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)]
+
 use std::path::Path;
 
 use peak_alloc::PeakAlloc;

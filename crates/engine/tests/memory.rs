@@ -1,5 +1,7 @@
 //! The estimate of a request's memory beside what a process took.
 
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)]
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
