@@ -35,6 +35,18 @@ impl Mapped {
         #[cfg(not(unix))]
         let _ = range;
     }
+
+    /// A copy of a range that takes no more memory than the range itself.
+    pub(crate) fn copy(&self, range: Range<usize>) -> Vec<u8> {
+        const STEP: usize = 1 << 20;
+        let mut out = Vec::with_capacity(range.len());
+        for piece in self.as_ref().get(range.clone()).unwrap_or_default().chunks(STEP) {
+            let start = range.start + out.len();
+            out.extend_from_slice(piece);
+            self.release(start..start + piece.len());
+        }
+        out
+    }
 }
 
 /// Maps a file into memory, read-only.

@@ -118,7 +118,14 @@ impl Folder {
         let row = cols * block.type_size();
         let range = info.range.start + rows.start * row..info.range.start + rows.end * row;
         let file: Arc<Mapped> = Arc::clone(&self.files[info.file]);
-        let bytes = Bytes::new(file, range).map_err(damaged)?;
+        let bytes = Bytes::new(Arc::clone(&file) as _, range.clone()).map_err(damaged)?;
+        let bytes = if Weight::shares(bytes.as_slice()) {
+            bytes
+        } else {
+            let copy = file.copy(range);
+            let all = 0..copy.len();
+            Bytes::new(Arc::new(copy), all).map_err(damaged)?
+        };
         Weight::new(block, rows.len(), cols, bytes).map_err(damaged)
     }
 
