@@ -21,7 +21,10 @@ test('inspecting reads the header only', async (t) => {
   t.is(info.quantization, null)
   t.deepEqual(info.rope, [{ kind: 'default', base: 10_000, factor: null, originalPositions: null, dims: 8 }])
   t.is(info.window, null)
-  t.deepEqual(info.layout, Array.from({ length: 6 }, () => ({ window: null, rope: 0 })))
+  t.deepEqual(
+    info.layout,
+    Array.from({ length: 6 }, () => ({ window: null, rope: 0 })),
+  )
   t.deepEqual(info.unsupported, [])
 })
 
@@ -164,6 +167,24 @@ test('an unknown architecture is named beside the known ones', async (t) => {
   const error = await t.throwsAsync(loadModel({ path }), { instanceOf: SkimError, code: 'ERR_MODEL_UNSUPPORTED' })
   t.is(error!.details['architecture'], 'xlama')
   t.true(Array.isArray(error!.details['supported']))
+})
+
+test('a policy that cannot see the whole prompt is refused', async (t) => {
+  const folder = join(scratch, 'sliding')
+  await mkdir(folder)
+  await tinyFolder(folder)
+  const config = join(folder, 'config.json')
+  const settings = JSON.parse(await readFile(config, 'utf8')) as object
+  await writeFile(config, JSON.stringify({ ...settings, model_type: 'mistral', sliding_window: 16 }))
+  const model = await loadModel(folder)
+  t.is(model.info.window, 16)
+  t.false(model.info.supportedPolicies.includes('gemfilter'))
+  const error = t.throws(() => model.generate('the of', { policy: { kind: 'gemfilter' } }), { instanceOf: SkimError })!
+  t.is(error.code, 'ERR_POLICY_UNSUPPORTED')
+  t.like(error.details, { policy: 'gemfilter', window: 16 })
+  const { usage } = await model.generate('the of', { policy: { kind: 'snapkv' }, maxNewTokens: 1 }).result
+  t.is(usage.newTokens, 1)
+  await model.dispose()
 })
 
 test('a model without a tokenizer does not load', async (t) => {

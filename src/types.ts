@@ -1,7 +1,7 @@
 import type { Policy, PolicyKind } from './policy-types.js'
 
 export type { ErrorCode } from './errors.js'
-export type { Pins, Policy, PolicyKind, PolicyOptions, PresetName, Score } from './policy-types.js'
+export type * from './policy-types.js'
 
 // ── load ──
 

@@ -89,6 +89,24 @@ fn texts_have_the_ids_of_sentencepiece() {
     }
 }
 
+#[test]
+fn user_defined_spaces_may_be_written_as_spaces() {
+    let mut vocab = RECORDED.gemma.gguf(&[]);
+    let kinds = vocab.token_types.clone();
+    vocab
+        .tokens
+        .iter_mut()
+        .zip(kinds)
+        .filter(|(_, kind)| *kind == 4)
+        .for_each(|(text, _)| *text = text.replace(SPACE, " "));
+    assert!(vocab.tokens.contains(&"   ".to_owned()));
+    vocab.add_space_prefix = Some(false);
+    let tokenizer = Tokenizer::from_gguf(vocab).unwrap();
+    for case in &RECORDED.gemma.cases {
+        assert_eq!(tokenizer.encode(&case.text, false).unwrap(), case.ids, "{:?}", case.text);
+    }
+}
+
 /// The tokenizer.json of the `llama` vocabulary in one of its forms.
 fn form(name: &str) -> (Tokenizer, Vec<Case>) {
     let vocabulary = &RECORDED.llama;
