@@ -8,7 +8,7 @@ use skimlm_core::{Code, Error, Reading, Result, read_options};
 use skimlm_models::{Estimate, Footprint, Need, Quantization, Source, families};
 use skimlm_policies::{Context, PolicySpec};
 
-use crate::device::devices;
+use crate::device::memory;
 use crate::load::types;
 use crate::request::{DEFAULT_NEW_TOKENS, new_tokens};
 
@@ -73,7 +73,7 @@ pub fn estimate_memory(path: &Path, needs: &[MemoryNeed]) -> Result<Vec<MemoryEs
     let shape = footprint.config().shape();
     let default_layer = families::default_filter_layer(footprint.config());
     let context = Context { shape: &shape, default_layer, forced: None };
-    let free_on_device = free();
+    let (_, free_on_device) = memory();
     needs
         .iter()
         .map(|need| {
@@ -106,7 +106,7 @@ pub(crate) fn check_load(footprint: &Footprint, quantize: Option<Quantization>) 
 }
 
 fn check(needed: u64, what: &str, suggestion: &str) -> Result<()> {
-    let free = free();
+    let (_, free) = memory();
     // Where the system does not tell, nothing can be said.
     if free == 0 || needed <= free {
         return Ok(());
@@ -118,8 +118,4 @@ fn check(needed: u64, what: &str, suggestion: &str) -> Result<()> {
     .with("needed", needed)
     .with("free", free)
     .with("suggestion", suggestion))
-}
-
-fn free() -> u64 {
-    devices().first().map_or(0, |cpu| cpu.free_bytes)
 }

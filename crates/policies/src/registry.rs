@@ -152,6 +152,10 @@ impl PolicySpec {
             ));
         }
         (entry.check)(&self.options, context.shape)?;
+        // A selection that is replayed is not chosen again.
+        if context.forced.is_some() {
+            return Ok(());
+        }
         for layer in (entry.choosers)(&self.options, context)? {
             if let Some(window) = context.shape.layers.get(layer).and_then(|layer| layer.window) {
                 return Err(entry.short_sighted(layer, window, context));
@@ -353,6 +357,9 @@ mod tests {
         }
         check(json!({ "kind": "gemfilter" })).unwrap();
         assert_eq!(supported(&context), kinds());
+
+        let replay = Context { forced: Some(&[0]), ..context };
+        PolicySpec::parse(&json!({ "kind": "gemfilter", "layer": 2 })).unwrap().check(&replay).unwrap();
 
         let narrow = shape(vec![slides; 4]);
         let context = Context { shape: &narrow, default_layer: 1, forced: None };

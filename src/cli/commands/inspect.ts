@@ -1,5 +1,6 @@
 import { stat } from 'node:fs/promises'
 import type { Command } from 'commander'
+import type { SkimError } from '../../errors.js'
 import { resolveModel } from '../../hub/index.js'
 import { estimateAll, inspectModel } from '../../inspect.js'
 import type { Dtype, MemoryEstimate, MemoryNeed, ModelInfo, Policy, RopeInfo } from '../../types.js'
@@ -69,9 +70,16 @@ async function estimates(path: string, info: ModelInfo, flags: Flags): Promise<R
   const policies = flags.policy ? [flags.policy] : info.supportedPolicies.map((kind) => ({ kind }) as Policy)
   const lengths = flags.tokens ?? usualLengths(info.maxPositions)
   const dtype = flags.dtype === undefined ? {} : { dtype: flags.dtype }
-  const needs = policies.flatMap((policy) => lengths.map((promptTokens) => ({ policy, promptTokens, ...dtype })))
-  const found = await estimateAll({ path }, needs)
-  return needs.map((need, i) => ({ ...need, ...found[i]! }))
+  const all = policies.map(async (policy) => {
+    const needs = lengths.map((promptTokens) => ({ policy, promptTokens, ...dtype }))
+    const found = await estimateAll({ path }, needs).catch((error: SkimError) => {
+      // A policy that needs options has no defaults to estimate.
+      if (flags.policy === undefined && error.code === 'ERR_INVALID_ARG') return []
+      throw error
+    })
+    return found.map((estimate, i) => ({ ...needs[i]!, ...estimate }))
+  })
+  return (await Promise.all(all)).flat()
 }
 
 function usualLengths(most: number): number[] {

@@ -158,7 +158,8 @@ impl Tokenizer {
             habits: Habits {
                 ignore_merges: model.ignore_merges,
                 byte_fallback: model.byte_fallback,
-                unknown: model.unk_token,
+                // Byte-level BPE knows every byte; files name an unknown token all the same.
+                unknown: model.unk_token.filter(|_| writing == Writing::SentencePiece),
                 fuse_unknown: model.fuse_unk,
             },
             prefix,

@@ -235,6 +235,14 @@ fn a_tokenizer_json_says_how_texts_begin_and_may_be_short_of_the_rows() {
 }
 
 #[test]
+fn an_unknown_token_that_is_never_needed_does_no_harm() {
+    let mut named = json();
+    named["model"]["unk_token"] = "<never>".into();
+    let ids = |json| from_json(json).unwrap().encode("hello \u{9BE8}", false).unwrap();
+    assert_eq!(ids(&named), ids(&json()));
+}
+
+#[test]
 fn other_kinds_of_tokenizer_json_are_refused() {
     let refused = |pointer: &str, value: serde_json::Value| {
         let mut json = json();
