@@ -1,6 +1,7 @@
 export { SkimError } from './src/errors.js'
 export { kernels } from './src/kernels.js'
-export { devices, inspectModel, loadModel } from './src/load.js'
+export { estimateMemory, inspectModel } from './src/inspect.js'
+export { devices, loadModel } from './src/load.js'
 export { parsePolicy, policies } from './src/policy.js'
 export { reference } from './src/reference.js'
 export type * from './src/types.js'

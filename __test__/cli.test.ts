@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process'
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test from 'ava'
@@ -60,6 +60,7 @@ for (const [args, says] of [
   [['ask', '--policy', 'gemfiltre', 'why?'], /--policy.*gemfiltre.*one of auto, full, gemfilter/s],
   [['ask', '--top-k', 'many', 'why?'], /It must be a number/],
   [['ask', '--seed', '1.5', 'why?'], /It must be a whole number/],
+  [['ask', '--dtype', 'q9', 'why?'], /q8_0/],
   [['ask', '--overflow', 'drop', 'why?'], /truncate-middle/],
   [['ask', 'who', 'opened', 'it?'], /in quotes/],
   [['ask', 'model.gguf'], /the question is missing/],
@@ -193,9 +194,44 @@ test('inspect: a table and JSON', async (t) => {
   const info = JSON.parse((await skimlm(['inspect', '--json'], { env: { SKIMLM_MODEL: model } })).out)
   t.is(info.path, model)
   t.true(info.layers > 0 && info.bytes > 0)
+  t.regex(people.out, /rope +default, base 10,000/)
+  t.regex(people.out, /memory by prompt +2,048 +8,192\nfull +\d+ MB +\d+ MB\n/)
+  t.is(info.memory.length, 2 * info.supportedPolicies.length)
   const bad = await skimlm(['inspect', await file('page.gguf', '<!doctype html><p>not here')])
   t.is(bad.code, 1)
   t.regex(bad.err, /^error ERR_MODEL_CORRUPT: /)
+})
+
+test('inspect: a memory table of one policy and some lengths', async (t) => {
+  const model = await tinyModel()
+  const policy = 'gemfilter:budget=64'
+  const { code, out, err } = await skimlm(['inspect', model, '--tokens', '512,1024', '--policy', policy, '--json'])
+  t.is(code, 0, err)
+  const { memory } = JSON.parse(out) as { memory: { promptTokens: number; policy: object; total: number }[] }
+  t.deepEqual(
+    memory.map(({ promptTokens }) => promptTokens),
+    [512, 1024],
+  )
+  t.deepEqual(memory[0]!.policy, { kind: 'gemfilter', budget: 64 })
+  t.true(memory[0]!.total < memory[1]!.total)
+  const words = await skimlm(['inspect', model, '--tokens', 'many'])
+  t.is(words.code, 2)
+})
+
+test('inspect: what will not load is named without weights being read', async (t) => {
+  const whole = await readFile(await tinyModel())
+  const at = whole.indexOf('smollm', whole.indexOf('tokenizer.ggml.pre'))
+  whole.write('mellow', at)
+  const path = await file('mellow.gguf', whole)
+  const people = await skimlm(['inspect', path])
+  t.is(people.code, 0, people.err)
+  t.regex(people.out, /unsupported +The pre-tokenizer `mellow` is not supported/)
+  const { unsupported } = JSON.parse((await skimlm(['inspect', path, '--json'])).out) as { unsupported: string[] }
+  t.is(unsupported.length, 1)
+  whole.write('xlama', whole.indexOf('llama', whole.indexOf('general.architecture')))
+  const strange = await skimlm(['inspect', await file('xlama.gguf', whole), '--json'])
+  t.is(strange.code, 1)
+  t.regex(strange.err, /ERR_MODEL_UNSUPPORTED.*xlama.*llama, mistral/s)
 })
 
 test('doctor names what is missing and how to mend it', async (t) => {

@@ -2,8 +2,8 @@ import test from 'ava'
 import { readFile, writeFile, mkdir } from 'node:fs/promises'
 import { getEventListeners } from 'node:events'
 import { join } from 'node:path'
-import { type LoadProgress, SkimError, devices, inspectModel, loadModel } from '../index.js'
-import { scratch, tinyModel } from './tiny.js'
+import { type LoadProgress, SkimError, devices, estimateMemory, inspectModel, loadModel } from '../index.js'
+import { scratch, tinyFolder, tinyModel } from './tiny.js'
 
 test('inspecting reads the header only', async (t) => {
   const info = await inspectModel(await tinyModel())
@@ -19,7 +19,65 @@ test('inspecting reads the header only', async (t) => {
   t.true(info.supportedPolicies.includes('gemfilter'))
   t.true(info.defaultFilterLayer >= 0 && info.defaultFilterLayer < info.layers - 1)
   t.is(info.quantization, null)
+  t.deepEqual(info.rope, [{ kind: 'default', base: 10_000, factor: null, originalPositions: null, dims: 8 }])
+  t.is(info.window, null)
+  t.deepEqual(
+    info.layout,
+    Array.from({ length: 6 }, () => ({ window: null, rope: 0 })),
+  )
+  t.deepEqual(info.unsupported, [])
 })
+
+test('inspecting takes the options of fetching', async (t) => {
+  const options = { cacheDir: join(scratch, 'no-models'), offline: true }
+  const error = await t.throwsAsync(inspectModel({ hub: 'some/model' }, options), { instanceOf: SkimError })
+  t.is(error!.code, 'ERR_HUB')
+  t.regex(error!.message, /no-models/)
+})
+
+test('the estimate follows the policy, the length and the types', async (t) => {
+  const path = await tinyModel()
+  const need = { promptTokens: 4096, maxNewTokens: 1 }
+  const full = await estimateMemory(path, need)
+  t.is(full.total, full.weights + full.kvCache + full.activations + full.program)
+  t.true(full.fits && full.freeOnDevice > full.total)
+  // Keys and values of 6 layers, 2 heads of 8, 2 bytes each; 8 bytes of bookkeeping.
+  t.is(full.kvCache, 6 * 4097 * (2 * 2 * 8 * 2 + 8))
+  const few = await estimateMemory(path, { ...need, policy: { kind: 'gemfilter', budget: 64 } })
+  t.is(few.kvCache, 4096 * (2 * 2 * 8 * 2 + 8))
+  t.true((await estimateMemory(path, { ...need, dtype: 'f32' })).kvCache > full.kvCache * 1.5)
+  const small = await estimateMemory(path, { ...need, dtype: 'q8_0' })
+  t.true(small.weights < full.weights / 2 && small.kvCache === full.kvCache)
+  const huge = await estimateMemory(path, { promptTokens: 2 ** 32 - 1 })
+  t.false(huge.fits)
+})
+
+for (const [option, need] of [
+  ['promptTokens', { promptTokens: -1 }],
+  ['promptTokens', { promptTokens: NaN }],
+  ['maxNewTokens', { promptTokens: 1, maxNewTokens: 0 }],
+  ['dtype', { promptTokens: 1, dtype: 'q9' }],
+  ['policy.kind', { promptTokens: 1, policy: { kind: 'gemfliter' } }],
+  ['policy.layer', { promptTokens: 1, policy: { kind: 'gemfilter', layer: 5 } }],
+] as const)
+  test(`an estimate is refused: ${JSON.stringify(need)}`, async (t) => {
+    const error = await t.throwsAsync(estimateMemory(await tinyModel(), need as never), { instanceOf: SkimError })
+    t.is(error!.code, 'ERR_INVALID_ARG', error!.message)
+    t.is(error!.details['option'], option)
+  })
+
+for (const dtype of ['auto', 'f32', 'f16', 'bf16', 'q8_0', 'q4_k'] as const)
+  test(`a folder of floats loads as ${dtype}`, async (t) => {
+    const folder = join(scratch, `float-${dtype}`)
+    await mkdir(folder)
+    await tinyFolder(folder)
+    const model = await loadModel(folder, { dtype })
+    const { text, memory, usage } = await model.generate('the of in', { maxNewTokens: 2, temperature: 0 }).result
+    t.is(typeof text, 'string')
+    const entry = 2 * 2 * 8 * (dtype === 'f32' ? 4 : 2)
+    t.is(memory.kvBytes, 6 * (usage.promptTokens + usage.newTokens - 1) * entry)
+    await model.dispose()
+  })
 
 test('a loaded model knows itself, its device and how far loading was', async (t) => {
   const path = await tinyModel()
@@ -109,6 +167,24 @@ test('an unknown architecture is named beside the known ones', async (t) => {
   const error = await t.throwsAsync(loadModel({ path }), { instanceOf: SkimError, code: 'ERR_MODEL_UNSUPPORTED' })
   t.is(error!.details['architecture'], 'xlama')
   t.true(Array.isArray(error!.details['supported']))
+})
+
+test('a policy that cannot see the whole prompt is refused', async (t) => {
+  const folder = join(scratch, 'sliding')
+  await mkdir(folder)
+  await tinyFolder(folder)
+  const config = join(folder, 'config.json')
+  const settings = JSON.parse(await readFile(config, 'utf8')) as object
+  await writeFile(config, JSON.stringify({ ...settings, model_type: 'mistral', sliding_window: 16 }))
+  const model = await loadModel(folder)
+  t.is(model.info.window, 16)
+  t.false(model.info.supportedPolicies.includes('gemfilter'))
+  const error = t.throws(() => model.generate('the of', { policy: { kind: 'gemfilter' } }), { instanceOf: SkimError })!
+  t.is(error.code, 'ERR_POLICY_UNSUPPORTED')
+  t.like(error.details, { policy: 'gemfilter', window: 16 })
+  const { usage } = await model.generate('the of', { policy: { kind: 'snapkv' }, maxNewTokens: 1 }).result
+  t.is(usage.newTokens, 1)
+  await model.dispose()
 })
 
 test('a model without a tokenizer does not load', async (t) => {

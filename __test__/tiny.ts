@@ -21,6 +21,11 @@ export function tinyModel(...options: string[]): Promise<string> {
   return known
 }
 
+/** Makes an existing folder a checkpoint in safetensors of the same model. */
+export async function tinyFolder(path: string, ...options: string[]): Promise<void> {
+  await write(path, options)
+}
+
 /** A folder that is removed when the tests are done. */
 export const scratch = folder
 

@@ -5,7 +5,7 @@ import { resolveModel } from './hub/index.js'
 import { makeModel } from './model.js'
 import { call } from './native.js'
 import { plain } from './request.js'
-import type { DeviceInfo, LoadOptions, LoadProgress, Model, ModelInfo, ModelSource } from './types.js'
+import type { DeviceInfo, LoadOptions, LoadProgress, Model, ModelSource } from './types.js'
 
 const engineKeys = [
   'dtype',
@@ -43,16 +43,6 @@ export async function loadModel(source?: ModelSource, options: LoadOptions = {})
     report,
   )
   return makeModel(native, device)
-}
-
-/** What a model's header says; weights are not read. */
-export async function inspectModel(source: ModelSource): Promise<ModelInfo> {
-  const path = await resolveModel(source)
-  try {
-    return JSON.parse(await call((binding) => binding.inspect(path))) as ModelInfo
-  } catch (error) {
-    throw fromNative(error)
-  }
 }
 
 /** What models can run on, and what cannot be used with the reason. */

@@ -1,5 +1,5 @@
 import { invalidOption } from './errors.js'
-import { closest } from './hub/similar.js'
+import { closest } from './similar.js'
 import { type OptionNames, policyOptions, presets } from './policy-table.js'
 import type { Policy, PolicyKind, PolicyOptions, PresetName } from './policy-types.js'
 import { splitOutside } from './split.js'

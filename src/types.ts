@@ -1,7 +1,7 @@
 import type { Policy, PolicyKind } from './policy-types.js'
 
 export type { ErrorCode } from './errors.js'
-export type { Pins, Policy, PolicyKind, PolicyOptions, PresetName, Score } from './policy-types.js'
+export type * from './policy-types.js'
 
 // ── load ──
 
@@ -10,9 +10,15 @@ export type DeviceId = 'auto' | 'cpu' | 'cuda' | `cuda:${number}`
 /** A path, a hub id (`owner/name`) or a built-in name (`smollm2-135m`); or one of the first two, spelled out. */
 export type ModelSource = string | { path: string } | { hub: string; file?: string; revision?: string }
 
+export type Dtype = 'auto' | 'f32' | 'f16' | 'bf16' | 'q8_0' | 'q4_k'
+
 export interface LoadOptions {
   device?: DeviceId
-  dtype?: 'auto' | 'f32' | 'f16' | 'bf16'
+  /**
+   * The type of cached keys and values; `auto` is f16. Or a smaller format for the weights of a float checkpoint, made
+   * while it loads (the cache is f16 then); weights in blocks stay what they are.
+   */
+  dtype?: Dtype
   /** Positions to use, up to the model's own limit. */
   contextLength?: number
   /** Threads of the model's kernels; default: the machine's cores. */
@@ -37,6 +43,12 @@ export interface LoadOptions {
   signal?: AbortSignal
   onProgress?: (progress: LoadProgress) => void
 }
+
+/** What fetching a model depends on. */
+export type HubOptions = Pick<
+  LoadOptions,
+  'cacheDir' | 'offline' | 'hubToken' | 'hubEndpoint' | 'signal' | 'onProgress'
+>
 
 export type LoadProgress =
   | { phase: 'download'; file: string; loadedBytes: number; totalBytes: number | null }
@@ -65,8 +77,36 @@ export interface ModelInfo {
   chatTemplate: string | null
   supportedPolicies: PolicyKind[]
   defaultFilterLayer: number
+  /** The kinds of rotation in use. */
+  rope: RopeInfo[]
+  /** Positions that layers with a sliding window see back; null if no layer has one. */
+  window: number | null
+  /** One entry a layer. */
+  layout: LayerInfo[]
+  /** Why the model will not load, one sentence each; empty if it will. */
+  unsupported: string[]
   /** The tensors by number format, most bytes first. */
   tensorTypes: TensorTypeInfo[]
+}
+
+export interface RopeInfo {
+  /** `stored`: a table of factors beside the weights. */
+  kind: 'default' | 'linear' | 'dynamic' | 'llama3' | 'yarn' | 'longrope' | 'stored'
+  /** Base of the frequencies. */
+  base: number
+  /** How far the context was stretched, where the files state it. */
+  factor: number | null
+  /** Positions of the context before that, where the files state them. */
+  originalPositions: number | null
+  /** Numbers of a head that are rotated. */
+  dims: number
+}
+
+export interface LayerInfo {
+  /** Positions that it sees back; null: all. */
+  window: number | null
+  /** Its rotation, an index of `rope`. */
+  rope: number
 }
 
 export interface TensorTypeInfo {
@@ -77,6 +117,29 @@ export interface TensorTypeInfo {
   bytes: number
   /** Whether there is a kernel for it. */
   supported: boolean
+}
+
+/** A request, as far as memory goes. */
+export interface MemoryNeed {
+  promptTokens: number
+  /** Default: 256. */
+  maxNewTokens?: number
+  /** Default: `full`. */
+  policy?: Policy
+  dtype?: Dtype
+}
+
+/** Bytes that a request takes at its peak, beside what Node itself takes. */
+export interface MemoryEstimate {
+  weights: number
+  kvCache: number
+  activations: number
+  /** The native code and the tokenizer. */
+  program: number
+  total: number
+  freeOnDevice: number
+  /** Whether `total` is free. */
+  fits: boolean
 }
 
 // ── generate ──

@@ -1,6 +1,6 @@
 import { type Command, InvalidArgumentError, Option } from 'commander'
 import { parsePolicy } from '../policy.js'
-import type { LoadOptions, ModelSource, Policy } from '../types.js'
+import type { Dtype, LoadOptions, ModelSource, Policy } from '../types.js'
 import { isSet } from '../hub/index.js'
 
 type Parse<T> = (text: string, before: T | undefined) => T
@@ -24,6 +24,10 @@ export function whole(text: string): number {
   const value = number(text)
   if (!Number.isSafeInteger(value)) throw new InvalidArgumentError('It must be a whole number.')
   return value
+}
+
+export function wholes(text: string): number[] {
+  return text.split(',').map(whole)
 }
 
 export function several(text: string, before: string[] | undefined): string[] {
@@ -80,7 +84,7 @@ export function addSourceFlags(command: Command): Command {
 export function addModelFlags(command: Command): Command {
   return addSourceFlags(command)
     .addOption(flag('--device <id>', 'auto, cpu, cuda or cuda:N'))
-    .addOption(flag('--dtype <type>', 'auto, f32, f16 or bf16').choices(['auto', 'f32', 'f16', 'bf16']))
+    .addOption(dtypeFlag())
     .addOption(flag('--context-length <tokens>', 'positions to use, up to the model’s own limit', whole))
     .addOption(flag('--threads <n>', 'threads of the kernels (default: the machine’s cores)', whole))
     .addOption(flag('--tokenizer <file>', 'a tokenizer.json in place of the model’s own'))
@@ -89,14 +93,23 @@ export function addModelFlags(command: Command): Command {
     .addOption(flag('--verify', 'refuse weights that are not finite'))
 }
 
+const dtypes: readonly Dtype[] = ['auto', 'f32', 'f16', 'bf16', 'q8_0', 'q4_k']
+
+export function dtypeFlag(): Option {
+  const what = 'the KV cache’s type, or q8_0 or q4_k to bring float weights to while they load (default: auto)'
+  return flag('--dtype <type>', what).choices(dtypes)
+}
+
+export function policyFlag(): Option {
+  return flag('-p, --policy <policy>', 'what to read: full, gemfilter, gemfilter:budget=1024,layer=12, ...', policy)
+}
+
 export function addPromptFlags(command: Command, has = { policy: true }): Command {
   command
     .addOption(flag('-f, --file <path>', 'the document to read; - is stdin'))
     .addOption(flag('--system <text>', 'the system message'))
   if (!has.policy) return command
-  return command.addOption(
-    flag('-p, --policy <policy>', 'what to read: full, gemfilter, gemfilter:budget=1024,layer=12, ...', policy),
-  )
+  return command.addOption(policyFlag())
 }
 
 /** A model as the flags describe it; undefined is the default model. */

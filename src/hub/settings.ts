@@ -1,11 +1,6 @@
 import { homedir } from 'node:os'
 import { join, resolve } from 'node:path'
-import type { LoadOptions, LoadProgress } from '../types.js'
-
-export type HubOptions = Pick<
-  LoadOptions,
-  'cacheDir' | 'offline' | 'hubToken' | 'hubEndpoint' | 'signal' | 'onProgress'
->
+import type { HubOptions, LoadProgress } from '../types.js'
 
 /** Options with the environment and the defaults filled in. */
 export interface HubSettings {

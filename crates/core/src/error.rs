@@ -103,6 +103,19 @@ impl Error {
         self
     }
 
+    /// Names the layer where a number went wrong, unless that is known or the failure is another.
+    #[must_use]
+    pub fn in_layer(mut self, layer: usize) -> Self {
+        if self.code == Code::Numerics && !self.details.contains_key("layer") {
+            self.message = format!("In layer {layer}: {}", self.message);
+            if !self.message.contains("dtype") {
+                self.message.push_str(" Load the model with the option `dtype: \"f32\"`.");
+            }
+            return self.with("layer", layer);
+        }
+        self
+    }
+
     /// Names what lies below.
     #[must_use]
     pub fn caused_by(mut self, source: impl std::error::Error + Send + Sync + 'static) -> Self {

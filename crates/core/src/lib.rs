@@ -11,6 +11,7 @@ mod model;
 mod options;
 mod pass;
 mod policy;
+mod reading;
 mod selection;
 
 pub use cache::{Bank, KvCache, LayerCache};
@@ -19,6 +20,7 @@ pub use model::{LayerShape, Model, Projected, Shape, Which};
 pub use options::read_options;
 pub use pass::{Pass, Role, Rows, Stage};
 pub use policy::{Among, Evidence, Flow, Keep, LayerHeads, Policy, Queries, Report, Seen, Step, Warning};
+pub use reading::Reading;
 pub use selection::Selection;
 
 pub use skimlm_kernels::attention::Visibility;

@@ -22,16 +22,24 @@ pub struct DeviceInfo {
 /// All devices, the usable ones first.
 pub fn devices() -> Vec<DeviceInfo> {
     let mut system = sysinfo::System::new();
-    system.refresh_memory();
     system.refresh_cpu_list(sysinfo::CpuRefreshKind::nothing());
+    let (total_bytes, free_bytes) = memory();
     let name = system.cpus().first().map(|cpu| cpu.brand().trim().to_owned()).unwrap_or_default();
-    vec![DeviceInfo {
-        id: "cpu".into(),
-        name,
-        total_bytes: system.total_memory(),
-        free_bytes: system.available_memory(),
-        reason: None,
-    }]
+    vec![DeviceInfo { id: "cpu".into(), name, total_bytes, free_bytes, reason: None }]
+}
+
+/// Bytes in all and free, within the limits of a container if there are any. What a container's page
+/// cache holds can be given back, so only its programs count.
+pub(crate) fn memory() -> (u64, u64) {
+    let mut system = sysinfo::System::new();
+    system.refresh_memory();
+    let (total, free) = (system.total_memory(), system.available_memory());
+    match system.cgroup_limits() {
+        Some(limits) if limits.total_memory > 0 && limits.total_memory < total => {
+            (limits.total_memory, free.min(limits.total_memory.saturating_sub(limits.rss)))
+        }
+        _ => (total, free),
+    }
 }
 
 /// The most memory the process has had resident, in bytes; 0 where the system does not tell.

@@ -4,17 +4,19 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use skimlm_core::{Code, Report, Result, Warning};
+use skimlm_core::{Code, Error, Report, Result, Warning};
+use skimlm_models::Need;
 use skimlm_policies::Context;
 
 use crate::control::{Cancel, Control, DEFAULT_CHUNK, Progress};
 use crate::load::Loaded;
+use crate::memory;
 use crate::output::{Event, FinishReason, Memory, Outcome, SelectionData, TextChunk, Times, Usage};
 use crate::overflow;
 use crate::request::Request;
 use crate::sample::Sampler;
 use crate::session::{Session, Timings};
-use crate::text::{Assembled, DecodeStream, StopMatcher, assemble};
+use crate::text::{Assembled, DecodeStream, Prompt, StopMatcher, assemble};
 
 /// Generated and prompt tokens that the repetition penalty looks back on.
 const PENALTY_WINDOW: usize = 64;
@@ -45,6 +47,17 @@ pub fn generate(
         sentence_ends: &|| loaded.tokenizer.sentence_ends(),
         profile: loaded.profile.as_ref(),
     };
+    memory::check_request(
+        &loaded.footprint,
+        &Need {
+            prompt_tokens: prompt.rows.len(),
+            // The rest of the answer may never come; it is not a reason to refuse.
+            new_tokens: 0,
+            reading: request.policy.reading(&context, prompt.rows.len())?,
+            cache_bytes: loaded.dtype.size_in_bytes(),
+            quantize: None,
+        },
+    )?;
     let mut session = Session::new(&*loaded.model, request.policy.build(&context)?, loaded.dtype)?;
     let mut run = Run {
         loaded,
@@ -151,8 +164,12 @@ impl Run<'_> {
         prompt: &Assembled,
         emit: &mut dyn FnMut(Event),
     ) -> Result<()> {
+        let decoder = DecodeStream::new(Arc::clone(&self.loaded.tokenizer), true);
         let mut stream = Stream {
-            decoder: DecodeStream::new(Arc::clone(&self.loaded.tokenizer), true),
+            decoder: match self.request.prompt {
+                Prompt::Text(_) | Prompt::Tokens(_) => decoder.going_on(),
+                Prompt::Messages(_) | Prompt::Document { .. } => decoder,
+            },
             matcher: StopMatcher::new(&self.request.stop)?,
             ids: Vec::new(),
             logprob: 0.0,
@@ -166,7 +183,7 @@ impl Run<'_> {
             }
             let (id, logprob) = match self.sampler.next(&mut logits, recent.make_contiguous()) {
                 Ok(drawn) => drawn,
-                Err(error) => break Err(error),
+                Err(error) => break Err(located(error, session)),
             };
             self.first_token.get_or_insert_with(Instant::now);
             self.new_tokens += 1;
@@ -219,7 +236,7 @@ impl Run<'_> {
     }
 
     /// A caller's stop is an end like any other; everything else stays an error.
-    fn stopped(&mut self, error: skimlm_core::Error) -> Result<()> {
+    fn stopped(&mut self, error: Error) -> Result<()> {
         if error.code == Code::Cancelled && !self.cancel.is_aborted() {
             self.finish = Some(FinishReason::Cancelled);
             return Ok(());
@@ -259,6 +276,14 @@ impl Stream {
         all.push_str(&text);
         let (token_ids, logprob) = (std::mem::take(&mut self.ids), std::mem::take(&mut self.logprob));
         emit(Event::Text(TextChunk { text, token_ids, logprob }));
+    }
+}
+
+/// With the first layer whose keys or values show what the logits suffer from.
+fn located(error: Error, session: &Session<'_>) -> Error {
+    match session.cache().first_broken() {
+        Ok(Some(layer)) => error.in_layer(layer),
+        _ => error,
     }
 }
 

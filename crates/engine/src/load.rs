@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use candle_core::DType;
 use serde::{Deserialize, Serialize};
-use skimlm_core::{Code, Error, Model, Result};
-use skimlm_models::{OpenOptions, Quantization, Source};
+use skimlm_core::{Code, Error, Model, Result, Shape};
+use skimlm_models::{Footprint, OpenOptions, Quantization, Source};
 use skimlm_policies::{Context, Profile, registry};
 
-use crate::text::{ChatTemplate, Declared, GgufVocab, Tokenizer};
+use crate::memory;
+use crate::text::{self, ChatTemplate, Declared, GgufVocab, Tokenizer};
 
 /// How to load a model.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -44,19 +45,30 @@ pub struct ModelInfo {
     pub file: skimlm_models::ModelInfo,
     /// Policies that are right on this model.
     pub supported_policies: Vec<&'static str>,
+    /// Why the model will not load, one sentence each; empty if it will.
+    pub unsupported: Vec<String>,
 }
 
-impl From<skimlm_models::ModelInfo> for ModelInfo {
-    fn from(file: skimlm_models::ModelInfo) -> Self {
-        let context = Context::new(&file.shape, file.default_filter_layer);
-        let supported_policies = registry::supported(&context);
-        Self { file, supported_policies }
+impl ModelInfo {
+    fn new(file: skimlm_models::ModelInfo, source: &Source, shape: &Shape) -> Self {
+        let context = Context::new(shape, file.default_filter_layer);
+        let mut unsupported: Vec<String> = file
+            .tensor_types
+            .iter()
+            .filter(|of| !of.supported)
+            .map(|of| format!("{} tensors are in the format {}, which has no kernel.", of.tensors, of.kind))
+            .collect();
+        unsupported.extend(text::refusal(source).map(|error| error.message));
+        Self { supported_policies: registry::supported(&context), unsupported, file }
     }
 }
 
-/// Reads a model's header. Weights are not touched.
+/// Reads a model's header. Weights are not touched. What is unsupported is listed, except for an
+/// unknown architecture, which is `ERR_MODEL_UNSUPPORTED`.
 pub fn inspect(path: &Path) -> Result<ModelInfo> {
-    Ok(skimlm_models::inspect(path)?.into())
+    let source = Source::open(path)?;
+    let (file, config) = skimlm_models::inspect_source(&source)?;
+    Ok(ModelInfo::new(file, &source, &config.shape()))
 }
 
 /// A model, its tokenizer and its template.
@@ -75,6 +87,8 @@ pub struct Loaded {
     pub dtype: DType,
     /// Positions a session may use.
     pub limit: usize,
+    /// What requests take in memory.
+    pub footprint: Footprint,
 }
 
 /// Opens a model. `progress` is told bytes done and bytes in all; an error from it ends the loading.
@@ -84,10 +98,14 @@ pub fn load(path: &Path, options: &LoadOptions, progress: &mut dyn FnMut(u64, u6
         return Err(Error::invalid_option("contextLength", tokens, "at least 1"));
     }
     let open = OpenOptions { verify: options.verify, quantize, progress: Some(progress), ..OpenOptions::default() };
-    let opened = skimlm_models::open_with(path, open)?;
-    let tokenizer = tokenizer(&opened.source, options.tokenizer.as_deref())?;
+    let source = Source::open(path)?;
+    let footprint = Footprint::of(&source)?;
+    memory::check_load(&footprint, quantize)?;
+    // What is wrong with the words is said before the weights are read.
+    let tokenizer = tokenizer(&source, options.tokenizer.as_deref())?;
+    tokenizer.check_rows(footprint.config().vocab)?;
+    let opened = skimlm_models::open_source(source, open)?;
     let shape = opened.model.shape();
-    tokenizer.check_rows(shape.vocab)?;
     let source = options.chat_template.as_deref().or(opened.info.chat_template.as_deref());
     let text = |id: Option<u32>| id.map(|id| tokenizer.token_text(id)).unwrap_or_default();
     let template = source
@@ -103,10 +121,11 @@ pub fn load(path: &Path, options: &LoadOptions, progress: &mut dyn FnMut(u64, u6
         profile,
         tokenizer: Arc::new(tokenizer),
         template: template.map(Arc::new),
-        info: opened.info.into(),
+        info: ModelInfo::new(opened.info, &opened.source, shape),
         model: Box::new(opened.model),
         dtype,
         limit,
+        footprint,
     })
 }
 
@@ -140,11 +159,7 @@ fn tokenizer(source: &Source, json: Option<&Path>) -> Result<Tokenizer> {
         }
         Source::Folder(folder) => {
             let words = folder.words()?;
-            let json = json.map(Path::to_owned).or(words.tokenizer).ok_or_else(|| {
-                let path = folder.path().display().to_string();
-                let what = format!("The folder {path} has no tokenizer.json; name one with the option `tokenizer`.");
-                Error::new(Code::Tokenizer, what).with("path", path)
-            })?;
+            let json = json.map(Path::to_owned).or(words.tokenizer).ok_or_else(|| text::no_json(folder.path()))?;
             Tokenizer::from_json_file(&json, Declared { bos: words.bos, ends: words.ends, add_bos: words.add_bos })
         }
     }
@@ -153,7 +168,7 @@ fn tokenizer(source: &Source, json: Option<&Path>) -> Result<Tokenizer> {
 /// The types of the cache and, if they are to change, of the weights.
 ///
 /// f16 halves the cache against f32 and moves the logits of the default model by less than 0.02.
-fn types(name: Option<&str>) -> Result<(DType, Option<Quantization>)> {
+pub(crate) fn types(name: Option<&str>) -> Result<(DType, Option<Quantization>)> {
     match name {
         None | Some("auto" | "f16") => Ok((DType::F16, None)),
         Some("f32") => Ok((DType::F32, None)),

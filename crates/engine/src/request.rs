@@ -113,7 +113,7 @@ impl Request {
     }
 }
 
-fn new_tokens(value: &Value) -> Result<usize> {
+pub(crate) fn new_tokens(value: &Value) -> Result<usize> {
     match value.as_f64() {
         Some(n) if n >= 1.0 && n.fract() == 0.0 && n <= u32::MAX.into() => Ok(n as usize),
         _ => Err(Error::invalid_option("maxNewTokens", value.clone(), "a whole number of at least 1")),

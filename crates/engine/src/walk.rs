@@ -125,13 +125,18 @@ impl Walk<'_, '_> {
                 let asking = queries.range(self.pass.rows.len());
                 let q = self.queries(layer, &asking)?;
                 let positions = &self.pass.rows.positions[asking];
-                let scores = cache.score(&q, positions, *scale, *form, self.visibility(layer), heads)?;
+                let scores = cache
+                    .score(&q, positions, *scale, *form, self.visibility(layer), heads)
+                    .map_err(|error| error.in_layer(layer))?;
                 asked = Some(q);
                 scores
             }
             Evidence::None | Evidence::Entries => Vec::new(),
         };
-        let step = self.policy.at_layer(Seen { layer, pass: &self.pass, cache, scores: &scores })?;
+        let step = self
+            .policy
+            .at_layer(Seen { layer, pass: &self.pass, cache, scores: &scores })
+            .map_err(|error| error.in_layer(layer))?;
         self.selecting += started.elapsed();
         if step.flow == Flow::Stop {
             return Ok(step);

@@ -7,6 +7,7 @@ use skimlm_core::{Result, Shape};
 use crate::config::Config;
 use crate::families::default_filter_layer;
 use crate::fingerprint::fingerprint;
+use crate::rope::{RotaryConfig, Scaling};
 use crate::source::Source;
 use crate::weights::scan::Listed;
 
@@ -38,6 +39,12 @@ pub struct ModelInfo {
     pub chat_template: Option<String>,
     /// The layer that selects tokens unless told otherwise.
     pub default_filter_layer: usize,
+    /// The kinds of rotation in use.
+    pub rope: Vec<RopeInfo>,
+    /// Positions that layers with a sliding window see; none if no layer has one.
+    pub window: Option<u32>,
+    /// One entry a layer.
+    pub layout: Vec<LayerInfo>,
     /// The tensors by number format, most bytes first.
     pub tensor_types: Vec<TensorTypeInfo>,
     /// A short name for these very weights.
@@ -45,6 +52,48 @@ pub struct ModelInfo {
     /// The sizes that policies are checked against.
     #[serde(skip)]
     pub shape: Shape,
+}
+
+/// One kind of rotation.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RopeInfo {
+    /// `default`, `linear`, `dynamic`, `llama3`, `yarn`, `longrope`, or `stored` for a table of factors
+    /// beside the weights.
+    pub kind: &'static str,
+    /// Base of the frequencies.
+    pub base: f64,
+    /// How far the context was stretched, where the files state it.
+    pub factor: Option<f64>,
+    /// Positions of the context before that, where the files state them.
+    pub original_positions: Option<f64>,
+    /// Numbers of a head that are rotated.
+    pub dims: usize,
+}
+
+impl From<&RotaryConfig> for RopeInfo {
+    fn from(rotary: &RotaryConfig) -> Self {
+        let (kind, factor, original_positions) = match &rotary.scaling {
+            Scaling::None => ("default", None, None),
+            Scaling::Linear { factor } => ("linear", Some(*factor), None),
+            Scaling::Dynamic { factor, original } => ("dynamic", Some(*factor), Some(*original)),
+            Scaling::Llama3 { factor, original, .. } => ("llama3", Some(*factor), Some(*original)),
+            Scaling::Yarn(yarn) => ("yarn", Some(yarn.factor), Some(yarn.original)),
+            Scaling::LongRope { original, .. } => ("longrope", None, Some(*original)),
+            Scaling::Stored { .. } => ("stored", None, None),
+        };
+        Self { kind, base: rotary.base, factor, original_positions, dims: rotary.dims }
+    }
+}
+
+/// What one layer has of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LayerInfo {
+    /// Positions that it sees back; none: all.
+    pub window: Option<u32>,
+    /// Its rotation, an index of [`ModelInfo::rope`].
+    pub rope: usize,
 }
 
 /// The tensors of one number format.
@@ -69,8 +118,13 @@ pub struct TensorTypeInfo {
 /// A number format without a kernel is listed, not an error; an unknown architecture is
 /// `ERR_MODEL_UNSUPPORTED`.
 pub fn inspect(path: &Path) -> Result<ModelInfo> {
-    let source = Source::open(path)?;
-    of(&source, source.weights()?.config())
+    Ok(inspect_source(&Source::open(path)?)?.0)
+}
+
+/// The same of an open source, with its settings.
+pub fn inspect_source(source: &Source) -> Result<(ModelInfo, Config)> {
+    let config = source.weights()?.config().clone();
+    Ok((of(source, &config)?, config))
 }
 
 pub(crate) fn of(source: &Source, config: &Config) -> Result<ModelInfo> {
@@ -91,6 +145,9 @@ pub(crate) fn of(source: &Source, config: &Config) -> Result<ModelInfo> {
         parameters: parameters(&tensors),
         chat_template: source.chat_template()?,
         default_filter_layer: default_filter_layer(config),
+        rope: config.rotaries.iter().map(RopeInfo::from).collect(),
+        window: config.layers.iter().filter_map(|layer| layer.window).max(),
+        layout: config.layers.iter().map(|layer| LayerInfo { window: layer.window, rope: layer.rotary }).collect(),
         tensor_types,
         fingerprint: fingerprint(&tensors),
         shape: config.shape(),

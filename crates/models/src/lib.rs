@@ -25,9 +25,9 @@ mod tests;
 
 pub use config::{Activation, Config};
 pub use decoder::Decoder;
-pub use info::{ModelInfo, TensorTypeInfo, inspect};
+pub use info::{LayerInfo, ModelInfo, RopeInfo, TensorTypeInfo, inspect, inspect_source};
 pub use locate::locate;
-pub use memory::{Estimate, Need, Reading, estimate, estimate_of};
-pub use open::{OpenOptions, Opened, Progress, open, open_with};
+pub use memory::{Estimate, Footprint, Need};
+pub use open::{OpenOptions, Opened, Progress, open, open_source, open_with};
 pub use source::Source;
 pub use weights::quantized::Quantization;

@@ -6,10 +6,8 @@
 //! whole, though a mapped file's pages can be given back. Program and tokenizer are a measured constant
 //! and so many bytes a token of the vocabulary.
 
-use std::path::Path;
-
 use serde::Serialize;
-use skimlm_core::Result;
+use skimlm_core::{Reading, Result};
 
 use crate::config::Config;
 use crate::source::Source;
@@ -40,34 +38,6 @@ pub struct Need {
     pub quantize: Option<Quantization>,
 }
 
-/// How a policy reads a prompt. A policy that keeps `n` tokens or more of `n` reads it whole.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reading {
-    /// All tokens through all layers (full attention).
-    Whole,
-    /// One layer's cache at a time, then a short prompt through the whole model (GemFilter and the
-    /// controls that choose a short prompt).
-    Restart {
-        /// Tokens of the short prompt.
-        kept: usize,
-    },
-    /// All tokens up to a layer, the kept ones from there on (PromptDistill).
-    Narrow {
-        /// The layer that selects.
-        layer: usize,
-        /// Tokens that go on.
-        kept: usize,
-    },
-    /// All tokens through all layers, each of which then keeps some of its entries (SnapKV, H2O and
-    /// others).
-    Evict {
-        /// Entries that a layer keeps.
-        kept: usize,
-        /// Whether every query head keeps entries of its own, as the published code has it.
-        per_query_head: bool,
-    },
-}
-
 /// Bytes at the highest point of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -90,25 +60,49 @@ impl Estimate {
     }
 }
 
-/// Reads a model's header, and computes what a request takes on it. `path` as in [`crate::open`].
-pub fn estimate(path: &Path, need: &Need) -> Result<Estimate> {
-    let source = Source::open(path)?;
-    let tensors = source.listed();
-    let stored = tensors.iter().map(|tensor| tensor.bytes.len() as u64).sum();
-    let floats = tensors.iter().all(|tensor| tensor.block.is_some_and(|block| block.block_size() == 1));
-    let weights = source.weights()?;
-    Ok(estimate_of(weights.config(), stored, need, floats))
+/// What the memory of any request on a model follows from.
+#[derive(Debug, Clone)]
+pub struct Footprint {
+    config: Config,
+    /// Bytes of the weights in their files.
+    stored: u64,
+    /// Whether the weights are plain floats, which alone are brought to a smaller format.
+    floats: bool,
 }
 
-/// The same from a config and the bytes of its weights. `floats`: whether the weights are plain floats,
-/// which alone are brought to a smaller format.
-pub fn estimate_of(config: &Config, stored: u64, need: &Need, floats: bool) -> Estimate {
-    let weights = match need.quantize.filter(|_| floats) {
-        Some(to) => quantized(config, to),
-        None => stored,
-    };
-    let program = PROGRAM.saturating_add(product(&[config.vocab as u64, PER_TOKEN]));
-    Estimate { weights, kv_cache: kv_cache(config, need), activations: activations(config, need), program }
+impl Footprint {
+    /// Of a model whose headers have been read.
+    pub fn of(source: &Source) -> Result<Self> {
+        let tensors = source.listed();
+        Ok(Self {
+            config: source.weights()?.config().clone(),
+            stored: tensors.iter().map(|tensor| tensor.bytes.len() as u64).sum(),
+            floats: tensors.iter().all(|tensor| tensor.block.is_some_and(|block| block.block_size() == 1)),
+        })
+    }
+
+    /// The model's sizes.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// What a request takes.
+    pub fn estimate(&self, need: &Need) -> Estimate {
+        let Self { config, stored, floats } = self;
+        // A short prompt read whole is all there is to a prompt that was cut before it was read.
+        let need = &match need.reading {
+            Reading::Short { kept } => {
+                Need { prompt_tokens: need.prompt_tokens.min(kept), reading: Reading::Whole, ..*need }
+            }
+            _ => *need,
+        };
+        let weights = match need.quantize.filter(|_| *floats) {
+            Some(to) => quantized(config, to),
+            None => *stored,
+        };
+        let program = PROGRAM.saturating_add(product(&[config.vocab as u64, PER_TOKEN]));
+        Estimate { weights, kv_cache: kv_cache(config, need), activations: activations(config, need), program }
+    }
 }
 
 fn quantized(config: &Config, to: Quantization) -> u64 {
@@ -133,7 +127,7 @@ fn kv_cache(config: &Config, need: &Need) -> u64 {
     let kept = |kept: usize| (kept as u64).min(prompt).saturating_add(new);
     let whole = |layers: u64| product(&[layers, prompt.saturating_add(new), shared]);
     match need.reading {
-        Reading::Whole => whole(layers),
+        Reading::Whole | Reading::Short { .. } => whole(layers),
         // One layer's keys and values of the whole prompt, freed before the second pass.
         Reading::Restart { kept: k } => product(&[prompt, shared]).max(product(&[layers, kept(k), shared])),
         Reading::Narrow { layer, kept: k } => {
@@ -153,7 +147,7 @@ fn activations(config: &Config, need: &Need) -> u64 {
     let (queries, keys) = (config.query_width() as u64, config.key_width() as u64);
     let angles: u64 = config.rotaries.iter().map(|rotary| rotary.dims as u64).sum();
     let scores = match need.reading {
-        Reading::Whole => 0,
+        Reading::Whole | Reading::Short { .. } => 0,
         Reading::Restart { .. } | Reading::Narrow { .. } => 2,
         Reading::Evict { .. } => config.heads as u64,
     };
@@ -218,7 +212,7 @@ mod tests {
     fn weights_shrink_with_their_format() {
         let of = |quantize, floats| {
             let need = Need { quantize, ..need(Reading::Whole) };
-            estimate_of(&llama(), 16_060_522_496, &need, floats).weights
+            Footprint { config: llama(), stored: 16_060_522_496, floats }.estimate(&need).weights
         };
         assert_eq!(of(None, true), 16_060_522_496);
         assert_eq!(of(Some(Quantization::Q4K), false), 16_060_522_496);
@@ -258,7 +252,8 @@ mod tests {
             (6900, Reading::Evict { kept, per_query_head }, 181_235_712),
         ] {
             let need = Need { prompt_tokens, new_tokens: 4, ..need(reading) };
-            let total = estimate_of(&config, 98_362_432, &need, false).total();
+            let footprint = Footprint { config: config.clone(), stored: 98_362_432, floats: false };
+            let total = footprint.estimate(&need).total();
             assert!((total as f64 / f64::from(peak) - 1.0).abs() < 0.05, "{need:?}: {total} for {peak}");
         }
     }
@@ -267,7 +262,7 @@ mod tests {
     fn absurd_requests_do_not_overflow() {
         for reading in [Reading::Whole, Reading::Narrow { layer: usize::MAX, kept: usize::MAX }] {
             let need = Need { prompt_tokens: usize::MAX / 2, new_tokens: usize::MAX / 4, ..need(reading) };
-            assert_eq!(estimate_of(&llama(), 0, &need, true).total(), u64::MAX);
+            assert_eq!(Footprint { config: llama(), stored: 0, floats: true }.estimate(&need).total(), u64::MAX);
         }
     }
 }

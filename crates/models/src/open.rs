@@ -55,7 +55,11 @@ pub fn open(path: &Path) -> Result<Opened> {
 /// Errors: `ERR_MODEL_NOT_FOUND`, `ERR_MODEL_CORRUPT`, `ERR_MODEL_UNSUPPORTED`, and whatever the
 /// progress callback answers. All shapes are checked before any weight is read.
 pub fn open_with(path: &Path, options: OpenOptions<'_>) -> Result<Opened> {
-    let source = Source::open(path)?;
+    open_source(Source::open(path)?, options)
+}
+
+/// The same of a source whose headers have been read.
+pub fn open_source(source: Source, options: OpenOptions<'_>) -> Result<Opened> {
     let weights = source.weights()?;
     let info = info::of(&source, weights.config())?;
     let mut silent = |_, _| Ok(());

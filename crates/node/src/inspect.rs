@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use napi_derive::napi;
+use serde_json::Value;
 use skimlm_core::{Code, Error, Result};
+use skimlm_engine::MemoryNeed;
 
 use crate::error::{guarded, to_js};
 use crate::json;
@@ -11,14 +13,25 @@ use crate::json;
 /// The header of a model as JSON; no weights are read.
 #[napi]
 pub async fn inspect(path: String) -> napi::Result<String> {
+    aside(move || json::write(&skimlm_engine::inspect(&PathBuf::from(path))?)).await
+}
+
+/// What requests take in memory, one estimate a need: lists as JSON. No weights are read.
+#[napi]
+pub async fn estimate_memory(path: String, needs: String) -> napi::Result<String> {
+    let needs = guarded(|| {
+        let needs: Vec<Value> = json::read(&needs, "")?;
+        needs.iter().map(MemoryNeed::parse).collect::<Result<Vec<_>>>()
+    })?;
+    aside(move || json::write(&skimlm_engine::estimate_memory(&PathBuf::from(path), &needs)?)).await
+}
+
+/// Reads files on a thread of its own, not of libuv's pool: a slow disk would hold up the process's
+/// other file work.
+async fn aside(read: impl FnOnce() -> Result<String> + Send + 'static) -> napi::Result<String> {
     let (sender, answer) = async_channel::bounded::<napi::Result<String>>(1);
-    // Not libuv's pool: a slow disk would hold up the process's other file work.
-    let read = move || {
-        let answer = guarded(|| json::write(&skimlm_engine::inspect(&PathBuf::from(path))?));
-        // Nobody waits any more if this fails.
-        drop(sender.send_blocking(answer));
-    };
-    spawn(read).map_err(to_js)?;
+    // Nobody waits any more if the sending fails.
+    spawn(move || drop(sender.send_blocking(guarded(read)))).map_err(to_js)?;
     answer.recv().await.unwrap_or_else(|_| Err(to_js(Error::new(Code::Internal, "the reading thread ended."))))
 }
 

@@ -2,7 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use skimlm_core::{Error, Policy, Result};
+use skimlm_core::{Error, Policy, Reading, Result};
 
 use crate::evict::{Across, Evict};
 use crate::registry::{About, Context, Method};
@@ -56,5 +56,9 @@ impl Method for AdaKv {
         let snapkv = self.scores();
         let share = Across { entries: self.budget - self.window, floor: self.floor };
         Box::new(Evict::new(snapkv.scores(), share, snapkv.rule()))
+    }
+
+    fn reading(&self, _: &Context<'_>, _: usize) -> Reading {
+        Reading::Evict { kept: self.budget, per_query_head: false }
     }
 }

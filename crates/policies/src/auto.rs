@@ -9,7 +9,9 @@ use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use skimlm_core::{Error, Evidence, KvCache, Pass, Policy, Report, Result, Role, Rows, Seen, Shape, Step, Visibility};
+use skimlm_core::{
+    Error, Evidence, KvCache, Pass, Policy, Reading, Report, Result, Role, Rows, Seen, Shape, Step, Visibility,
+};
 
 use crate::profile::Profile;
 use crate::registry::{About, Context, Method, PolicySpec};
@@ -53,8 +55,7 @@ impl Method for Auto {
     fn build(self, context: &Context<'_>) -> Box<dyn Policy> {
         let setting = context.profile.and_then(|profile| {
             let setting = profile.setting(self.recall)?;
-            let spec = PolicySpec::parse(&setting.policy).ok()?;
-            let policy = spec.build(context).ok()?;
+            let policy = self.serving(context)?.build(context).ok()?;
             let about = format!(
                 "profile {}, setting {} (recall {:.2} in calibration)",
                 profile.name, setting.name, setting.recall.mean
@@ -69,6 +70,21 @@ impl Method for Auto {
             exact: String::new(),
             tokens: 0,
         })
+    }
+
+    fn reading(&self, context: &Context<'_>, tokens: usize) -> Reading {
+        if context.profile.is_none_or(|profile| tokens < profile.exact_below) {
+            return Reading::Whole;
+        }
+        self.serving(context).and_then(|spec| spec.reading(context, tokens).ok()).unwrap_or(Reading::Whole)
+    }
+}
+
+impl Auto {
+    /// The setting that would serve.
+    fn serving(&self, context: &Context<'_>) -> Option<PolicySpec> {
+        let setting = context.profile?.setting(self.recall)?;
+        PolicySpec::parse(&setting.policy).ok()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use skimlm_core::{Policy, Result};
+use skimlm_core::{Policy, Reading, Result};
 
 use crate::fixed::Fixed;
 use crate::options::Pins;
@@ -44,5 +44,9 @@ impl Method for FirstLast {
         Box::new(Fixed::new(self.pins, self.budget, |n| {
             (0..n).map(|i| if i % 2 == 0 { i / 2 } else { n - 1 - i / 2 }).collect()
         }))
+    }
+
+    fn reading(&self, _: &Context<'_>, _: usize) -> Reading {
+        Reading::Short { kept: self.budget }
     }
 }

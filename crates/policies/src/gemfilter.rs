@@ -13,7 +13,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use skimlm_core::{
-    Error, Evidence, KvCache, Pass, Policy, Report, Result, Seen, Selection, Shape, Stage, Step, Warning,
+    Error, Evidence, KvCache, Pass, Policy, Reading, Report, Result, Seen, Selection, Shape, Stage, Step, Warning,
 };
 
 use crate::choose::{Ends, choose, free_tokens};
@@ -119,6 +119,13 @@ impl Method for GemFilter {
             narrowing: Narrowing::new(Vec::new()),
             report: None,
         })
+    }
+
+    fn reading(&self, _: &Context<'_>, tokens: usize) -> Reading {
+        if self.fallback_below.is_some() {
+            return Reading::Whole;
+        }
+        Reading::Restart { kept: self.budget.map_or(DEFAULT_BUDGET, |budget| budget.of(tokens)) }
     }
 }
 

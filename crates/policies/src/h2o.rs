@@ -9,7 +9,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use skimlm_core::{Error, Policy, Result};
+use skimlm_core::{Error, Policy, Reading, Result};
 
 use crate::evict::{Even, Evict, HeadMode, Rule, RunningSums};
 use crate::options::Positions;
@@ -80,5 +80,12 @@ impl Method for H2o {
             ..Rule::default()
         };
         Box::new(Evict::new(RunningSums::new(self.head_mode.heads()), Even(self.heavy), rule))
+    }
+
+    fn reading(&self, _: &Context<'_>, _: usize) -> Reading {
+        Reading::Evict {
+            kept: self.heavy.saturating_add(self.recent),
+            per_query_head: self.head_mode == HeadMode::Query,
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use skimlm_core::{Policy, Result};
+use skimlm_core::{Policy, Reading, Result};
 
 use crate::evict::{Even, Evict, KeyNorm, Rule};
 use crate::registry::{About, Context, Method};
@@ -41,5 +41,9 @@ impl Method for Knorm {
 
     fn build(self, _: &Context<'_>) -> Box<dyn Policy> {
         Box::new(Evict::new(KeyNorm, Even(self.budget - 1), Rule { recent: 1, ..Rule::default() }))
+    }
+
+    fn reading(&self, _: &Context<'_>, _: usize) -> Reading {
+        Reading::Evict { kept: self.budget, per_query_head: false }
     }
 }

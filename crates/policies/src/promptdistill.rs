@@ -16,8 +16,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use skimlm_core::{
-    Among, Error, Evidence, Flow, Keep, LayerHeads, Pass, Policy, Queries, Report, Result, Rows, Seen, Selection,
-    Shape, Stage, Step, Warning,
+    Among, Error, Evidence, Flow, Keep, LayerHeads, Pass, Policy, Queries, Reading, Report, Result, Rows, Seen,
+    Selection, Shape, Stage, Step, Warning,
 };
 
 use crate::choose::{Ends, choose, free_tokens};
@@ -95,6 +95,13 @@ impl Method for PromptDistill {
             query: 0,
             report: None,
         })
+    }
+
+    fn reading(&self, context: &Context<'_>, tokens: usize) -> Reading {
+        let first = self.stages.as_deref().unwrap_or_default().first();
+        let (layer, budget) =
+            first.map_or((context.default_layer, DEFAULT_BUDGET), |stage| (stage.layer, stage.budget));
+        Reading::Narrow { layer, kept: budget.of(tokens) }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use skimlm_core::{Error, Policy, Result};
+use skimlm_core::{Error, Policy, Reading, Result};
 
 use crate::evict::{Evict, HeadMode, Pyramid};
 use crate::registry::{About, Context, Method};
@@ -59,5 +59,9 @@ impl Method for PyramidKv {
         let share = Pyramid { entries: self.budget - self.window, layers, slope };
         let snapkv = self.scores();
         Box::new(Evict::new(snapkv.scores(), share, snapkv.rule()))
+    }
+
+    fn reading(&self, _: &Context<'_>, _: usize) -> Reading {
+        Reading::Evict { kept: self.budget, per_query_head: self.head_mode == HeadMode::Query }
     }
 }

@@ -2,7 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use skimlm_core::{Policy, Result};
+use skimlm_core::{Policy, Reading, Result};
 
 use crate::fixed::Fixed;
 use crate::options::Pins;
@@ -49,6 +49,10 @@ impl Method for Random {
             order.sort_by_key(|&i| mix(seed, i as u64));
             order
         }))
+    }
+
+    fn reading(&self, _: &Context<'_>, _: usize) -> Reading {
+        Reading::Short { kept: self.budget }
     }
 }
 

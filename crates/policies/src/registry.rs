@@ -7,7 +7,7 @@ use schemars::{JsonSchema, Schema, schema_for};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
-use skimlm_core::{Error, Policy, Result, Shape, read_options};
+use skimlm_core::{Code, Error, Policy, Reading, Result, Shape, read_options};
 
 /// Every policy, one line each.
 const POLICIES: &[Entry] = &[
@@ -80,6 +80,12 @@ pub trait Method: Serialize + DeserializeOwned + JsonSchema + Default + Sized {
 
     /// The policy of one session. `check` has passed.
     fn build(self, context: &Context<'_>) -> Box<dyn Policy>;
+
+    /// How a prompt of `tokens` tokens is read, for the estimate of its memory. Default: whole.
+    fn reading(&self, context: &Context<'_>, tokens: usize) -> Reading {
+        let _ = (context, tokens);
+        Reading::Whole
+    }
 }
 
 /// A policy chosen by name, its options checked for form.
@@ -117,7 +123,7 @@ impl PolicySpec {
         match found {
             Some((entry, json)) => {
                 let options = serde_json::from_str(json)
-                    .map_err(|e| Error::new(skimlm_core::Code::Internal, format!("preset {name}: {e}")))?;
+                    .map_err(|e| Error::new(Code::Internal, format!("preset {name}: {e}")))?;
                 (entry.check_form)(&options)?;
                 Ok(Self { kind: entry.kind, options })
             }
@@ -142,7 +148,9 @@ impl PolicySpec {
         Value::Object(all)
     }
 
-    /// Refuses options that cannot work on this model, and a forced selection that cannot be replayed.
+    /// Refuses options that cannot work on this model, and a forced selection that cannot be replayed:
+    /// `ERR_INVALID_ARG`. `ERR_POLICY_UNSUPPORTED` if a layer is to choose that does not see the whole
+    /// prompt.
     pub fn check(&self, context: &Context<'_>) -> Result<()> {
         let entry = self.entry()?;
         if context.forced.is_some() && !entry.replays {
@@ -161,20 +169,28 @@ impl PolicySpec {
         (self.entry()?.build)(&self.options, context)
     }
 
+    /// How a prompt of `tokens` tokens is read, for the estimate of its memory.
+    pub fn reading(&self, context: &Context<'_>, tokens: usize) -> Result<Reading> {
+        (self.entry()?.reading)(&self.options, context, tokens)
+    }
+
     fn entry(&self) -> Result<&'static Entry> {
         find(self.kind).ok_or_else(|| Error::invalid_option("policy.kind", self.kind, kinds().join(", ")))
     }
 }
 
+/// The names of the policies that can work on a model.
+pub fn supported(context: &Context<'_>) -> Vec<&'static str> {
+    let works = |entry: &&Entry| {
+        let spec = PolicySpec { kind: entry.kind, options: (entry.defaults)().unwrap_or_default() };
+        !spec.check(context).is_err_and(|error| error.code == Code::PolicyUnsupported)
+    };
+    POLICIES.iter().filter(works).map(|entry| entry.kind).collect()
+}
+
 /// The names of all policies.
 pub fn kinds() -> Vec<&'static str> {
     POLICIES.iter().map(|e| e.kind).collect()
-}
-
-/// The policies whose defaults are right on a model.
-pub fn supported(context: &Context<'_>) -> Vec<&'static str> {
-    let works = |e: &&Entry| (e.check)(&Value::Object(Map::new()), context).is_ok();
-    POLICIES.iter().filter(works).map(|e| e.kind).collect()
 }
 
 /// One policy as the generated files describe it.
@@ -224,6 +240,7 @@ struct Entry {
     check_form: fn(&Value) -> Result<()>,
     check: fn(&Value, &Context<'_>) -> Result<()>,
     build: fn(&Value, &Context<'_>) -> Result<Box<dyn Policy>>,
+    reading: fn(&Value, &Context<'_>, usize) -> Result<Reading>,
 }
 
 impl Entry {
@@ -234,13 +251,13 @@ impl Entry {
             replays: M::REPLAYS,
             presets: M::PRESETS,
             defaults: || {
-                serde_json::to_value(M::default())
-                    .map_err(|e| Error::new(skimlm_core::Code::Internal, format!("{}: {e}", M::KIND)))
+                serde_json::to_value(M::default()).map_err(|e| Error::new(Code::Internal, format!("{}: {e}", M::KIND)))
             },
             options: || schema_for!(M),
             check_form: |options| read::<M>(options).map(|_| ()),
             check: |options, context| read::<M>(options)?.check(context),
             build: |options, context| Ok(read::<M>(options)?.build(context)),
+            reading: |options, context, tokens| Ok(read::<M>(options)?.reading(context, tokens)),
         }
     }
 }

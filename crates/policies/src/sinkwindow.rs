@@ -2,7 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use skimlm_core::{Error, Policy, Result};
+use skimlm_core::{Error, Policy, Reading, Result};
 
 use crate::evict::{Even, Evict, NoScore, Rule};
 use crate::registry::{About, Context, Method};
@@ -44,5 +44,9 @@ impl Method for SinkWindow {
     fn build(self, _: &Context<'_>) -> Box<dyn Policy> {
         let rule = Rule { sinks: self.sink, recent: self.recent, every_step: true, ..Rule::default() };
         Box::new(Evict::new(NoScore, Even(0), rule))
+    }
+
+    fn reading(&self, _: &Context<'_>, _: usize) -> Reading {
+        Reading::Evict { kept: self.sink.saturating_add(self.recent), per_query_head: false }
     }
 }

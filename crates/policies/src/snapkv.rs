@@ -10,7 +10,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use skimlm_core::{Error, Policy, Result};
+use skimlm_core::{Error, Policy, Reading, Result};
 
 use crate::evict::{Even, Evict, HeadMode, Rule, WindowScores};
 use crate::options::{EdgeSpec, PoolKind, PoolSpec};
@@ -96,5 +96,9 @@ impl Method for SnapKv {
     fn build(self, _: &Context<'_>) -> Box<dyn Policy> {
         let share = Even(self.budget - self.window);
         Box::new(Evict::new(self.scores(), share, self.rule()))
+    }
+
+    fn reading(&self, _: &Context<'_>, _: usize) -> Reading {
+        Reading::Evict { kept: self.budget, per_query_head: self.head_mode == HeadMode::Query }
     }
 }

@@ -2,7 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use skimlm_core::{Heads, Policy, Result};
+use skimlm_core::{Heads, Policy, Reading, Result};
 
 use crate::evict::{Even, Evict, Rule, WindowScores};
 use crate::registry::{About, Context, Method};
@@ -40,5 +40,9 @@ impl Method for Tova {
     fn build(self, _: &Context<'_>) -> Box<dyn Policy> {
         let rule = Rule { recent: 1, every_step: true, ..Rule::default() };
         Box::new(Evict::new(WindowScores { window: 1, heads: Heads::Mean }, Even(self.budget - 1), rule))
+    }
+
+    fn reading(&self, _: &Context<'_>, _: usize) -> Reading {
+        Reading::Evict { kept: self.budget, per_query_head: false }
     }
 }

@@ -10,7 +10,7 @@ pub(crate) fn check_layer(kind: &str, layer: usize, shape: &Shape) -> Result<()>
     };
     let global: Vec<usize> = (0..shape.layers.len().saturating_sub(1)).filter(|&l| sees_all(shape, l)).collect();
     let advice = match global.as_slice() {
-        [] => "No layer of this model sees further: use a policy that does not choose at one layer.".to_owned(),
+        [] => "No layer of this model sees further: use a policy of `info.supportedPolicies`.".to_owned(),
         layers => {
             let names: Vec<_> = layers.iter().map(usize::to_string).collect();
             format!("Choose at a layer that sees everything: {}.", names.join(", "))
@@ -31,7 +31,7 @@ pub(crate) fn check_none(kind: &str, shape: &Shape, why: &str) -> Result<()> {
     };
     let message = format!(
         "`{kind}` cannot be right where layers see a sliding window (layer {layer}: {window} positions): {why}. \
-         Use `snapkv` or `full`."
+         Use one of `info.supportedPolicies`."
     );
     Err(Error::new(Code::PolicyUnsupported, message).with("policy", kind).with("layer", layer).with("window", window))
 }

@@ -67,6 +67,15 @@ impl Bank {
         Ok(self.k.get(head)?.narrow(0, 0, self.len())?)
     }
 
+    /// Whether all keys and values are finite.
+    pub(super) fn is_finite(&self) -> Result<bool> {
+        // Neither an infinity nor a NaN is lost in a sum; one of finite halves stays far below f32's limit.
+        let finite = |of: &Tensor, rows: usize| -> Result<bool> {
+            Ok(of.narrow(1, 0, rows)?.to_dtype(DType::F32)?.sum_all()?.to_scalar::<f32>()?.is_finite())
+        };
+        Ok(finite(&self.k, self.len())? && finite(&self.v, self.with_values)?)
+    }
+
     /// Appends keys `[heads, rows, dim]` of the cache's type.
     pub(super) fn append_keys(&mut self, k: &Tensor, positions: &[u32], tags: &[u32]) -> Result<()> {
         if let (Some(&last), Some(&first)) = (self.positions.last(), positions.first())

@@ -68,6 +68,18 @@ impl KvCache {
         self.layers.iter().map(LayerCache::len).collect()
     }
 
+    /// The first layer with a key or value that is NaN or infinite.
+    pub fn first_broken(&self) -> Result<Option<usize>> {
+        for (layer, cache) in self.layers.iter().enumerate() {
+            for bank in cache.banks() {
+                if !bank.is_finite()? {
+                    return Ok(Some(layer));
+                }
+            }
+        }
+        Ok(None)
+    }
+
     /// Bytes of keys and values in use.
     pub fn bytes(&self) -> usize {
         self.layers.iter().map(LayerCache::bytes).sum()

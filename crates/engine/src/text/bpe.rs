@@ -6,8 +6,21 @@ use tokenizers::models::bpe::{BPE, Merges, Vocab};
 /// Ids above this are taken for damage, not for a vocabulary.
 const MAX_IDS: u32 = 1 << 24;
 
+/// What is beside the merges.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Habits {
+    /// A piece that is an entry of the vocabulary is taken whole.
+    pub(crate) ignore_merges: bool,
+    /// A character without an entry becomes its bytes, one `<0x..>` each.
+    pub(crate) byte_fallback: bool,
+    /// What becomes of a character without either.
+    pub(crate) unknown: Option<String>,
+    /// Several unknown characters in a row are one.
+    pub(crate) fuse_unknown: bool,
+}
+
 /// Builds the merges. `entries` are the vocabulary, each with its id; of equal ones the first counts.
-pub(crate) fn build(entries: Vec<(String, u32)>, merges: Merges, ignore_merges: bool) -> Result<BPE> {
+pub(crate) fn build(entries: Vec<(String, u32)>, merges: Merges, habits: Habits) -> Result<BPE> {
     let mut vocab = Vocab::with_capacity(entries.len());
     for (text, id) in entries {
         check_id(id)?;
@@ -23,11 +36,19 @@ pub(crate) fn build(entries: Vec<(String, u32)>, merges: Merges, ignore_merges: 
             return Err(damaged(format!("the merge of `{left}` and `{right}` needs `{missing}`, which is no token")));
         }
     }
-    BPE::builder()
+    let Habits { ignore_merges, byte_fallback, unknown, fuse_unknown } = habits;
+    if let Some(unknown) = unknown.as_ref().filter(|unknown| !vocab.contains_key(*unknown)) {
+        return Err(damaged(format!("`{unknown}` stands for what is unknown and is no token")));
+    }
+    let mut builder = BPE::builder()
         .vocab_and_merges(vocab, merges)
         .ignore_merges(ignore_merges)
-        .build()
-        .map_err(|e| damaged(format!("the merges cannot be built: {e}")))
+        .byte_fallback(byte_fallback)
+        .fuse_unk(fuse_unknown);
+    if let Some(unknown) = unknown {
+        builder = builder.unk_token(unknown);
+    }
+    builder.build().map_err(|e| damaged(format!("the merges cannot be built: {e}")))
 }
 
 pub(crate) fn check_id(id: u32) -> Result<()> {

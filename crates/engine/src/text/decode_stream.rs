@@ -8,21 +8,25 @@ use super::tokenizer::Tokenizer;
 pub struct DecodeStream {
     tokenizer: Arc<Tokenizer>,
     skip_special: bool,
+    first: bool,
     pending: Vec<u8>,
 }
 
 impl DecodeStream {
     /// An empty stream. `skip_special` leaves control tokens out.
     pub fn new(tokenizer: Arc<Tokenizer>, skip_special: bool) -> Self {
-        Self { tokenizer, skip_special, pending: Vec::new() }
+        Self { tokenizer, skip_special, first: true, pending: Vec::new() }
+    }
+
+    /// The same behind a text that goes on: a space before the first word is part of it.
+    pub fn going_on(self) -> Self {
+        Self { first: false, ..self }
     }
 
     /// Adds a token and gives the characters that are whole now, if any. An id beyond the
     /// vocabulary has no text.
     pub fn push(&mut self, id: u32) -> Option<String> {
-        if !(self.skip_special && self.tokenizer.is_control(id)) {
-            self.pending.extend_from_slice(self.tokenizer.token_bytes(id));
-        }
+        self.pending.extend_from_slice(self.tokenizer.written(id, self.skip_special, &mut self.first));
         let text = take_whole(&mut self.pending);
         (!text.is_empty()).then_some(text)
     }

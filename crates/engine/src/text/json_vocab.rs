@@ -1,13 +1,14 @@
 use std::path::Path;
 
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value, json};
 use skimlm_core::{Code, Error, Result};
-use tokenizers::normalizers::NormalizerWrapper;
-use tokenizers::pre_tokenizers::PreTokenizerWrapper;
 
-use super::bpe::{self, damaged};
-use super::gguf_vocab::GgufVocab;
+use super::alphabet::{SPACE, Writing};
+use super::bpe::{self, Habits, damaged};
+use super::gguf_vocab::{GgufVocab, is_blank};
+use super::sentencepiece::Prefix;
 use super::special::SpecialToken;
 use super::tokenizer::{Parts, Tokenizer};
 
@@ -37,9 +38,9 @@ struct File {
     #[serde(default)]
     added_tokens: Vec<AddedToken>,
     #[serde(default)]
-    normalizer: Option<NormalizerWrapper>,
+    normalizer: Value,
     #[serde(default)]
-    pre_tokenizer: Option<PreTokenizerWrapper>,
+    pre_tokenizer: Value,
     #[serde(default)]
     post_processor: Value,
     #[serde(default)]
@@ -72,6 +73,10 @@ struct Bpe {
     #[serde(default)]
     byte_fallback: bool,
     #[serde(default)]
+    unk_token: Option<String>,
+    #[serde(default)]
+    fuse_unk: bool,
+    #[serde(default)]
     continuing_subword_prefix: Option<String>,
     #[serde(default)]
     end_of_word_suffix: Option<String>,
@@ -85,7 +90,8 @@ enum Merge {
 }
 
 impl Tokenizer {
-    /// Reads a tokenizer.json. `ERR_TOKENIZER`: not there, not JSON, or not byte-level BPE.
+    /// Reads a tokenizer.json. `ERR_TOKENIZER`: not there, not JSON, or neither byte-level BPE
+    /// nor BPE as SentencePiece has it.
     pub fn from_json_file(path: &Path, declared: Declared) -> Result<Self> {
         let json = std::fs::read(path).map_err(|e| {
             Error::new(Code::Tokenizer, format!("The tokenizer {} cannot be read: {e}.", path.display()))
@@ -100,24 +106,24 @@ impl Tokenizer {
         let file: File = serde_json::from_slice(json).map_err(|e| {
             Error::new(Code::Tokenizer, format!("This is not a tokenizer.json that can be used: {e}.")).caused_by(e)
         })?;
-        let File { added_tokens, normalizer, pre_tokenizer, post_processor, decoder, model } = file;
+        let File { added_tokens, mut normalizer, mut pre_tokenizer, post_processor, decoder, model } = file;
         let odd = |text: &Option<String>| text.as_deref().is_some_and(|text| !text.is_empty());
-        if model.kind.as_deref().unwrap_or("BPE") != "BPE"
-            || model.byte_fallback
-            || odd(&model.continuing_subword_prefix)
-            || odd(&model.end_of_word_suffix)
-            || find(&decoder, "ByteLevel").is_none()
-        {
+        let plain = model.kind.as_deref().unwrap_or("BPE") == "BPE"
+            && !odd(&model.continuing_subword_prefix)
+            && !odd(&model.end_of_word_suffix);
+        let Some(writing) = writing(&decoder).filter(|_| plain) else {
             let kind = model.kind.unwrap_or_else(|| "BPE".into());
             return Err(Error::new(
                 Code::Tokenizer,
                 format!(
-                    "This tokenizer.json is of a {kind} tokenizer that is not byte-level BPE, which alone is supported."
+                    "This tokenizer.json is of a {kind} tokenizer that is neither byte-level BPE nor BPE as \
+                     SentencePiece has it, which are supported."
                 ),
             )
             .with("model", kind)
-            .with("supported", vec!["byte-level BPE"]));
-        }
+            .with("supported", vec!["byte-level BPE", "SentencePiece BPE"]));
+        };
+        let prefix = take_prefix(&mut normalizer, &mut pre_tokenizer);
         let Value::Object(vocab) = model.vocab else {
             return Err(damaged("`model.vocab` is not an object"));
         };
@@ -133,8 +139,10 @@ impl Tokenizer {
         let first = first_token(&post_processor)
             .and_then(|text| added_tokens.iter().find(|token| token.content == text))
             .map(|token| token.id);
+        let text = |token: &AddedToken| writing == Writing::SentencePiece && !token.special && is_blank(&token.content);
         let specials = added_tokens
             .into_iter()
+            .filter(|token| !text(token))
             .map(|AddedToken { id, content, lstrip, rstrip, special }| SpecialToken {
                 id,
                 text: content,
@@ -145,10 +153,18 @@ impl Tokenizer {
             .collect();
         Self::from_parts(Parts {
             entries,
+            writing,
             merges,
-            ignore_merges: model.ignore_merges,
-            normalizer,
-            split: pre_tokenizer,
+            habits: Habits {
+                ignore_merges: model.ignore_merges,
+                byte_fallback: model.byte_fallback,
+                // Byte-level BPE knows every byte; files name an unknown token all the same.
+                unknown: model.unk_token.filter(|_| writing == Writing::SentencePiece),
+                fuse_unknown: model.fuse_unk,
+            },
+            prefix,
+            normalizer: part(normalizer, "normalizer")?,
+            split: part(pre_tokenizer, "pre_tokenizer")?,
             specials,
             bos: declared.bos.or(first),
             ends: declared.ends,
@@ -165,13 +181,58 @@ fn entries(vocab: Map<String, Value>) -> Result<Vec<(String, u32)>> {
     vocab.into_iter().map(|(text, value)| id(&text, value).map(|id| (text, id))).collect()
 }
 
+/// How the entries are written, by what the decoder undoes; none: in no way that is known.
+fn writing(decoder: &Value) -> Option<Writing> {
+    let has = |kind: &str| find(decoder, kind).is_some();
+    if has("ByteLevel") {
+        Some(Writing::ByteLevel)
+    } else if has("ByteFallback") || has("Metaspace") {
+        Some(Writing::SentencePiece)
+    } else {
+        None
+    }
+}
+
+/// Takes the space before a text out of the parts that would put it there. They see one piece of a text
+/// at a time and not whether it is the first.
+fn take_prefix(normalizer: &mut Value, pre_tokenizer: &mut Value) -> Option<Prefix> {
+    if let Some(prepend) = find_mut(normalizer, "Prepend").filter(|prepend| prepend["prepend"] == SPACE.to_string()) {
+        *prepend = json!({ "type": "Sequence", "normalizers": [] });
+        return Some(Prefix { everywhere: true, unless_spaced: false });
+    }
+    let metaspace = find_mut(pre_tokenizer, "Metaspace")?.as_object_mut()?;
+    let stated = metaspace.insert("prepend_scheme".into(), "never".into());
+    let old = metaspace.remove("add_prefix_space");
+    let scheme = match (&stated, old) {
+        (Some(scheme), _) => scheme.as_str()?,
+        (None, Some(Value::Bool(false))) => "never",
+        (None, _) => "always",
+    };
+    (scheme != "never").then_some(Prefix { everywhere: scheme == "always", unless_spaced: true })
+}
+
+fn part<T: DeserializeOwned>(value: Value, name: &str) -> Result<Option<T>> {
+    serde_json::from_value(value).map_err(|e| damaged(format!("its {name} cannot be used: {e}")))
+}
+
+/// Lists of parts inside a part.
+const NESTED: [&str; 4] = ["decoders", "processors", "normalizers", "pretokenizers"];
+
 /// The part with this `type`, wherever it is nested in sequences.
 fn find<'v>(part: &'v Value, kind: &str) -> Option<&'v Value> {
     if part.get("type").and_then(Value::as_str) == Some(kind) {
         return Some(part);
     }
-    let lists = ["decoders", "processors"].into_iter().filter_map(|name| part.get(name)?.as_array());
+    let lists = NESTED.into_iter().filter_map(|name| part.get(name)?.as_array());
     lists.flatten().find_map(|part| find(part, kind))
+}
+
+fn find_mut<'v>(part: &'v mut Value, kind: &str) -> Option<&'v mut Value> {
+    if part.get("type").and_then(Value::as_str) == Some(kind) {
+        return Some(part);
+    }
+    let parts = part.as_object_mut()?.iter_mut().filter(|(name, _)| NESTED.contains(&name.as_str()));
+    parts.filter_map(|(_, list)| list.as_array_mut()).flatten().find_map(|part| find_mut(part, kind))
 }
 
 /// The special token that a post-processor puts before a text.

@@ -37,6 +37,8 @@ struct Run {
     text: String,
     /// Content pieces and where they lie in `text`.
     contents: Vec<(usize, Range<usize>)>,
+    /// A special token is before it.
+    follows: bool,
     rstrip: bool,
 }
 
@@ -58,7 +60,7 @@ pub(crate) fn encode_pieces(tokenizer: &Tokenizer, pieces: &[Piece<'_>]) -> Resu
                 Part::Special(token) => {
                     run.flush(tokenizer, token.lstrip, &mut placed)?;
                     placed.push(Placed { id: token.id, at: None });
-                    run = Run { rstrip: token.rstrip, ..Run::default() };
+                    run = Run { follows: true, rstrip: token.rstrip, ..Run::default() };
                 }
             }
         }
@@ -75,7 +77,7 @@ impl Run {
             return Ok(());
         }
         let mut contents = self.contents.iter().peekable();
-        for (id, range) in tokenizer.encode_plain(&text[start..])? {
+        for (id, range) in tokenizer.encode_plain(&text[start..], !self.follows)? {
             let range = range.start + start..range.end + start;
             while contents.next_if(|(_, content)| content.end <= range.start).is_some() {}
             let at = contents.peek().filter(|(_, content)| content.start < range.end).map(|(index, content)| {

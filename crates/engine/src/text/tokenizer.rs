@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::ops::Range;
 
 use skimlm_core::{Code, Error, Result};
@@ -5,9 +6,10 @@ use tokenizers::models::bpe::Merges;
 use tokenizers::normalizers::NormalizerWrapper;
 use tokenizers::pre_tokenizers::PreTokenizerWrapper;
 
-use super::alphabet;
-use super::bpe::{self, ends_an_answer, unique};
+use super::alphabet::Writing;
+use super::bpe::{self, Habits, ends_an_answer, unique};
 use super::pieces::{Piece, encode_pieces};
+use super::sentencepiece::Prefix;
 use super::special::{SpecialToken, Specials};
 use super::utf16::{Cursor, ceil, floor};
 
@@ -15,8 +17,11 @@ use super::utf16::{Cursor, ceil, floor};
 #[derive(Debug)]
 pub(crate) struct Parts {
     pub(crate) entries: Vec<(String, u32)>,
+    pub(crate) writing: Writing,
     pub(crate) merges: Merges,
-    pub(crate) ignore_merges: bool,
+    pub(crate) habits: Habits,
+    /// Not to be done by `normalizer` and `split` as well.
+    pub(crate) prefix: Option<Prefix>,
     pub(crate) normalizer: Option<NormalizerWrapper>,
     pub(crate) split: Option<PreTokenizerWrapper>,
     pub(crate) specials: Vec<SpecialToken>,
@@ -30,7 +35,7 @@ pub(crate) struct Parts {
 /// For each token the UTF-16 code units `[start, end)` of the text that it comes from.
 pub type Offsets = Vec<(u32, u32)>;
 
-/// Byte-level BPE with its special tokens.
+/// BPE, byte-level or as SentencePiece has it, with its special tokens.
 ///
 /// Text is never parsed as special tokens unless that is asked for. User-defined tokens count as
 /// special: they too would let a text pretend to be what it is not.
@@ -38,6 +43,7 @@ pub type Offsets = Vec<(u32, u32)>;
 pub struct Tokenizer {
     /// Knows no special tokens, so that plain text stays plain.
     plain: tokenizers::Tokenizer,
+    prefix: Option<Prefix>,
     specials: Specials,
     /// The bytes of token `id` are `bytes[starts[id]..starts[id + 1]]`.
     bytes: Vec<u8>,
@@ -50,11 +56,11 @@ pub struct Tokenizer {
 
 impl Tokenizer {
     pub(crate) fn from_parts(parts: Parts) -> Result<Self> {
-        let Parts { entries, merges, ignore_merges, normalizer, split, specials, bos, ends, add_bos, padded_rows } =
-            parts;
+        let Parts { entries, writing, merges, habits, prefix, normalizer, split, specials, .. } = parts;
+        let Parts { bos, ends, add_bos, padded_rows, .. } = parts;
         let mut texts = Vec::new();
         for (text, id) in &entries {
-            put(&mut texts, *id, alphabet::bytes_of(text))?;
+            put(&mut texts, *id, writing.bytes_of(text))?;
         }
         for token in &specials {
             put(&mut texts, token.id, token.text.as_bytes().to_vec())?;
@@ -75,10 +81,10 @@ impl Tokenizer {
         let specials = Specials::new(specials)?;
         let named = specials.iter().filter(|token| ends_an_answer(&token.text)).map(|token| token.id);
         let ends = unique(ends.into_iter().chain(named));
-        let mut plain = tokenizers::Tokenizer::new(bpe::build(entries, merges, ignore_merges)?);
+        let mut plain = tokenizers::Tokenizer::new(bpe::build(entries, merges, habits)?);
         plain.with_pre_tokenizer(split);
         plain.with_normalizer(normalizer).map_err(|e| bpe::damaged(format!("its normalizer cannot be used: {e}")))?;
-        Ok(Self { plain, specials, bytes, starts, bos, ends, add_bos, padded_rows })
+        Ok(Self { plain, prefix, specials, bytes, starts, bos, ends, add_bos, padded_rows })
     }
 
     /// The token ids of a text, without BOS. `special`: the text of a special token becomes that
@@ -88,7 +94,8 @@ impl Tokenizer {
             let placed = encode_pieces(self, &[Piece::template(text)])?;
             return Ok(placed.into_iter().map(|token| token.id).collect());
         }
-        Ok(self.plain.encode_fast(text, false).map_err(failed)?.get_ids().to_vec())
+        let text = self.prefixed(text, true);
+        Ok(self.plain.encode_fast(&*text, false).map_err(failed)?.get_ids().to_vec())
     }
 
     /// The token ids of a text and, for each, the range of UTF-16 code units that it comes from.
@@ -96,20 +103,33 @@ impl Tokenizer {
     /// Ranges hold whole characters: every token of a character that is spread over several has
     /// the range of that character. The text is not parsed as special tokens.
     pub fn encode_with_offsets(&self, text: &str) -> Result<(Vec<u32>, Offsets)> {
-        let (ids, ranges): (Vec<u32>, Vec<Range<usize>>) = self.encode_plain(text)?.into_iter().unzip();
+        let (ids, ranges): (Vec<u32>, Vec<Range<usize>>) = self.encode_plain(text, true)?.into_iter().unzip();
         let (mut starts, mut ends) = (Cursor::new(text), Cursor::new(text));
         Ok((ids, ranges.into_iter().map(|range| (starts.at(range.start), ends.at(range.end))).collect()))
     }
 
-    /// Plain text to token ids and byte ranges of whole characters, without holes between them.
-    pub(crate) fn encode_plain(&self, text: &str) -> Result<Vec<(u32, Range<usize>)>> {
-        let encoding = self.plain.encode(text, false).map_err(failed)?;
+    fn prefixed<'t>(&self, text: &'t str, first: bool) -> Cow<'t, str> {
+        match self.prefix {
+            Some(prefix) if prefix.applies(text, first) => format!(" {text}").into(),
+            _ => text.into(),
+        }
+    }
+
+    /// Plain text to token ids and byte ranges of whole characters, without holes between them. A
+    /// token that is nothing but the space put before the text has an empty range. `first`: no special
+    /// token is before the text.
+    pub(crate) fn encode_plain(&self, text: &str, first: bool) -> Result<Vec<(u32, Range<usize>)>> {
+        let prefixed = self.prefixed(text, first);
+        let shift = prefixed.len() - text.len();
+        let encoding = self.plain.encode(&*prefixed, false).map_err(failed)?;
         let offsets = encoding.get_offsets().iter();
         let mut tokens: Vec<(u32, Range<usize>)> = encoding
             .get_ids()
             .iter()
             .zip(offsets)
-            .map(|(&id, &(start, end))| (id, floor(text, start)..ceil(text, end)))
+            .map(|(&id, &(start, end))| {
+                (id, floor(text, start.saturating_sub(shift))..ceil(text, end.saturating_sub(shift)))
+            })
             .collect();
         // A normalizer may join characters and give the range of the first of them only. What is
         // between two tokens goes to the first, and to all that share its last character.
@@ -126,16 +146,28 @@ impl Tokenizer {
     }
 
     /// The text of token ids. `skip_special` leaves control tokens out. Bytes that are no UTF-8
-    /// become U+FFFD. An id beyond the vocabulary is `ERR_INVALID_ARG`.
+    /// become U+FFFD, and the space that encoding puts before a text is left out. An id beyond the
+    /// vocabulary is `ERR_INVALID_ARG`.
     pub fn decode(&self, ids: &[u32], skip_special: bool) -> Result<String> {
-        let mut bytes = Vec::new();
+        let (mut bytes, mut first) = (Vec::new(), true);
         for &id in ids {
             self.check_id("ids", id)?;
-            if !(skip_special && self.is_control(id)) {
-                bytes.extend_from_slice(self.token_bytes(id));
-            }
+            bytes.extend_from_slice(self.written(id, skip_special, &mut first));
         }
         Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    /// The bytes that a token adds to a text. `first`: whether the text begins with it, and then whether
+    /// one begins behind it.
+    pub(crate) fn written(&self, id: u32, skip_special: bool, first: &mut bool) -> &[u8] {
+        let bytes = self.token_bytes(id);
+        let special = self.specials.get(id);
+        let begins = std::mem::replace(first, special.is_some() && self.prefix.is_some_and(|p| p.everywhere));
+        match special {
+            Some(token) if token.control && skip_special => &[],
+            None if begins && self.prefix.is_some() => bytes.strip_prefix(b" ").unwrap_or(bytes),
+            _ => bytes,
+        }
     }
 
     /// The text of one token, with U+FFFD for parts of characters; empty beyond the vocabulary.

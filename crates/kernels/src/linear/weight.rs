@@ -52,11 +52,15 @@ impl Weight {
                 format!("{} bytes for a [{rows}, {cols}] matrix of {dtype:?}", bytes.as_slice().len()),
             );
         }
-        // Blocks start with a 16-bit scale and dense rows hold f32: a file that does not align its
-        // tensors is copied once instead of being read at odd addresses.
-        let bytes =
-            if bytes.as_slice().as_ptr().align_offset(4) == 0 { bytes } else { Aligned::copy(bytes.as_slice())? };
+        let bytes = if Self::shares(bytes.as_slice()) { bytes } else { Aligned::copy(bytes.as_slice())? };
         Ok(Self { dtype, rows, cols, bytes })
+    }
+
+    /// Whether a matrix uses these bytes where they are. Blocks start with a 16-bit scale and dense rows
+    /// hold f32: a file that does not align its tensors is copied once instead of being read at odd
+    /// addresses.
+    pub fn shares(bytes: &[u8]) -> bool {
+        bytes.as_ptr().align_offset(4) == 0
     }
 
     /// A dense f32 matrix.

@@ -3,7 +3,7 @@ use std::path::Path;
 use candle_core::Device;
 use safetensors::Dtype;
 use serde_json::{Value, json};
-use skimlm_core::{Code, Error};
+use skimlm_core::{Code, Error, Reading};
 use skimlm_kernels::linear::{BlockType, Weight};
 
 use super::reference::{Case, cases};
@@ -12,7 +12,7 @@ use crate::weights::quantized::{Quantization, Quantized, quantize};
 use crate::weights::random::golden_ids;
 use crate::weights::safetensors::write::{TensorData, write_folder};
 use crate::weights::{LayerPart, Part, Weights};
-use crate::{Config, Decoder, ModelInfo, Need, OpenOptions, Reading, Source, estimate, inspect, open, open_with};
+use crate::{Config, Decoder, Footprint, ModelInfo, Need, OpenOptions, Source, inspect, open, open_with};
 
 fn case(name: &str) -> Case {
     cases().remove(name).unwrap()
@@ -295,9 +295,10 @@ fn weights_are_quantised_on_load() {
             .sum();
         let need = |quantize| {
             let reading = Reading::Whole;
-            estimate(folder.path(), &Need { prompt_tokens: 100, new_tokens: 10, reading, cache_bytes: 2, quantize })
+            let footprint = Footprint::of(&Source::open(folder.path()).unwrap()).unwrap();
+            footprint.estimate(&Need { prompt_tokens: 100, new_tokens: 10, reading, cache_bytes: 2, quantize })
         };
-        let (small, whole) = (need(Some(to)).unwrap(), need(None).unwrap());
+        let (small, whole) = (need(Some(to)), need(None));
         assert_eq!(small.weights, taken as u64);
         assert!(small.weights < whole.weights && small.kv_cache == whole.kv_cache);
     }

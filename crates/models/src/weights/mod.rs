@@ -30,4 +30,9 @@ pub trait Weights {
 
     /// A norm's or a bias's values.
     fn vector(&self, part: Part) -> Result<Vec<f32>>;
+
+    /// The part has been read and copied: its memory may be given back. Default: nothing is.
+    fn release(&self, part: Part) {
+        let _ = part;
+    }
 }

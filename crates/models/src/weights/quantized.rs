@@ -73,7 +73,11 @@ impl Weights for Quantized<'_> {
     fn matrix(&self, part: Part) -> Result<Weight> {
         let weight = self.inner.matrix(part)?;
         let weight = match self.to.format(part, weight.cols()) {
-            Some(format) if larger(&weight, format) => quantize(&weight, format)?,
+            Some(format) if larger(&weight, format) => {
+                let small = quantize(&weight, format)?;
+                self.inner.release(part);
+                small
+            }
             _ => weight,
         };
         self.report(part)?;

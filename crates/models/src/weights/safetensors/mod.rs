@@ -27,7 +27,7 @@ use std::sync::Arc;
 use skimlm_core::Result;
 use skimlm_kernels::linear::{Bytes, Weight};
 
-use super::map::{Owner, map};
+use super::map::{Mapped, map};
 use super::scan::{self, Listed};
 use crate::fail::{corrupt, in_file, unsupported};
 use crate::families::ConfigJson;
@@ -36,7 +36,7 @@ use crate::families::ConfigJson;
 pub struct Folder {
     path: PathBuf,
     settings: Box<ConfigJson>,
-    files: Vec<Owner>,
+    files: Vec<Arc<Mapped>>,
     tensors: Vec<TensorInfo>,
     index: HashMap<String, usize>,
 }
@@ -117,8 +117,23 @@ impl Folder {
         // No overflow: the header's end lies inside the file, and rows are a part of it.
         let row = cols * block.type_size();
         let range = info.range.start + rows.start * row..info.range.start + rows.end * row;
-        let bytes = Bytes::new(Arc::clone(&self.files[info.file]), range).map_err(damaged)?;
+        let file: Arc<Mapped> = Arc::clone(&self.files[info.file]);
+        let bytes = Bytes::new(Arc::clone(&file) as _, range.clone()).map_err(damaged)?;
+        let bytes = if Weight::shares(bytes.as_slice()) {
+            bytes
+        } else {
+            let copy = file.copy(range);
+            let all = 0..copy.len();
+            Bytes::new(Arc::new(copy), all).map_err(damaged)?
+        };
         Weight::new(block, rows.len(), cols, bytes).map_err(damaged)
+    }
+
+    /// Gives the memory of a tensor's map back.
+    pub(crate) fn release(&self, name: &str) {
+        if let Some(info) = self.info(name) {
+            self.files[info.file].release(info.range.clone());
+        }
     }
 
     /// Reads all tensors, as for a GGUF file.
@@ -135,6 +150,11 @@ impl Folder {
         let TensorInfo { name, kind, elements, .. } = info;
         Listed { name, kind: format!("{kind:?}"), block: info.block(), elements: *elements, bytes }
     }
+}
+
+/// What the header of a safetensors file says, from the file's bytes. Errors as in [`Folder::open`].
+pub fn read_header(file: &[u8]) -> Result<Vec<TensorInfo>> {
+    header::parse(file, 0)
 }
 
 impl std::fmt::Debug for Folder {

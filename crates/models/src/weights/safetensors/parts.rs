@@ -92,4 +92,8 @@ impl Weights for FolderWeights<'_> {
         }
         Ok(out)
     }
+
+    fn release(&self, part: Part) {
+        self.folder.release(&self.family.checkpoint_place(part, &self.config).tensor);
+    }
 }

@@ -1,0 +1,121 @@
+//! What a request takes in memory, before it is run.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use skimlm_core::{Code, Error, Reading, Result, read_options};
+use skimlm_models::{Estimate, Footprint, Need, Quantization, Source, families};
+use skimlm_policies::{Context, PolicySpec};
+
+use crate::device::memory;
+use crate::load::types;
+use crate::request::{DEFAULT_NEW_TOKENS, new_tokens};
+
+/// A request, as far as memory goes.
+#[derive(Debug, Clone)]
+pub struct MemoryNeed {
+    /// Tokens of the prompt.
+    pub prompt_tokens: usize,
+    /// Tokens to generate at most.
+    pub max_new_tokens: usize,
+    /// How the prompt is read.
+    pub policy: PolicySpec,
+    /// As in [`crate::LoadOptions`].
+    pub dtype: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Form {
+    prompt_tokens: Value,
+    max_new_tokens: Option<Value>,
+    policy: Option<Value>,
+    dtype: Option<String>,
+}
+
+/// Bytes that a request takes at its peak.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MemoryEstimate {
+    /// Its parts.
+    #[serde(flatten)]
+    pub parts: Estimate,
+    /// All of them.
+    pub total: u64,
+    /// Bytes that are free now.
+    pub free_on_device: u64,
+    /// Whether it fits into them.
+    pub fits: bool,
+}
+
+impl MemoryNeed {
+    /// Reads a need; everything that can be checked without a model is checked here.
+    pub fn parse(value: &Value) -> Result<Self> {
+        let form: Form = read_options(value, "")?;
+        types(form.dtype.as_deref())?;
+        let prompt_tokens = match form.prompt_tokens.as_f64() {
+            Some(n) if n >= 0.0 && n.fract() == 0.0 && n <= u32::MAX.into() => n as usize,
+            _ => return Err(Error::invalid_option("promptTokens", form.prompt_tokens, "a whole number")),
+        };
+        Ok(Self {
+            prompt_tokens,
+            max_new_tokens: form.max_new_tokens.map_or(Ok(DEFAULT_NEW_TOKENS), |v| new_tokens(&v))?,
+            policy: form.policy.as_ref().map(PolicySpec::parse).transpose()?.unwrap_or_default(),
+            dtype: form.dtype,
+        })
+    }
+}
+
+/// What requests take on a model, by its header; no weights are read.
+pub fn estimate_memory(path: &Path, needs: &[MemoryNeed]) -> Result<Vec<MemoryEstimate>> {
+    let footprint = Footprint::of(&Source::open(path)?)?;
+    let shape = footprint.config().shape();
+    let default_layer = families::default_filter_layer(footprint.config());
+    let context = Context::new(&shape, default_layer);
+    let (_, free_on_device) = memory();
+    needs
+        .iter()
+        .map(|need| {
+            let (dtype, quantize) = types(need.dtype.as_deref())?;
+            need.policy.check(&context)?;
+            let parts = footprint.estimate(&Need {
+                prompt_tokens: need.prompt_tokens,
+                new_tokens: need.max_new_tokens,
+                reading: need.policy.reading(&context, need.prompt_tokens)?,
+                cache_bytes: dtype.size_in_bytes(),
+                quantize,
+            });
+            let total = parts.total();
+            Ok(MemoryEstimate { parts, total, free_on_device, fits: total <= free_on_device })
+        })
+        .collect()
+}
+
+/// `ERR_OUT_OF_MEMORY` unless a request's caches and activations fit beside a loaded model.
+pub(crate) fn check_request(footprint: &Footprint, need: &Need) -> Result<()> {
+    let Estimate { kv_cache, activations, .. } = footprint.estimate(need);
+    check(kv_cache.saturating_add(activations), "this request", "a policy that keeps fewer tokens, or a shorter prompt")
+}
+
+/// `ERR_OUT_OF_MEMORY` unless a model's weights fit.
+pub(crate) fn check_load(footprint: &Footprint, quantize: Option<Quantization>) -> Result<()> {
+    let need = Need { prompt_tokens: 0, new_tokens: 0, reading: Reading::Whole, cache_bytes: 0, quantize };
+    let Estimate { weights, program, .. } = footprint.estimate(&need);
+    check(weights.saturating_add(program), "this model", "a smaller model, or the option `dtype`: \"q4_k\"")
+}
+
+fn check(needed: u64, what: &str, suggestion: &str) -> Result<()> {
+    let (_, free) = memory();
+    // Where the system does not tell, nothing can be said.
+    if free == 0 || needed <= free {
+        return Ok(());
+    }
+    Err(Error::new(
+        Code::OutOfMemory,
+        format!("{what} needs about {needed} bytes of memory, and {free} are free. Use {suggestion}."),
+    )
+    .with("needed", needed)
+    .with("free", free)
+    .with("suggestion", suggestion))
+}

@@ -1,0 +1,40 @@
+import { fromNative } from './errors.js'
+import { resolveModel } from './hub/index.js'
+import { call } from './native.js'
+import { plain } from './request.js'
+import type { HubOptions, MemoryEstimate, MemoryNeed, ModelInfo, ModelSource } from './types.js'
+
+/** What a model's header says; weights are not read. */
+export async function inspectModel(source?: ModelSource, options: HubOptions = {}): Promise<ModelInfo> {
+  const path = await resolveModel(source, options)
+  return parsed(call((binding) => binding.inspect(path)))
+}
+
+/** What a request takes in memory, by the model's header; weights are not read. */
+export async function estimateMemory(
+  source: ModelSource | undefined,
+  need: MemoryNeed,
+  options: HubOptions = {},
+): Promise<MemoryEstimate> {
+  const [estimate] = await estimateAll(source, [need], options)
+  return estimate!
+}
+
+/** The same for several needs; the header is read once. */
+export async function estimateAll(
+  source: ModelSource | undefined,
+  needs: MemoryNeed[],
+  options: HubOptions = {},
+): Promise<MemoryEstimate[]> {
+  const json = JSON.stringify(needs.map((need) => plain(need, '', { replaced: false })))
+  const path = await resolveModel(source, options)
+  return parsed(call((binding) => binding.estimateMemory(path, json)))
+}
+
+async function parsed<T>(answer: Promise<string>): Promise<T> {
+  try {
+    return JSON.parse(await answer) as T
+  } catch (error) {
+    throw fromNative(error)
+  }
+}
