@@ -129,7 +129,7 @@ mod tests {
     #[test]
     fn what_is_left_out_has_its_default() {
         let request = Request::parse(&json!({ "prompt": "a" })).unwrap();
-        assert_eq!(request.policy.kind(), "full");
+        assert_eq!(request.policy.kind(), "auto");
         assert_eq!(request.max_new_tokens, DEFAULT_NEW_TOKENS);
         assert_eq!(request.overflow, Overflow::Error);
     }

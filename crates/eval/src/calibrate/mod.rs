@@ -132,9 +132,16 @@ pub fn calibrate(
             name: way.stages.iter().map(|stage| stage.layer().to_string()).collect::<Vec<_>>().join("-"),
             policy,
             recall: measured(&recalls)?,
-            cost: way.cost,
+            cost: rounded(way.cost),
         });
     }
+    // What cross-validation promised and the check did not keep.
+    let mut best = f64::NEG_INFINITY;
+    settings.retain(|setting: &Setting| {
+        let better = setting.recall.mean > best;
+        best = best.max(setting.recall.mean);
+        better
+    });
     Ok(Profile {
         name: plan.name.clone(),
         model: ModelKey::of(shape, &loaded.info.file.fingerprint),
@@ -247,8 +254,13 @@ fn recall(case: &Case, policy: &serde_json::Value, loaded: &Loaded, cancel: &Can
     Ok(report.and_then(|report| evidence_recall(&case.evidence, &reading.bytes_of(&report.indices))))
 }
 
+/// Four decimals are more than a few dozen cases say.
+fn rounded(value: f64) -> f64 {
+    (value * 1e4).round() / 1e4
+}
+
 fn measured(recalls: &[f64]) -> Result<Measured> {
     let none = || Error::new(skimlm_core::Code::Internal, "no case has evidence.");
     let stats::Mean { mean, low, high, n } = stats::mean(recalls, 0).ok_or_else(none)?;
-    Ok(Measured { mean, low, high, cases: n })
+    Ok(Measured { mean: rounded(mean), low: rounded(low), high: rounded(high), cases: n })
 }
