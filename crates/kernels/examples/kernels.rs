@@ -16,6 +16,7 @@ use skimlm_kernels::norm::rms_norm;
 use skimlm_kernels::rope::{Pairing, Rotary, rotate};
 use skimlm_kernels::scores::{Form, Heads, Keys, scores};
 use skimlm_kernels::select::{Edge, Pool, pool, top_k};
+use skimlm_kernels::{Level, features, level};
 
 /// The best time of `run`, in seconds, over at least `rounds` runs and a fifth of a second.
 fn best(rounds: usize, mut run: impl FnMut()) -> f64 {
@@ -100,6 +101,60 @@ fn copy() -> f64 {
 
 fn line(op: &str, shape: &str, figure: f64, unit: &str, of: f64, yardstick: &str) {
     println!("{op:<22} {shape:<30} {figure:>8.1} {unit:<8} {:>6.2} of {yardstick}", figure / of);
+}
+
+/// The vector levels of this processor one after the other, round by round, so that what slows one
+/// slows all: each one's best time and how often it beats the level before it.
+fn versus(op: &str, shape: &str, operations: f64, mut run: impl FnMut()) {
+    let before = level().unwrap();
+    let levels: Vec<Level> = Level::present().into_iter().filter(|l| *l > Level::Scalar).collect();
+    let mut least = vec![f64::MAX; levels.len()];
+    for _ in 0..7 {
+        for (level, least) in levels.iter().zip(&mut least) {
+            level.force().unwrap();
+            *least = least.min(best(1, &mut run));
+        }
+    }
+    before.force().unwrap();
+    let cores = rayon::current_num_threads() as f64;
+    let figures: Vec<String> =
+        levels.iter().zip(&least).map(|(l, s)| format!("{l} {:.0}", operations / s / cores / 1e9)).collect();
+    let ratio = least[least.len().saturating_sub(2)] / least[least.len() - 1];
+    println!("{op:<22} {shape:<30} {:<36} Gop/s a core, last two {ratio:.2}", figures.join(", "));
+}
+
+/// The levels beside each other where there are many rows.
+fn levels() {
+    use BlockType::{Q4_0, Q4_1, Q4K, Q5_1, Q6K, Q8_0};
+    for (rows, outs, cols) in [(512, 1536, 576), (512, 576, 1536), (16, 1536, 576), (32, 1536, 576), (512, 2048, 2048)]
+    {
+        for dtype in [Q4_1, Q4_0, Q5_1, Q8_0, Q4K, Q6K] {
+            if cols % dtype.block_size() != 0 || (dtype != Q4_1 && cols == 1536) || (dtype == Q4_1 && cols == 2048) {
+                continue;
+            }
+            let (x, w) = (tensor(&[rows, cols]), weight(dtype, outs, cols));
+            let operations = 2.0 * (rows * outs * cols) as f64;
+            versus(&format!("linear {dtype:?}"), &format!("[{rows}, {cols}] x [{outs}]"), operations, || {
+                drop(linear(&x, &w).unwrap());
+            });
+        }
+    }
+    for (rows, n, heads, kv_heads, dim) in
+        [(512, 8192, 9, 3, 64), (512, 512, 9, 3, 64), (32, 8192, 9, 3, 64), (512, 4096, 8, 2, 128)]
+    {
+        let positions: Vec<u32> = (0..n as u32).collect();
+        let q = tensor(&[rows, heads, dim]);
+        for dtype in [DType::F16, DType::BF16] {
+            let k = tensor(&[kv_heads, n, dim]).to_dtype(dtype).unwrap();
+            let entries = Entries { k: &k, v: &k, positions: &positions };
+            let last = &positions[n - rows..];
+            let seen = (n * rows - rows * (rows - 1) / 2) as f64;
+            let shape = format!("{rows} rows, {n} entries of {dim}");
+            versus(&format!("attention {dtype:?}"), &shape, 4.0 * seen * (heads * dim) as f64, || {
+                drop(attention(&q, last, entries, 0.125, Visibility::Causal).unwrap());
+            });
+        }
+    }
 }
 
 fn linears() {
@@ -235,14 +290,15 @@ fn elements() {
 
 fn main() {
     let wanted: Vec<String> = std::env::args().skip(1).collect();
-    let ops: [(&str, fn()); 5] = [
+    let ops: [(&str, fn()); 6] = [
+        ("levels", levels),
         ("linear", linears),
         ("decode", decodes),
         ("attention", attentions),
         ("select", selections),
         ("elements", elements),
     ];
-    println!("{} threads", rayon::current_num_threads());
+    println!("{} threads, {} of {}", rayon::current_num_threads(), level().unwrap(), features().join(" "));
     if cfg!(debug_assertions) {
         println!("built with debug assertions: `gemm` as the yardstick is slower than it has to be, use --release");
     }

@@ -43,7 +43,7 @@ pub fn linears<const N: usize>(x: &Tensor, weights: [&Weight; N]) -> Result<[Ten
             reference::linear(&xs, weight, out)?;
         }
     } else {
-        cpu::products(&xs, rows, &weights, &mut outs)?;
+        cpu::products(crate::level::current(), &xs, rows, &weights, &mut outs)?;
     }
     let tensors = outs
         .into_iter()

@@ -89,7 +89,7 @@ fn typed<T: Stored + WithDType>(
     let (first, last) =
         (seen.iter().map(|s| s.start).min().unwrap_or(0), seen.iter().map(|s| s.end).max().unwrap_or(0));
     let threads = if work * heads * dim < SMALL { 1 } else { rayon::current_num_threads() };
-    let few = rows * sizes.group() < FEW && dim.is_multiple_of(crate::simd::outer::lanes());
+    let few = rows * sizes.group() < FEW && dim.is_multiple_of(crate::simd::outer::lanes(crate::simd::arch()));
     let height = if few { rows } else { (LANES / sizes.group()).max(1) };
     let bases = kv_heads * rows.div_ceil(height);
     let wanted = if threads > 1 && bases < threads * 3 { (threads * 3).div_ceil(bases) } else { 1 };
