@@ -68,7 +68,7 @@ pub fn attention(
     let out = if crate::reference_forced() {
         reference::attention(q, positions, entries, scale, visibility, shape)?
     } else {
-        cpu::attention(q, positions, entries, scale, visibility, shape)?
+        cpu::attention(crate::level::current(), q, positions, entries, scale, visibility, shape)?
     };
     Ok(Tensor::from_vec(out, q.dims(), q.device())?)
 }

@@ -1,21 +1,47 @@
 use candle_core::{DType, Device, Tensor};
 use proptest::prelude::*;
 
-use super::{Entries, Sizes, Visibility, attention, check, reference};
+use super::{Entries, Sizes, Visibility, attention, check, cpu, reference};
+use crate::level::Level;
 use crate::testing::{assert_close, devices, flat, tensor};
 
+/// Whether a level rounds to integers in this call.
+fn rounds(level: Level, sizes: Sizes, dtype: DType) -> bool {
+    level == Level::Vnni && dtype != DType::F32 && sizes.rows * sizes.group() >= 64 && sizes.dim.is_multiple_of(2)
+}
+
+/// Every level against the textbook. The tolerance is relative to the largest value.
 fn compare(q: &Tensor, rows: &[u32], k: &Tensor, v: &Tensor, positions: &[u32], visibility: Visibility) {
+    let sizes: Sizes = check("attention", q, rows, k, positions).unwrap();
+    compare_scaled(q, rows, k, v, positions, visibility, 1.0 / (sizes.dim as f32).sqrt(), 5e-4);
+}
+
+fn compare_scaled(
+    q: &Tensor,
+    rows: &[u32],
+    k: &Tensor,
+    v: &Tensor,
+    positions: &[u32],
+    visibility: Visibility,
+    scale: f32,
+    rounded: f32,
+) {
     let entries = Entries { k, v, positions };
     let sizes: Sizes = check("attention", q, rows, k, positions).unwrap();
-    let scale = 1.0 / (sizes.dim as f32).sqrt();
-    let got = flat(&attention(q, rows, entries, scale, visibility).unwrap());
     let want = reference::attention(q, rows, entries, scale, visibility, sizes).unwrap();
-    // Values lie in -1..1: errors are relative to what an output can be, not to what cancels to it.
-    assert_close(&got, &want, 1e-5, 1.0);
-    for (row, &position) in rows.iter().enumerate() {
-        if visibility.range(position, positions).is_empty() {
-            let width = sizes.heads * sizes.dim;
-            assert!(got[row * width..(row + 1) * width].iter().all(|&o| o == 0.0), "row {row} sees nothing");
+    let most = flat(&v.to_dtype(DType::F32).unwrap()).iter().fold(0f32, |most, v| most.max(v.abs()));
+    for level in Level::present() {
+        if level == Level::Reference {
+            continue;
+        }
+        let got = cpu::attention(level, q, rows, entries, scale, visibility, sizes).unwrap();
+        // Relative to what an output can be, not to what cancels to it.
+        assert_close(&got, &want, if rounds(level, sizes, k.dtype()) { rounded } else { 1e-5 }, most);
+        for (row, &position) in rows.iter().enumerate() {
+            if visibility.range(position, positions).is_empty() {
+                let width = sizes.heads * sizes.dim;
+                assert!(got[row * width..(row + 1) * width].iter().all(|&o| o == 0.0), "row {row} sees nothing");
+            }
         }
     }
 }
@@ -37,7 +63,7 @@ proptest! {
         rows in prop_oneof![0usize..4, 4usize..90],
         kv_heads in 1usize..4,
         group in prop_oneof![1usize..5, Just(7usize), Just(16usize)],
-        dim in prop::sample::select(vec![4usize, 16, 20, 64, 80, 96]),
+        dim in prop::sample::select(vec![2usize, 4, 16, 20, 33, 64, 80, 96, 256]),
         entries in prop_oneof![0usize..70, 70usize..700],
         gap in 1u32..4,
         first_row in 0u32..400,
@@ -96,4 +122,28 @@ fn a_huge_logit_overflows_nothing() {
         Visibility::Causal,
     );
     assert!(flat(&out.unwrap()).iter().all(|o| o.is_finite() && o.abs() <= 1.0));
+}
+
+/// The largest difference between the integer tiles and the textbook, relative to the largest value.
+fn worst(q: &Tensor, rows: &[u32], k: &Tensor, v: &Tensor, positions: &[u32], scale: f32) -> f32 {
+    let entries = Entries { k, v, positions };
+    let sizes: Sizes = check("attention", q, rows, k, positions).unwrap();
+    let want = reference::attention(q, rows, entries, scale, Visibility::Causal, sizes).unwrap();
+    let most = flat(&v.to_dtype(DType::F32).unwrap()).iter().fold(0f32, |most, v| most.max(v.abs()));
+    let got = cpu::attention(Level::Vnni, q, rows, entries, scale, Visibility::Causal, sizes).unwrap();
+    got.iter().zip(&want).fold(0f32, |w, (g, x)| w.max((g - x).abs())) / most
+}
+
+#[test]
+fn measured() {
+    for dim in [16usize, 64, 128, 256] {
+        let rows: Vec<u32> = (400..500).collect();
+        let positions: Vec<u32> = (0..500).collect();
+        for factor in [0.1f64, 1.0, 3.0, 10.0, 30.0] {
+            let q = (tensor(1, &[100, 4, dim], &Device::Cpu) * factor).unwrap();
+            let k = (tensor(2, &[2, 500, dim], &Device::Cpu) * 3.0).unwrap().to_dtype(DType::F16).unwrap();
+            let v = tensor(3, &[2, 500, dim], &Device::Cpu).to_dtype(DType::F16).unwrap();
+            println!("{dim} {factor} {:e}", worst(&q, &rows, &k, &v, &positions, 1.0 / (dim as f32).sqrt()));
+        }
+    }
 }
