@@ -104,29 +104,35 @@ fn line(op: &str, shape: &str, figure: f64, unit: &str, of: f64, yardstick: &str
 }
 
 /// The vector levels of this processor one after the other, round by round, so that what slows one
-/// slows all: each one's best time and how often it beats the level before it.
+/// slows all: what each does at best, and the median ratio of the last two with its range.
 fn versus(op: &str, shape: &str, operations: f64, mut run: impl FnMut()) {
     let before = level().unwrap();
     let levels: Vec<Level> = Level::present().into_iter().filter(|l| *l > Level::Scalar).collect();
-    let mut least = vec![f64::MAX; levels.len()];
+    let mut times = vec![Vec::new(); levels.len()];
     for _ in 0..7 {
-        for (level, least) in levels.iter().zip(&mut least) {
+        for (level, times) in levels.iter().zip(&mut times) {
             level.force().unwrap();
-            *least = least.min(best(1, &mut run));
+            times.push(best(1, &mut run));
         }
     }
     before.force().unwrap();
     let cores = rayon::current_num_threads() as f64;
-    let figures: Vec<String> =
-        levels.iter().zip(&least).map(|(l, s)| format!("{l} {:.0}", operations / s / cores / 1e9)).collect();
-    let ratio = least[least.len().saturating_sub(2)] / least[least.len() - 1];
-    println!("{op:<22} {shape:<30} {:<36} Gop/s a core, last two {ratio:.2}", figures.join(", "));
+    let most = |times: &[f64]| operations / times.iter().copied().fold(f64::MAX, f64::min) / cores / 1e9;
+    let figures: Vec<String> = levels.iter().zip(&times).map(|(l, t)| format!("{l} {:.0}", most(t))).collect();
+    print!("{op:<22} {shape:<30} {:<36} Gop/s a core", figures.join(", "));
+    if let [.., old, new] = &times[..] {
+        let mut ratios: Vec<f64> = old.iter().zip(new).map(|(old, new)| old / new).collect();
+        ratios.sort_by(f64::total_cmp);
+        print!(", last two {:.2} ({:.2} to {:.2})", ratios[ratios.len() / 2], ratios[0], ratios[ratios.len() - 1]);
+    }
+    println!();
 }
 
 /// The levels beside each other where there are many rows.
 fn levels() {
     use BlockType::{Q4_0, Q4_1, Q4K, Q5_1, Q6K, Q8_0};
-    for (rows, outs, cols) in [(512, 1536, 576), (512, 576, 1536), (16, 1536, 576), (32, 1536, 576), (512, 2048, 2048)]
+    for (rows, outs, cols) in
+        [(512, 1536, 576), (512, 576, 1536), (8, 1536, 576), (16, 1536, 576), (32, 1536, 576), (512, 2048, 2048)]
     {
         for dtype in [Q4_1, Q4_0, Q5_1, Q8_0, Q4K, Q6K] {
             if cols % dtype.block_size() != 0 || (dtype != Q4_1 && cols == 1536) || (dtype == Q4_1 && cols == 2048) {

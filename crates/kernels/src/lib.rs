@@ -12,6 +12,7 @@ pub mod activation;
 pub mod attention;
 pub mod gather;
 pub mod linear;
+pub mod logits;
 pub mod norm;
 pub mod residual;
 pub mod rope;

@@ -21,6 +21,10 @@ use crate::simd::Scratch;
 /// From this many rows on a panel pays for its transposition.
 const MANY: usize = 16;
 
+/// The same for panels of integers, which are cheaper to make and to multiply.
+#[cfg(target_arch = "x86_64")]
+const MANY_INTEGERS: usize = 8;
+
 /// Weights below which a product is not worth waking another thread.
 const SMALL: usize = 1 << 16;
 
@@ -40,14 +44,10 @@ pub(super) fn products(level: Level, x: &[f32], rows: usize, weights: &[&Weight]
     let (arch, threads) = (level.arch(), rayon::current_num_threads());
     let total: usize = weights.iter().map(|w| w.rows() * w.cols()).sum();
     let parallel = threads > 1 && total * rows >= SMALL;
-    if rows < MANY {
-        return each(&narrow(weights, rows, threads, total), parallel, |piece, scratch| {
-            let (weight, out) = (weights[piece.weight], outputs[piece.weight]);
-            arch.dispatch(dot::Dots { x, weight, piece, out, scratch })
-        });
-    }
     #[cfg(target_arch = "x86_64")]
-    if let Some((simd, reach)) = integer::choose(level, weights) {
+    if rows >= MANY_INTEGERS
+        && let Some((simd, reach)) = integer::choose(level, weights)
+    {
         return Scratch::shared(|scratch| {
             let rounded = integer::rows(simd, x, weights[0].cols(), reach, parallel, scratch);
             each(&wide(weights, rows, threads, arch), parallel, |piece, scratch| {
@@ -58,6 +58,12 @@ pub(super) fn products(level: Level, x: &[f32], rows: usize, weights: &[&Weight]
                     arch.dispatch(panel::Panels { x, weight, piece, out, scratch })
                 }
             })
+        });
+    }
+    if rows < MANY {
+        return each(&narrow(weights, rows, threads, total), parallel, |piece, scratch| {
+            let (weight, out) = (weights[piece.weight], outputs[piece.weight]);
+            arch.dispatch(dot::Dots { x, weight, piece, out, scratch })
         });
     }
     each(&wide(weights, rows, threads, arch), parallel, |piece, scratch| {
@@ -113,9 +119,9 @@ fn wide(weights: &[&Weight], rows: usize, threads: usize, arch: pulp::Arch) -> V
 }
 
 /// The rows `ids` of a weight as f32; `ids` lie within the weight.
-pub(super) fn embed(ids: &[u32], weight: &Weight, out: &mut [f32]) -> Result<()> {
+pub(super) fn embed(level: Level, ids: &[u32], weight: &Weight, out: &mut [f32]) -> Result<()> {
     let width = weight.cols();
-    let run = |(ids, out): (&[u32], &mut [f32])| crate::simd::arch().dispatch(Rows { ids, weight, out });
+    let run = |(ids, out): (&[u32], &mut [f32])| level.arch().dispatch(Rows { ids, weight, out });
     if ids.len() * width < SMALL {
         run((ids, out))
     } else {

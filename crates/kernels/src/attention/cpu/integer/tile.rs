@@ -174,8 +174,8 @@ impl Group<'_> {
                 most[v] = simd.max_f32x16(load::<V4>(&p[v * LANES..]), most[v]);
             }
         }
-        for v in 0..MV {
-            scale[v] = load::<V4>(&self.scale[v * LANES..]);
+        for (scale, from) in scale.iter_mut().zip(self.scale.chunks_exact(LANES)) {
+            *scale = load::<V4>(from);
         }
         for p in p.chunks_exact_mut(MV * LANES) {
             for v in 0..MV {
@@ -212,10 +212,10 @@ impl Group<'_> {
                 pairs[v * LANES..(v + 1) * LANES].copy_from_slice(&pulp::cast::<_, [i32; LANES]>(pair));
             }
         }
-        for v in 0..MV {
+        for (v, &added) in sums.iter().enumerate() {
             let (shrink, gain) = (load::<V4>(&work.shrink[v * LANES..]), load::<V4>(&work.gain[v * LANES..]));
             let old = simd.mul_f32x16(load::<V4>(&self.sum[v * LANES..]), shrink);
-            store::<V4>(&mut self.sum[v * LANES..], simd.mul_add_f32x16(simd.number(sums[v]), gain, old));
+            store::<V4>(&mut self.sum[v * LANES..], simd.mul_add_f32x16(simd.number(added), gain, old));
         }
     }
 

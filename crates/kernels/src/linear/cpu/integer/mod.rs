@@ -38,7 +38,8 @@ pub(super) fn takes(weight: &Weight) -> bool {
 ///
 /// The sum of 32 products must fit 32 bits: the weights' integers reach 4096 in Q6_K, else 128.
 pub(super) fn choose(level: Level, weights: &[&Weight]) -> Option<(Vnni, i16)> {
-    const _: () = assert!(32 * 4096 * 16383 <= i32::MAX as i64 && 32 * 128 * 32767 <= i32::MAX as i64);
+    const _: () = assert!(32 * 4096 * 16383 <= i32::MAX as i64);
+    const _: () = assert!(32 * 128 * 32767 <= i32::MAX as i64);
     let reach = |w: &&Weight| if w.dtype() == BlockType::Q6K { 16383 } else { 32767 };
     let reach = weights.iter().filter(|w| takes(w)).map(reach).min()?;
     if level == Level::Vnni { Some((Vnni::find()?, reach)) } else { None }

@@ -37,18 +37,16 @@ pub(in crate::linear::cpu) fn rows<'a>(
     let (ints, rest) = scratch.take(x.len() / 2 + 2 * parts).split_at_mut(x.len() / 2);
     let (scales, sums) = rest.split_at_mut(parts);
     let ints: &mut [i16] = bytemuck::cast_slice_mut(ints);
-    let run = |(((x, ints), scales), sums): (((&[f32], &mut [i16]), &mut [f32]), &mut [f32])| {
-        simd.run(Round { x, ints, scales, sums, reach: f32::from(reach) });
-    };
+    let reach = f32::from(reach);
     if parallel {
         let step = TOGETHER * cols;
         x.par_chunks(step)
             .zip(ints.par_chunks_mut(step))
             .zip(scales.par_chunks_mut(step / PART))
             .zip(sums.par_chunks_mut(step / PART))
-            .for_each(run);
+            .for_each(|(((x, ints), scales), sums)| simd.run(Round { x, ints, scales, sums, reach }));
     } else {
-        run((((x, &mut *ints), &mut *scales), &mut *sums));
+        simd.run(Round { x, ints: &mut *ints, scales: &mut *scales, sums: &mut *sums, reach });
     }
     Rows { cols, ints, scales, sums }
 }
