@@ -12,6 +12,7 @@ use skimlm_kernels::activation::silu_mul;
 use skimlm_kernels::attention::{Entries, Visibility, attention};
 use skimlm_kernels::gather;
 use skimlm_kernels::linear::{BlockType, Bytes, Weight, linear};
+use skimlm_kernels::logits::top;
 use skimlm_kernels::norm::rms_norm;
 use skimlm_kernels::rope::{Pairing, Rotary, rotate};
 use skimlm_kernels::scores::{Form, Heads, Keys, scores};
@@ -262,6 +263,9 @@ fn selections() {
         let micros = 1e6 * best(50, || drop(pool(&row, Pool::Avg { width: 13, edge: Edge::Zero }).unwrap()));
         println!("{:<22} {:<30} {micros:>8.1} us a call", "pool", format!("13 over {n}"));
     }
+    let row = numbers(49_152);
+    let micros = 1e6 * best(50, || _ = top(&row).unwrap());
+    println!("{:<22} {:<30} {micros:>8.1} us a call", "logits top", "of 49152");
     let (n, yard) = (2048usize, gemm(2048, 2048, 2048));
     let positions: Vec<u32> = (0..n as u32).collect();
     let (q, k) = (tensor(&[n, heads, dim]), tensor(&[kv_heads, n, dim]));
