@@ -129,7 +129,7 @@ impl From<skimlm_kernels::Error> for Error {
         use skimlm_kernels::Error as Kernel;
         let code = match &error {
             Kernel::NonFinite { .. } => Code::Numerics,
-            Kernel::Invalid { .. } => Code::InvalidArg,
+            Kernel::Invalid { .. } | Kernel::Level { .. } => Code::InvalidArg,
             Kernel::Unsupported { .. } => Code::Device,
             Kernel::Tensor(_) => Code::Internal,
         };

@@ -94,6 +94,8 @@ pub struct Loaded {
 /// Opens a model. `progress` is told bytes done and bytes in all; an error from it ends the loading.
 pub fn load(path: &Path, options: &LoadOptions, progress: &mut dyn FnMut(u64, u64) -> Result<()>) -> Result<Loaded> {
     let (dtype, quantize) = types(options.dtype.as_deref())?;
+    // The operations themselves do not ask again whether the processor has what was asked for.
+    skimlm_kernels::level()?;
     if let Some(tokens @ 0) = options.context_length {
         return Err(Error::invalid_option("contextLength", tokens, "at least 1"));
     }

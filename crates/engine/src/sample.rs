@@ -99,25 +99,24 @@ impl Sampler {
     /// applies to, each once. The log probability (natural) is the model's own: before penalty,
     /// temperature and cuts. `ERR_NUMERICS` for NaN or infinity.
     pub fn next(&mut self, logits: &mut [f32], recent: &[u32]) -> Result<(u32, f32)> {
-        if let Some(id) = logits.iter().position(|logit| !logit.is_finite()) {
-            return Err(Error::new(
+        let top = skimlm_kernels::logits::top(logits).map_err(|error| match error {
+            skimlm_kernels::Error::NonFinite { index, value, .. } => Error::new(
                 Code::Numerics,
-                format!("The logit of token {id} is {}. Load the model with the option `dtype: \"f32\"`.", logits[id]),
+                format!("The logit of token {index} is {value}. Load the model with the option `dtype: \"f32\"`."),
             )
-            .with("token", id)
-            .with("value", logits[id].to_string()));
-        }
-        let Some(most) = argmax(logits) else {
-            return Err(Error::new(Code::Internal, "there are no logits to choose from"));
-        };
-        let top = logits[most];
-        let sum: f64 = logits.iter().map(|&logit| f64::from(logit - top).exp()).sum();
-        let normalizer = f64::from(top) + sum.ln();
+            .with("token", index)
+            .with("value", value.to_string()),
+            other => Error::new(Code::Internal, "there are no logits to choose from").caused_by(other),
+        })?;
         // Only as many logits as the penalty touches are kept aside.
         let raw: Vec<(usize, f32)> = self.penalize(logits, recent);
-        let id = if self.sampling.temperature == 0.0 { argmax(logits).unwrap_or(most) } else { self.draw(logits) };
+        let id = match self.sampling.temperature {
+            0.0 if raw.is_empty() => top.index,
+            0.0 => argmax(logits).unwrap_or(top.index),
+            _ => self.draw(logits),
+        };
         let logit = raw.iter().find(|(touched, _)| *touched == id).map_or(logits[id], |(_, logit)| *logit);
-        Ok((id as u32, (f64::from(logit) - normalizer) as f32))
+        Ok((id as u32, (f64::from(logit) - top.log_sum) as f32))
     }
 
     /// Applies the repetition penalty and gives what the logits were that it changed.

@@ -12,10 +12,12 @@ use skimlm_kernels::activation::silu_mul;
 use skimlm_kernels::attention::{Entries, Visibility, attention};
 use skimlm_kernels::gather;
 use skimlm_kernels::linear::{BlockType, Bytes, Weight, linear};
+use skimlm_kernels::logits::top;
 use skimlm_kernels::norm::rms_norm;
 use skimlm_kernels::rope::{Pairing, Rotary, rotate};
 use skimlm_kernels::scores::{Form, Heads, Keys, scores};
 use skimlm_kernels::select::{Edge, Pool, pool, top_k};
+use skimlm_kernels::{Level, features, level};
 
 /// The best time of `run`, in seconds, over at least `rounds` runs and a fifth of a second.
 fn best(rounds: usize, mut run: impl FnMut()) -> f64 {
@@ -100,6 +102,66 @@ fn copy() -> f64 {
 
 fn line(op: &str, shape: &str, figure: f64, unit: &str, of: f64, yardstick: &str) {
     println!("{op:<22} {shape:<30} {figure:>8.1} {unit:<8} {:>6.2} of {yardstick}", figure / of);
+}
+
+/// The vector levels of this processor one after the other, round by round, so that what slows one
+/// slows all: what each does at best, and the median ratio of the last two with its range.
+fn versus(op: &str, shape: &str, operations: f64, mut run: impl FnMut()) {
+    let before = level().unwrap();
+    let levels: Vec<Level> = Level::present().into_iter().filter(|l| *l > Level::Scalar).collect();
+    let mut times = vec![Vec::new(); levels.len()];
+    for _ in 0..7 {
+        for (level, times) in levels.iter().zip(&mut times) {
+            level.force().unwrap();
+            times.push(best(1, &mut run));
+        }
+    }
+    before.force().unwrap();
+    let cores = rayon::current_num_threads() as f64;
+    let most = |times: &[f64]| operations / times.iter().copied().fold(f64::MAX, f64::min) / cores / 1e9;
+    let figures: Vec<String> = levels.iter().zip(&times).map(|(l, t)| format!("{l} {:.0}", most(t))).collect();
+    print!("{op:<22} {shape:<30} {:<36} Gop/s a core", figures.join(", "));
+    if let [.., old, new] = &times[..] {
+        let mut ratios: Vec<f64> = old.iter().zip(new).map(|(old, new)| old / new).collect();
+        ratios.sort_by(f64::total_cmp);
+        print!(", last two {:.2} ({:.2} to {:.2})", ratios[ratios.len() / 2], ratios[0], ratios[ratios.len() - 1]);
+    }
+    println!();
+}
+
+/// The levels beside each other where there are many rows.
+fn levels() {
+    use BlockType::{Q4_0, Q4_1, Q4K, Q5_1, Q6K, Q8_0};
+    for (rows, outs, cols) in
+        [(512, 1536, 576), (512, 576, 1536), (8, 1536, 576), (16, 1536, 576), (32, 1536, 576), (512, 2048, 2048)]
+    {
+        for dtype in [Q4_1, Q4_0, Q5_1, Q8_0, Q4K, Q6K] {
+            if cols % dtype.block_size() != 0 || (dtype != Q4_1 && cols == 1536) || (dtype == Q4_1 && cols == 2048) {
+                continue;
+            }
+            let (x, w) = (tensor(&[rows, cols]), weight(dtype, outs, cols));
+            let operations = 2.0 * (rows * outs * cols) as f64;
+            versus(&format!("linear {dtype:?}"), &format!("[{rows}, {cols}] x [{outs}]"), operations, || {
+                drop(linear(&x, &w).unwrap());
+            });
+        }
+    }
+    for (rows, n, heads, kv_heads, dim) in
+        [(512, 8192, 9, 3, 64), (512, 512, 9, 3, 64), (32, 8192, 9, 3, 64), (512, 4096, 8, 2, 128)]
+    {
+        let positions: Vec<u32> = (0..n as u32).collect();
+        let q = tensor(&[rows, heads, dim]);
+        for dtype in [DType::F16, DType::BF16] {
+            let k = tensor(&[kv_heads, n, dim]).to_dtype(dtype).unwrap();
+            let entries = Entries { k: &k, v: &k, positions: &positions };
+            let last = &positions[n - rows..];
+            let seen = (n * rows - rows * (rows - 1) / 2) as f64;
+            let shape = format!("{rows} rows, {n} entries of {dim}");
+            versus(&format!("attention {dtype:?}"), &shape, 4.0 * seen * (heads * dim) as f64, || {
+                drop(attention(&q, last, entries, 0.125, Visibility::Causal).unwrap());
+            });
+        }
+    }
 }
 
 fn linears() {
@@ -201,6 +263,9 @@ fn selections() {
         let micros = 1e6 * best(50, || drop(pool(&row, Pool::Avg { width: 13, edge: Edge::Zero }).unwrap()));
         println!("{:<22} {:<30} {micros:>8.1} us a call", "pool", format!("13 over {n}"));
     }
+    let row = numbers(49_152);
+    let micros = 1e6 * best(50, || _ = top(&row).unwrap());
+    println!("{:<22} {:<30} {micros:>8.1} us a call", "logits top", "of 49152");
     let (n, yard) = (2048usize, gemm(2048, 2048, 2048));
     let positions: Vec<u32> = (0..n as u32).collect();
     let (q, k) = (tensor(&[n, heads, dim]), tensor(&[kv_heads, n, dim]));
@@ -235,14 +300,15 @@ fn elements() {
 
 fn main() {
     let wanted: Vec<String> = std::env::args().skip(1).collect();
-    let ops: [(&str, fn()); 5] = [
+    let ops: [(&str, fn()); 6] = [
+        ("levels", levels),
         ("linear", linears),
         ("decode", decodes),
         ("attention", attentions),
         ("select", selections),
         ("elements", elements),
     ];
-    println!("{} threads", rayon::current_num_threads());
+    println!("{} threads, {} of {}", rayon::current_num_threads(), level().unwrap(), features().join(" "));
     if cfg!(debug_assertions) {
         println!("built with debug assertions: `gemm` as the yardstick is slower than it has to be, use --release");
     }

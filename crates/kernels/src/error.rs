@@ -27,6 +27,16 @@ pub enum Error {
         /// The device or data type.
         what: String,
     },
+    /// `SKIMLM_KERNELS` asks for something that is not there.
+    #[error("SKIMLM_KERNELS is `{asked}`: {why}. Unset it, or set it to one of: {present}.")]
+    Level {
+        /// What was asked for.
+        asked: String,
+        /// Why it cannot be.
+        why: String,
+        /// The levels that this processor has.
+        present: String,
+    },
     /// candle could not allocate, copy or convert.
     #[error(transparent)]
     Tensor(#[from] candle_core::Error),

@@ -52,8 +52,16 @@ pub struct Entries<'a> {
 /// Shapes: `q` `[rows, query_heads, dim]` f32, rotated; entries `[kv_heads, capacity, dim]`;
 /// the result is `[rows, query_heads, dim]` f32. Query head `h` reads kv head
 /// `h / (query_heads / kv_heads)`. `positions` holds each row's position. A row that sees nothing
-/// gets zeros. Sums and the softmax are f32 whatever the entries' type; implementations agree
-/// within 1e-5 relative for f32 entries. Nothing of size `rows x entries` is ever allocated.
+/// gets zeros. A NaN among what a row sees makes its output NaN. Nothing of size `rows x entries` is
+/// ever allocated.
+///
+/// Sums and the softmax are f32 whatever the entries' type; implementations agree within 1e-5 of the
+/// largest value (2e-8 an entry where that is more), with one exception. At [`crate::Level::Vnni`], for entries of f16 or bf16, even
+/// `dim` and 64 rows or more (times query heads of a kv head), queries, keys and values are rounded to
+/// 16 bits, more finely than f16 rounds vectors of like numbers. Logits then stay within 4e-5 of the
+/// largest `scale |q| |k|`, a weight within 2^-16 of the largest of its 64 entries, and outputs, of
+/// the largest value, within the sum of that logit error and 2e-4 (1e-3 where the errors of 64
+/// weights all point one way). Infinities become NaN there.
 pub fn attention(
     q: &Tensor,
     positions: &[u32],
@@ -68,7 +76,7 @@ pub fn attention(
     let out = if crate::reference_forced() {
         reference::attention(q, positions, entries, scale, visibility, shape)?
     } else {
-        cpu::attention(q, positions, entries, scale, visibility, shape)?
+        cpu::attention(crate::level::current(), q, positions, entries, scale, visibility, shape)?
     };
     Ok(Tensor::from_vec(out, q.dims(), q.device())?)
 }

@@ -1,9 +1,14 @@
 //! Linear layers over weights that stay in their file format.
 //!
 //! `y = x W^T`: activations f32, weights in any GGML block format (F32, F16 and BF16 are blocks of
-//! one), products and sums in f32. Every implementation multiplies the dequantised weight with the
-//! f32 activation; activations are never quantised, so results differ from the reference by
-//! summation order only.
+//! one), products and sums in f32. Weights count exactly as their format says.
+//!
+//! Activations count exactly too, so that results differ from the reference by summation order only,
+//! with one exception. At [`crate::Level::Vnni`], from 8 rows on and for weights in Q4_0, Q4_1, Q5_0,
+//! Q5_1, Q8_0, Q4_K, Q5_K and Q6_K, an activation is rounded to 16 bits: by at most 1/65534 of the
+//! largest of the 32 it is aligned with (1/32766 where one of a call's weights is Q6_K). A row of
+//! results moves by a few hundred-thousandths of its length; one huge activation costs the 31 beside
+//! it, no others. A row with a NaN or an infinity has no finite result at any level.
 
 mod cpu;
 mod reference;
@@ -43,7 +48,7 @@ pub fn linears<const N: usize>(x: &Tensor, weights: [&Weight; N]) -> Result<[Ten
             reference::linear(&xs, weight, out)?;
         }
     } else {
-        cpu::products(&xs, rows, &weights, &mut outs)?;
+        cpu::products(crate::level::current(), &xs, rows, &weights, &mut outs)?;
     }
     let tensors = outs
         .into_iter()
@@ -66,7 +71,7 @@ pub fn embed(ids: &[u32], weight: &Weight, device: &candle_core::Device) -> Resu
     if crate::reference_forced() {
         reference::embed(ids, weight, &mut out)?;
     } else {
-        cpu::embed(ids, weight, &mut out)?;
+        cpu::embed(crate::level::current(), ids, weight, &mut out)?;
     }
     Ok(Tensor::from_vec(out, (ids.len(), width), device)?)
 }

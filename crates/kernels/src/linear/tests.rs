@@ -1,9 +1,10 @@
 use std::sync::Arc;
 
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use proptest::prelude::*;
 
-use super::{BlockType, Bytes, Weight, embed, linear, linears, reference};
+use super::{BlockType, Bytes, Weight, cpu, embed, linear, linears, reference};
+use crate::level::Level;
 use crate::testing::{assert_close, devices, flat, numbers, tensor};
 
 const TYPES: [BlockType; 13] = [
@@ -36,40 +37,229 @@ fn expected(x: &Tensor, weight: &Weight) -> Vec<f32> {
     out
 }
 
+/// The levels of the fast kernels.
+fn levels() -> Vec<Level> {
+    Level::present().into_iter().filter(|&level| level != Level::Reference).collect()
+}
+
+fn product(level: Level, x: &Tensor, weight: &Weight) -> Vec<f32> {
+    let rows = x.dim(0).unwrap();
+    let mut outs = [vec![0f32; rows * weight.rows()]];
+    cpu::products(level, &flat(x), rows, &[weight], &mut outs).unwrap();
+    let [out] = outs;
+    out
+}
+
+/// By how much each product may miss: summation order, and where activations are rounded half a
+/// step of each one times its weight, counted from the middle of its part.
+fn slack(level: Level, x: &Tensor, weight: &Weight) -> Vec<f32> {
+    let (rows, cols) = x.dims2().unwrap();
+    let rounds = level == Level::Vnni && rows >= 8 && !matches!(weight.dtype().block_size(), 1) && {
+        !matches!(weight.dtype(), BlockType::Q2K | BlockType::Q3K)
+    };
+    let steps = if weight.dtype() == BlockType::Q6K { 2.0 * 16383.0 } else { 2.0 * 32767.0 };
+    let peak = |part: &[f32]| part.iter().fold(0f32, |most, v| most.max(v.abs()));
+    let mut out = vec![0f32; rows * weight.rows()];
+    let mut row = vec![0f32; cols];
+    let x = flat(x);
+    for o in 0..weight.rows() {
+        weight.dequantize_row(o, &mut row).unwrap();
+        for (x, out) in x.chunks_exact(cols).zip(out.chunks_exact_mut(weight.rows())) {
+            let order: f32 = x.iter().zip(&row).map(|(x, w)| (x * w).abs()).sum::<f32>() * 2e-6;
+            let rounding =
+                |(x, w): (&[f32], &[f32])| peak(x) / steps * w.iter().map(|v| v.abs() + peak(w)).sum::<f32>();
+            out[o] = order + if rounds { x.chunks(32).zip(row.chunks(32)).map(rounding).sum::<f32>() } else { 0.0 };
+        }
+    }
+    out
+}
+
+#[track_caller]
+fn check(level: Level, x: &Tensor, weight: &Weight) {
+    let (got, want) = (product(level, x, weight), expected(x, weight));
+    for (i, ((g, w), slack)) in got.iter().zip(&want).zip(slack(level, x, weight)).enumerate() {
+        assert!((g - w).abs() <= slack, "{:?} at {level}, {i}: {g}, not {w} within {slack}", weight.dtype());
+    }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn products_differ_from_the_reference_by_summation_order_only(
+    fn products_are_within_what_the_contract_allows(
         dtype in prop::sample::select(&TYPES[..]),
         rows in prop_oneof![0usize..20, 20usize..70],
         outs in 1usize..150,
         blocks in 1usize..7,
+        outliers in prop::collection::vec((0usize..100_000, -1000f32..1000.0), 0..4),
         seed: u64,
     ) {
         let cols = blocks * if dtype.block_size() == 1 { 19 } else { dtype.block_size() };
         let w = weight(seed, dtype, outs, cols);
-        for device in devices() {
-            let x = tensor(seed ^ 1, &[rows, cols], &device);
-            let got = linear(&x, &w).unwrap();
-            prop_assert_eq!(got.dims(), &[rows, outs]);
-            assert_close(&flat(&got), &expected(&x, &w), 1e-5, (cols as f32).sqrt());
+        let mut x = numbers(seed ^ 1, rows * cols);
+        for (at, value) in outliers.into_iter().filter(|_| rows > 0) {
+            x[at % (rows * cols)] = value;
+        }
+        let x = Tensor::from_vec(x, (rows, cols), &Device::Cpu).unwrap();
+        for level in levels() {
+            check(level, &x, &w);
+        }
+    }
+}
+
+#[test]
+fn every_device_multiplies() {
+    for device in devices() {
+        let (x, w) = (tensor(3, &[5, 96], &device), weight(4, BlockType::Q4_1, 40, 96));
+        let got = linear(&x, &w).unwrap();
+        assert_eq!(got.dims(), &[5, 40]);
+        assert_close(&flat(&got), &expected(&x, &w), 1e-5, 10.0);
+    }
+}
+
+#[test]
+fn rounding_costs_a_row_a_few_hundred_thousandths_of_its_length() {
+    let x = tensor(1, &[40, 576], &Device::Cpu);
+    for dtype in TYPES {
+        let w = weight(2, dtype, 300, if dtype.block_size() == 256 { 512 } else { 576 });
+        let x = x.narrow(1, 0, w.cols()).unwrap().contiguous().unwrap();
+        let want = expected(&x, &w);
+        for level in levels() {
+            let got = product(level, &x, &w);
+            for (got, want) in got.chunks_exact(300).zip(want.chunks_exact(300)) {
+                let miss: f32 = got.iter().zip(want).map(|(g, w)| (g - w) * (g - w)).sum();
+                let length: f32 = want.iter().map(|w| w * w).sum();
+                assert!(
+                    miss.sqrt() <= 6e-5 * length.sqrt(),
+                    "{dtype:?} at {level}: {} of {}",
+                    miss.sqrt(),
+                    length.sqrt()
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn one_huge_activation_leaves_other_rows_alone() {
+    let mut x = numbers(1, 32 * 512);
+    let w = weight(2, BlockType::Q4_1, 96, 512);
+    let tensor = |x: &[f32]| Tensor::from_slice(x, (32, 512), &Device::Cpu).unwrap();
+    for level in levels() {
+        x[5 * 512 + 100] = 0.5;
+        let before = product(level, &tensor(&x), &w);
+        x[5 * 512 + 100] = 1000.0;
+        check(level, &tensor(&x), &w);
+        let after = product(level, &tensor(&x), &w);
+        let rows = before.chunks_exact(96).zip(after.chunks_exact(96)).enumerate();
+        rows.for_each(|(row, (before, after))| assert_eq!(before == after, row != 5, "{level}, row {row}"));
+    }
+}
+
+#[test]
+fn the_largest_integers_there_are_do_not_overflow() {
+    // Q6_K: 192 bytes of zeros are integers of -32, then come sixteen scales of -128 and 0.5.
+    let block: Vec<u8> = [vec![0; 192], vec![0x80; 16], vec![0x00, 0x38]].concat();
+    let bytes = block.repeat(2 * 50);
+    let len = bytes.len();
+    let six = Weight::new(BlockType::Q6K, 50, 512, Bytes::new(Arc::new(bytes), 0..len).unwrap()).unwrap();
+    // Q8_0: a scale of 0.5 and integers of -128.
+    let bytes = [vec![0x00, 0x38], vec![0x80; 32]].concat().repeat(16 * 50);
+    let len = bytes.len();
+    let eight = Weight::new(BlockType::Q8_0, 50, 512, Bytes::new(Arc::new(bytes), 0..len).unwrap()).unwrap();
+    for sign in [1.0, -1.0] {
+        let x = Tensor::full(3f32 * sign, (20, 512), &Device::Cpu).unwrap();
+        for level in levels() {
+            assert_close(&product(level, &x, &six), &[3.0 * sign * 2048.0 * 512.0; 1000], 1e-4, 1.0);
+            assert_close(&product(level, &x, &eight), &[-3.0 * sign * 64.0 * 512.0; 1000], 1e-4, 1.0);
+        }
+    }
+}
+
+#[test]
+fn no_nan_and_no_infinity_becomes_a_number() {
+    for dtype in TYPES {
+        let w = weight(2, dtype, 60, 256);
+        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, f32::from_bits(0x7f80_0001)] {
+            let mut x = numbers(1, 24 * 256);
+            x[7 * 256 + 77] = bad;
+            let x = Tensor::from_vec(x, (24, 256), &Device::Cpu).unwrap();
+            for level in levels() {
+                for (i, y) in product(level, &x, &w).iter().enumerate() {
+                    assert!(y.is_finite() == (i / 60 != 7), "{dtype:?} at {level}: {y} in row {}", i / 60);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn nothing_and_next_to_nothing_stay_what_they_are() {
+    let w = weight(2, BlockType::Q4_1, 60, 256);
+    for level in levels() {
+        assert!(
+            product(level, &Tensor::zeros((20, 256), DType::F32, &Device::Cpu).unwrap(), &w).iter().all(|&y| y == 0.0)
+        );
+        check(level, &(tensor(1, &[20, 256], &Device::Cpu) * 1e-20).unwrap(), &w);
+        check(level, &(tensor(1, &[20, 256], &Device::Cpu) * 1e25).unwrap(), &w);
+    }
+}
+
+/// Any bits are a block, so long as its 16-bit floats are numbers.
+#[test]
+fn every_level_decodes_any_bits_exactly() {
+    for (dtype, floats) in [
+        (BlockType::Q4_0, &[0][..]),
+        (BlockType::Q4_1, &[0, 2]),
+        (BlockType::Q5_0, &[0]),
+        (BlockType::Q5_1, &[0, 2]),
+        (BlockType::Q8_0, &[0]),
+        (BlockType::Q4K, &[0, 2]),
+        (BlockType::Q5K, &[0, 2]),
+        (BlockType::Q6K, &[208]),
+    ] {
+        let mut bytes: Vec<u8> =
+            numbers(9, 40 * 3 * dtype.type_size()).iter().map(|v| (v * 8e6) as i32 as u8).collect();
+        for block in bytes.chunks_exact_mut(dtype.type_size()) {
+            floats.iter().for_each(|&at| block[at + 1] = block[at + 1] & 0x80 | 0x25);
+        }
+        let len = bytes.len();
+        let bytes = Bytes::new(Arc::new(bytes), 0..len).unwrap();
+        let w = Weight::new(dtype, 40, 3 * dtype.block_size(), bytes).unwrap();
+        let ids: Vec<u32> = (0..40).collect();
+        let mut want = vec![0f32; 40 * w.cols()];
+        reference::embed(&ids, &w, &mut want).unwrap();
+        for level in levels() {
+            let mut got = vec![0f32; want.len()];
+            cpu::embed(level, &ids, &w, &mut got).unwrap();
+            assert_eq!(got, want, "{dtype:?} at {level}");
+            check(level, &tensor(1, &[3, w.cols()], &Device::Cpu), &w);
+            check(level, &tensor(1, &[30, w.cols()], &Device::Cpu), &w);
         }
     }
 }
 
 #[test]
 fn several_products_are_each_the_single_one() {
-    for device in devices() {
+    for level in levels() {
         for rows in [1, 5, 33, 300] {
-            let x = tensor(3, &[rows, 576], &device);
-            let (q, k) = (weight(4, BlockType::Q4_1, 576, 576), weight(5, BlockType::Q8_0, 192, 576));
-            let [a, b, c] = linears(&x, [&q, &k, &k]).unwrap();
-            assert_close(&flat(&a), &expected(&x, &q), 1e-5, 24.0);
-            assert_close(&flat(&b), &expected(&x, &k), 1e-5, 24.0);
-            assert_eq!(flat(&b), flat(&c));
+            let x = tensor(3, &[rows, 576], &Device::Cpu);
+            let (q, k, f) = (
+                weight(4, BlockType::Q4_1, 576, 576),
+                weight(5, BlockType::Q8_0, 192, 576),
+                weight(6, BlockType::F16, 70, 576),
+            );
+            let all = [&q, &k, &f, &k];
+            let mut outs = all.map(|w| vec![0f32; rows * w.rows()]);
+            cpu::products(level, &flat(&x), rows, &all, &mut outs).unwrap();
+            assert_eq!(outs, all.map(|w| product(level, &x, w)));
+            all.into_iter().for_each(|w| check(level, &x, w));
         }
     }
+    let x = tensor(3, &[33, 576], &Device::Cpu);
+    let w = weight(4, BlockType::Q4_1, 576, 576);
+    let [a, b] = linears(&x, [&w, &w]).unwrap();
+    assert_eq!(flat(&a), flat(&b));
 }
 
 #[test]
@@ -78,8 +268,10 @@ fn a_pool_of_many_threads_changes_nothing() {
     for rows in [1, 600] {
         let x = tensor(8, &[rows, 320], &Device::Cpu);
         let w = weight(9, BlockType::Q4_1, 1001, 320);
-        let got = pool.install(|| linear(&x, &w).unwrap());
-        assert_close(&flat(&got), &expected(&x, &w), 1e-5, 18.0);
+        for level in levels() {
+            assert_eq!(pool.install(|| product(level, &x, &w)), product(level, &x, &w), "{level}");
+            check(level, &x, &w);
+        }
     }
 }
 

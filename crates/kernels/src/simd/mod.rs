@@ -7,22 +7,16 @@ pub(crate) mod exp;
 pub(crate) mod half;
 pub(crate) mod outer;
 pub(crate) mod scratch;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod vnni;
 
 use pulp::Simd;
 
 pub(crate) use scratch::Scratch;
 
-/// The best instructions this processor has, or the lesser ones that `SKIMLM_KERNELS` asks for.
+/// The instructions of the level in use.
 pub(crate) fn arch() -> pulp::Arch {
-    use std::sync::OnceLock;
-    static ARCH: OnceLock<pulp::Arch> = OnceLock::new();
-    *ARCH.get_or_init(|| match std::env::var("SKIMLM_KERNELS").as_deref() {
-        #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-        Ok("scalar") => pulp::Arch::Scalar,
-        #[cfg(target_arch = "x86_64")]
-        Ok("avx2") => pulp::x86::V3::try_new().map_or_else(pulp::Arch::new, pulp::Arch::V3),
-        _ => pulp::Arch::new(),
-    })
+    crate::level::current().arch()
 }
 
 /// A vector read from the start of `from`.

@@ -17,13 +17,13 @@ pub(crate) const fn tall<S: Simd>() -> usize {
     if S::REGISTER_COUNT >= 32 { 8 } else { 4 }
 }
 
-/// Columns of the widest tile on this processor.
-pub(crate) fn widest() -> usize {
-    WIDE * lanes()
+/// Columns of the widest tile with these instructions.
+pub(crate) fn widest(arch: pulp::Arch) -> usize {
+    WIDE * lanes(arch)
 }
 
-/// Numbers in a vector on this processor.
-pub(crate) fn lanes() -> usize {
+/// Numbers in a vector of these instructions.
+pub(crate) fn lanes(arch: pulp::Arch) -> usize {
     struct Lanes;
     impl WithSimd for Lanes {
         type Output = usize;
@@ -33,7 +33,7 @@ pub(crate) fn lanes() -> usize {
             S::F32_LANES
         }
     }
-    crate::simd::arch().dispatch(Lanes)
+    arch.dispatch(Lanes)
 }
 
 /// `acc[j][v] += sum over k of a[j][k * step] * b[k][v]`.

@@ -21,12 +21,23 @@ impl Scratch {
         &mut bytemuck::cast_slice_mut(&mut self.0)[..len]
     }
 
+    /// Runs `work` with memory that this thread prepares for all threads of a call. Not the same as
+    /// [`Scratch::with`], which the tasks of the call use on this thread meanwhile.
+    pub(crate) fn shared<R>(work: impl FnOnce(&mut Self) -> R) -> R {
+        thread_local!(static KEPT: RefCell<Scratch> = RefCell::default());
+        Self::borrow(&KEPT, work)
+    }
+
     /// Runs `work` with this thread's scratch. A nested use on the same thread gets a fresh one.
     pub(crate) fn with<R>(work: impl FnOnce(&mut Self) -> R) -> R {
         thread_local!(static KEPT: RefCell<Scratch> = RefCell::default());
-        let mut scratch = KEPT.with(RefCell::take);
+        Self::borrow(&KEPT, work)
+    }
+
+    fn borrow<R>(kept: &'static std::thread::LocalKey<RefCell<Self>>, work: impl FnOnce(&mut Self) -> R) -> R {
+        let mut scratch = kept.take();
         let result = work(&mut scratch);
-        KEPT.with(|kept| *kept.borrow_mut() = scratch);
+        kept.set(scratch);
         result
     }
 }

@@ -1,5 +1,8 @@
-//! Attention for processors: tiles for many rows, a streaming pass for few.
+//! Attention for processors: tiles for many rows, of 16-bit integers where the processor multiplies
+//! those faster and the entries are 16-bit floats; a streaming pass for few.
 
+#[cfg(target_arch = "x86_64")]
+mod integer;
 mod row;
 pub(crate) mod tile;
 
@@ -12,6 +15,7 @@ use rayon::prelude::*;
 use super::{Entries, Sizes, Visibility};
 use crate::error::{Error, Result};
 use crate::host::values;
+use crate::level::Level;
 use crate::output::Output;
 use crate::simd::Scratch;
 use crate::simd::exp::LOG2_E;
@@ -31,10 +35,8 @@ const SHARE: usize = 256;
 const SMALL: usize = 1 << 17;
 
 /// Everything the tasks of one call share.
-struct Job<'a, T> {
+struct Job<'a> {
     q: &'a [f32],
-    k: &'a [T],
-    v: &'a [T],
     sizes: Sizes,
     /// The softmax's scale times log2(e): weights are powers of two.
     scale: f32,
@@ -43,6 +45,12 @@ struct Job<'a, T> {
     out: Output,
     /// Shares the entries are split into; with more than one, tasks write unfinished sums.
     shares: usize,
+}
+
+/// The entries' keys and values, `[kv_heads, capacity, dim]`.
+struct Stock<'a, T> {
+    k: &'a [T],
+    v: &'a [T],
 }
 
 /// Some rows of one kv head over a share of the entries.
@@ -54,6 +62,7 @@ struct Task {
 }
 
 pub(super) fn attention(
+    level: Level,
     q: &candle_core::Tensor,
     positions: &[u32],
     entries: Entries<'_>,
@@ -62,14 +71,15 @@ pub(super) fn attention(
     sizes: Sizes,
 ) -> Result<Vec<f32>> {
     match entries.k.dtype() {
-        DType::F32 => typed::<f32>(q, positions, entries, scale, visibility, sizes),
-        DType::F16 => typed::<f16>(q, positions, entries, scale, visibility, sizes),
-        DType::BF16 => typed::<bf16>(q, positions, entries, scale, visibility, sizes),
+        DType::F32 => typed::<f32>(level, q, positions, entries, scale, visibility, sizes),
+        DType::F16 => typed::<f16>(level, q, positions, entries, scale, visibility, sizes),
+        DType::BF16 => typed::<bf16>(level, q, positions, entries, scale, visibility, sizes),
         other => Err(Error::Unsupported { op: "attention", what: format!("entries of {other:?}") }),
     }
 }
 
 fn typed<T: Stored + WithDType>(
+    level: Level,
     q: &candle_core::Tensor,
     positions: &[u32],
     entries: Entries<'_>,
@@ -89,7 +99,7 @@ fn typed<T: Stored + WithDType>(
     let (first, last) =
         (seen.iter().map(|s| s.start).min().unwrap_or(0), seen.iter().map(|s| s.end).max().unwrap_or(0));
     let threads = if work * heads * dim < SMALL { 1 } else { rayon::current_num_threads() };
-    let few = rows * sizes.group() < FEW && dim.is_multiple_of(crate::simd::outer::lanes());
+    let few = rows * sizes.group() < FEW && dim.is_multiple_of(crate::simd::outer::lanes(level.arch()));
     let height = if few { rows } else { (LANES / sizes.group()).max(1) };
     let bases = kv_heads * rows.div_ceil(height);
     let wanted = if threads > 1 && bases < threads * 3 { (threads * 3).div_ceil(bases) } else { 1 };
@@ -98,33 +108,38 @@ fn typed<T: Stored + WithDType>(
     let shares = (last - first).div_ceil(step);
 
     // Later rows see more: with the longest tasks first the threads end together.
-    let mut tasks = Vec::with_capacity(bases * shares);
-    for start in (0..rows).step_by(height).rev() {
-        for kv_head in 0..kv_heads {
-            for share in 0..shares {
-                let from = first + share * step;
-                let rows = start..(start + height).min(rows);
-                tasks.push(Task { kv_head, rows, entries: from..(from + step).min(last), share });
+    let tasks = |kv_heads: Range<usize>| {
+        let mut tasks = Vec::with_capacity(bases * shares);
+        for start in (0..rows).step_by(height).rev() {
+            for kv_head in kv_heads.clone() {
+                for share in 0..shares {
+                    let from = first + share * step;
+                    let rows = start..(start + height).min(rows);
+                    tasks.push(Task { kv_head, rows, entries: from..(from + step).min(last), share });
+                }
             }
         }
-    }
+        tasks
+    };
     // Unfinished sums of a share: a row's values, its maximum and its sum of weights.
     let mut parts = vec![0f32; if shares > 1 { shares * rows * heads * (dim + 2) } else { 0 }];
     let target = if shares > 1 { Output::new(&mut parts, dim + 2) } else { Output::new(&mut out, dim) };
-    let job = Job { q: &q, k: &k, v: &v, sizes, scale: scale * LOG2_E, seen, out: target, shares };
-    let run = |task: &Task| {
-        Scratch::with(|scratch| {
+    let job = Job { q: &q, sizes, scale: scale * LOG2_E, seen, out: target, shares };
+    let stock = Stock { k: &k[..], v: &v[..] };
+    let mut done = false;
+    #[cfg(target_arch = "x86_64")]
+    if let Some(simd) = integer::choose::<T>(level, sizes) {
+        integer::attend(simd, &job, &stock, first..last, tasks, threads > 1);
+        done = true;
+    }
+    if !done {
+        each(&tasks(0..kv_heads), threads > 1, |task, scratch| {
             if few {
-                crate::simd::arch().dispatch(row::Rows { job: &job, task, scratch });
+                level.arch().dispatch(row::Rows { job: &job, stock: &stock, task, scratch });
             } else {
-                crate::simd::arch().dispatch(tile::Tile { job: &job, task, scratch });
+                level.arch().dispatch(tile::Tile { job: &job, stock: &stock, task, scratch });
             }
         });
-    };
-    if threads == 1 || tasks.len() == 1 {
-        tasks.iter().for_each(run);
-    } else {
-        tasks.par_iter().with_max_len(1).for_each(run);
     }
     if shares > 1 {
         merge(&parts, shares, dim, &mut out);
@@ -132,24 +147,65 @@ fn typed<T: Stored + WithDType>(
     Ok(out)
 }
 
-impl<T> Job<'_, T> {
+/// Runs every task with a thread's scratch.
+fn each(tasks: &[Task], parallel: bool, run: impl Fn(&Task, &mut Scratch) + Sync) {
+    let run = |task: &Task| Scratch::with(|scratch| run(task, scratch));
+    if parallel && tasks.len() > 1 {
+        tasks.par_iter().with_max_len(1).for_each(run);
+    } else {
+        tasks.iter().for_each(run);
+    }
+}
+
+impl Job<'_> {
+    /// The entries that each lane of a task sees, padded to whole vectors with the last one.
+    fn lanes(&self, task: &Task, width: usize) -> Vec<Range<usize>> {
+        let group = self.sizes.group();
+        let used = task.rows.len() * group;
+        (0..used.next_multiple_of(width))
+            .map(|lane| {
+                let seen = &self.seen[task.rows.start + lane.min(used - 1) / group];
+                let start = seen.start.max(task.entries.start);
+                start..seen.end.min(task.entries.end).max(start)
+            })
+            .collect()
+    }
+
+    /// The queries of a lane.
+    #[inline(always)]
+    fn query(&self, task: &Task, lane: usize) -> &[f32] {
+        let Sizes { heads, dim, .. } = self.sizes;
+        let group = self.sizes.group();
+        let from = ((task.rows.start + lane / group) * heads + task.kv_head * group + lane % group) * dim;
+        &self.q[from..from + dim]
+    }
+
     /// The task's queries, scaled, as `[dim][lanes]` in groups of `width` lanes.
     #[inline(always)]
     fn transpose(&self, task: &Task, used: usize, width: usize, to: &mut [f32]) {
-        let Sizes { heads, dim, .. } = self.sizes;
-        let group = self.sizes.group();
+        let dim = self.sizes.dim;
         let padded = to.len() / dim;
         for at in (0..padded).step_by(width) {
             let width = width.min(padded - at);
             let to = &mut to[at * dim..(at + width) * dim];
             for lane in 0..width {
-                let used = (at + lane).min(used - 1);
-                let from = ((task.rows.start + used / group) * heads + task.kv_head * group + used % group) * dim;
-                for (to, &q) in to[lane..].iter_mut().step_by(width).zip(&self.q[from..from + dim]) {
+                let q = self.query(task, (at + lane).min(used - 1));
+                for (to, &q) in to[lane..].iter_mut().step_by(width).zip(q) {
                     *to = q * self.scale;
                 }
             }
         }
+    }
+
+    /// Writes what a tile found for a lane, given its sums of values `[dim][lanes]` in groups of up
+    /// to `width` of the `padded` lanes.
+    #[inline(always)]
+    fn finish_lane(&self, task: &Task, lane: usize, values: &[f32], padded: usize, width: usize, max: f32, sum: f32) {
+        let group = self.sizes.group();
+        let at = lane / width * width;
+        let values = values[at * self.sizes.dim..].iter().skip(lane - at).step_by((padded - at).min(width));
+        let (row, head) = (task.rows.start + lane / group, task.kv_head * group + lane % group);
+        self.finish(task, row, head, values, max, sum);
     }
 
     /// Writes what a task found for one row and head.

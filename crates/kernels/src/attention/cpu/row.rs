@@ -3,14 +3,15 @@
 use pulp::{Simd, WithSimd};
 
 use super::tile::{BLOCK, LOWEST};
-use super::{Job, Task};
+use super::{Job, Stock, Task};
 use crate::simd::exp::exp2;
 use crate::simd::half::{Stored, dots};
 use crate::simd::{Scratch, load, store};
 
 /// All rows of a task, query heads in bundles that share the reading of an entry.
 pub(super) struct Rows<'a, T> {
-    pub(super) job: &'a Job<'a, T>,
+    pub(super) job: &'a Job<'a>,
+    pub(super) stock: &'a Stock<'a, T>,
     pub(super) task: &'a Task,
     pub(super) scratch: &'a mut Scratch,
 }
@@ -27,10 +28,10 @@ impl<T: Stored> WithSimd for Rows<'_, T> {
             while head < end {
                 let scratch = &mut *self.scratch;
                 match end - head {
-                    1 => bundle::<S, T, 1>(simd, self.job, self.task, row, head, scratch),
-                    2 => bundle::<S, T, 2>(simd, self.job, self.task, row, head, scratch),
-                    3 => bundle::<S, T, 3>(simd, self.job, self.task, row, head, scratch),
-                    _ => bundle::<S, T, 4>(simd, self.job, self.task, row, head, scratch),
+                    1 => bundle::<S, T, 1>(simd, self.job, self.stock, self.task, row, head, scratch),
+                    2 => bundle::<S, T, 2>(simd, self.job, self.stock, self.task, row, head, scratch),
+                    3 => bundle::<S, T, 3>(simd, self.job, self.stock, self.task, row, head, scratch),
+                    _ => bundle::<S, T, 4>(simd, self.job, self.stock, self.task, row, head, scratch),
                 }
                 head += 4;
             }
@@ -42,7 +43,8 @@ impl<T: Stored> WithSimd for Rows<'_, T> {
 #[inline(always)]
 fn bundle<S: Simd, T: Stored, const H: usize>(
     simd: S,
-    job: &Job<'_, T>,
+    job: &Job<'_>,
+    stock: &Stock<'_, T>,
     task: &Task,
     row: usize,
     head: usize,
@@ -64,7 +66,7 @@ fn bundle<S: Simd, T: Stored, const H: usize>(
     for start in (first..last).step_by(BLOCK) {
         let count = BLOCK.min(last - start);
         let numbers = (base + start) * dim..(base + start + count) * dim;
-        let (k, v) = (&job.k[numbers.clone()], &job.v[numbers]);
+        let (k, v) = (&stock.k[numbers.clone()], &stock.v[numbers]);
         for (e, k) in k.chunks_exact(dim).enumerate() {
             for (h, logit) in dots::<S, T, H>(simd, k, q, dim).into_iter().enumerate() {
                 p[h * BLOCK + e] = logit;

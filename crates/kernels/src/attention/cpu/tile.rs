@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use pulp::{Simd, WithSimd};
 
-use super::{Job, Task};
+use super::{Job, Stock, Task};
 use crate::simd::exp::exp2;
 use crate::simd::half::Stored;
 use crate::simd::outer::{WIDE, outer, tall};
@@ -22,7 +22,8 @@ pub(crate) const LOWEST: f32 = -1e30;
 
 /// One tile of rows of one kv head.
 pub(super) struct Tile<'a, T> {
-    pub(super) job: &'a Job<'a, T>,
+    pub(super) job: &'a Job<'a>,
+    pub(super) stock: &'a Stock<'a, T>,
     pub(super) task: &'a Task,
     pub(super) scratch: &'a mut Scratch,
 }
@@ -53,13 +54,7 @@ impl<T: Stored> WithSimd for Tile<'_, T> {
         let group = job.sizes.group();
         let used = task.rows.len() * group;
         let padded = used.next_multiple_of(lanes);
-        let seen: Vec<Range<usize>> = (0..padded)
-            .map(|lane| {
-                let seen = &job.seen[task.rows.start + lane.min(used - 1) / group];
-                let start = seen.start.max(task.entries.start);
-                start..seen.end.min(task.entries.end).max(start)
-            })
-            .collect();
+        let seen = job.lanes(task, lanes);
         let first = seen.iter().map(|s| s.start).min().unwrap_or(0);
         let last = seen.iter().map(|s| s.end).max().unwrap_or(0);
 
@@ -82,7 +77,7 @@ impl<T: Stored> WithSimd for Tile<'_, T> {
         for start in (first..last).step_by(BLOCK) {
             let entries = start..(start + BLOCK).min(last);
             let numbers = (base + entries.start) * dim..(base + entries.end) * dim;
-            let (k, v) = (&job.k[numbers.clone()], &job.v[numbers]);
+            let (k, v) = (&self.stock.k[numbers.clone()], &self.stock.v[numbers]);
             let (k, v) = match (T::as_f32(k), T::as_f32(v)) {
                 (Some(k), Some(v)) => (k, v),
                 _ => {
@@ -110,11 +105,7 @@ impl<T: Stored> WithSimd for Tile<'_, T> {
             }
         }
         for lane in 0..used {
-            let at = lane / (WIDE * lanes) * (WIDE * lanes);
-            let width = (padded - at).min(WIDE * lanes);
-            let o = o[at * dim..].iter().skip(lane - at).step_by(width);
-            let (row, head) = (task.rows.start + lane / group, task.kv_head * group + lane % group);
-            job.finish(task, row, head, o, max[lane], sum[lane]);
+            job.finish_lane(task, lane, o, padded, WIDE * lanes, max[lane], sum[lane]);
         }
     }
 }

@@ -6,7 +6,7 @@ use half::{bf16, f16};
 use pulp::{Simd, WithSimd};
 
 use super::Piece;
-use super::block::{BLOCK, Block, HEADS, Heads, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0};
+use super::block::{Block, HEADS, Heads, PART, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0};
 use crate::linear::{BlockType, Weight};
 use crate::output::Output;
 use crate::simd::half::Stored;
@@ -35,6 +35,9 @@ impl WithSimd for Dots<'_> {
             BlockType::Q5_0 => self.run::<S, Blocks<Q5_0>>(simd),
             BlockType::Q5_1 => self.run::<S, Blocks<Q5_1>>(simd),
             BlockType::Q8_0 => self.run::<S, Blocks<Q8_0>>(simd),
+            BlockType::Q4K => self.run::<S, Blocks<Q4K>>(simd),
+            BlockType::Q5K => self.run::<S, Blocks<Q5K>>(simd),
+            BlockType::Q6K => self.run::<S, Blocks<Q6K>>(simd),
             BlockType::F16 => self.run::<S, Dense<f16>>(simd),
             BlockType::BF16 => self.run::<S, Dense<bf16>>(simd),
             BlockType::F32 => self.run::<S, Dense<f32>>(simd),
@@ -107,32 +110,33 @@ struct Blocks<B>(PhantomData<B>);
 impl<B: Block> Format for Blocks<B> {
     #[inline(always)]
     fn times<S: Simd, const W: usize, const R: usize>(simd: S, rows: &[u8], x: &[f32], cols: usize) -> [[f32; R]; W] {
-        let (lanes, bytes) = (S::F32_LANES, cols / BLOCK * B::BYTES);
+        let (lanes, parts) = (S::F32_LANES, cols / PART);
+        let bytes = parts / B::PARTS * B::BYTES;
         assert!(x.len() >= R * cols && rows.len() == W * bytes);
         let mut sums = [[[simd.splat_f32s(0.0); 2]; R]; W];
         let mut heads = [const { Heads::new() }; W];
-        for part in (0..cols / BLOCK).step_by(HEADS) {
-            let count = HEADS.min(cols / BLOCK - part);
-            let start = part * B::BYTES;
+        for first in (0..parts).step_by(HEADS) {
+            let count = HEADS.min(parts - first);
+            let start = first / B::PARTS * B::BYTES;
             for (w, heads) in heads.iter_mut().enumerate() {
-                heads.read::<S, B>(simd, &rows[w * bytes + start..w * bytes + start + count * B::BYTES]);
+                heads.read::<S, B>(simd, &rows[w * bytes + start..][..count / B::PARTS * B::BYTES]);
             }
             for i in 0..count {
-                let from = (part + i) * B::BYTES;
+                let from = (first + i) / B::PARTS * B::BYTES;
                 for w in 0..W {
-                    let block = &rows[w * bytes + from..w * bytes + from + B::BYTES];
                     B::each(
                         simd,
-                        block,
+                        &rows[w * bytes + from..w * bytes + from + B::BYTES],
+                        i % B::PARTS,
                         heads[w].scales[i],
                         heads[w].offsets[i],
                         #[inline(always)]
                         |at, v| {
                             for (r, sums) in sums[w].iter_mut().enumerate() {
-                                // SAFETY: `x` holds `R` rows of `cols` numbers, and this block's 32 lie in them.
+                                // SAFETY: `x` holds `R` rows of `cols` numbers, and this part's 32 lie in them.
                                 #[allow(unsafe_code)]
                                 let x =
-                                    unsafe { read::<S>(x.as_ptr().add(r * cols + (part + i) * BLOCK + at * lanes)) };
+                                    unsafe { read::<S>(x.as_ptr().add(r * cols + (first + i) * PART + at * lanes)) };
                                 sums[at % 2] = simd.mul_add_e_f32s(v, x, sums[at % 2]);
                             }
                         },

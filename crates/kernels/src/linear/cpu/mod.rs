@@ -1,7 +1,10 @@
-//! Products for processors: direct dot products for few rows, dequantised panels for many.
+//! Products for processors: direct dot products for few rows, packed panels for many, of integers
+//! where the processor multiplies those faster, else of dequantised weights.
 
 mod block;
 mod dot;
+#[cfg(target_arch = "x86_64")]
+mod integer;
 mod panel;
 
 use std::ops::Range;
@@ -11,11 +14,16 @@ use rayon::prelude::*;
 
 use super::Weight;
 use crate::error::Result;
+use crate::level::Level;
 use crate::output::Output;
 use crate::simd::Scratch;
 
 /// From this many rows on a panel pays for its transposition.
 const MANY: usize = 16;
+
+/// The same for panels of integers, which are cheaper to make and to multiply.
+#[cfg(target_arch = "x86_64")]
+const MANY_INTEGERS: usize = 8;
 
 /// Weights below which a product is not worth waking another thread.
 const SMALL: usize = 1 << 16;
@@ -31,26 +39,46 @@ struct Piece {
 }
 
 /// The products of `x` (`rows` rows) with every weight, in one parallel region.
-pub(super) fn products(x: &[f32], rows: usize, weights: &[&Weight], outs: &mut [Vec<f32>]) -> Result<()> {
+pub(super) fn products(level: Level, x: &[f32], rows: usize, weights: &[&Weight], outs: &mut [Vec<f32>]) -> Result<()> {
     let outputs: Vec<Output> = outs.iter_mut().zip(weights).map(|(o, w)| Output::new(o, w.rows())).collect();
-    let few = rows < MANY;
-    let threads = rayon::current_num_threads();
+    let (arch, threads) = (level.arch(), rayon::current_num_threads());
     let total: usize = weights.iter().map(|w| w.rows() * w.cols()).sum();
-    let pieces = if few { narrow(weights, rows, threads, total) } else { wide(weights, rows, threads) };
-    let run = |piece: &Piece| {
+    let parallel = threads > 1 && total * rows >= SMALL;
+    #[cfg(target_arch = "x86_64")]
+    if rows >= MANY_INTEGERS
+        && let Some((simd, reach)) = integer::choose(level, weights)
+    {
+        return Scratch::shared(|scratch| {
+            let rounded = integer::rows(simd, x, weights[0].cols(), reach, parallel, scratch);
+            each(&wide(weights, rows, threads, arch), parallel, |piece, scratch| {
+                let (weight, out) = (weights[piece.weight], outputs[piece.weight]);
+                if integer::takes(weight) {
+                    simd.run(integer::Panels { rows: &rounded, weight, piece, out, scratch })
+                } else {
+                    arch.dispatch(panel::Panels { x, weight, piece, out, scratch })
+                }
+            })
+        });
+    }
+    if rows < MANY {
+        return each(&narrow(weights, rows, threads, total), parallel, |piece, scratch| {
+            let (weight, out) = (weights[piece.weight], outputs[piece.weight]);
+            arch.dispatch(dot::Dots { x, weight, piece, out, scratch })
+        });
+    }
+    each(&wide(weights, rows, threads, arch), parallel, |piece, scratch| {
         let (weight, out) = (weights[piece.weight], outputs[piece.weight]);
-        Scratch::with(|scratch| {
-            if few {
-                crate::simd::arch().dispatch(dot::Dots { x, weight, piece, out, scratch })
-            } else {
-                crate::simd::arch().dispatch(panel::Panels { x, weight, piece, out, scratch })
-            }
-        })
-    };
-    if threads == 1 || pieces.len() == 1 || total * rows < SMALL {
-        pieces.iter().try_for_each(run)
-    } else {
+        arch.dispatch(panel::Panels { x, weight, piece, out, scratch })
+    })
+}
+
+/// Runs every piece with a thread's scratch.
+fn each(pieces: &[Piece], parallel: bool, run: impl Fn(&Piece, &mut Scratch) -> Result<()> + Sync) -> Result<()> {
+    let run = |piece: &Piece| Scratch::with(|scratch| run(piece, scratch));
+    if parallel && pieces.len() > 1 {
         pieces.par_iter().with_max_len(1).try_for_each(run)
+    } else {
+        pieces.iter().try_for_each(run)
     }
 }
 
@@ -69,8 +97,8 @@ fn narrow(weights: &[&Weight], rows: usize, threads: usize, total: usize) -> Vec
 
 /// Pieces for many rows: panels as large as the cache allows, rows split only where there would be
 /// too few pieces for the threads.
-fn wide(weights: &[&Weight], rows: usize, threads: usize) -> Vec<Piece> {
-    let unit = crate::simd::outer::widest();
+fn wide(weights: &[&Weight], rows: usize, threads: usize, arch: pulp::Arch) -> Vec<Piece> {
+    let unit = crate::simd::outer::widest(arch);
     let mut pieces = Vec::new();
     for (weight, w) in weights.iter().enumerate() {
         let fit = (PANEL_BYTES / (4 * w.cols() * unit)).max(1);
@@ -91,9 +119,9 @@ fn wide(weights: &[&Weight], rows: usize, threads: usize) -> Vec<Piece> {
 }
 
 /// The rows `ids` of a weight as f32; `ids` lie within the weight.
-pub(super) fn embed(ids: &[u32], weight: &Weight, out: &mut [f32]) -> Result<()> {
+pub(super) fn embed(level: Level, ids: &[u32], weight: &Weight, out: &mut [f32]) -> Result<()> {
     let width = weight.cols();
-    let run = |(ids, out): (&[u32], &mut [f32])| crate::simd::arch().dispatch(Rows { ids, weight, out });
+    let run = |(ids, out): (&[u32], &mut [f32])| level.arch().dispatch(Rows { ids, weight, out });
     if ids.len() * width < SMALL {
         run((ids, out))
     } else {

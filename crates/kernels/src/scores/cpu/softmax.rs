@@ -54,7 +54,8 @@ pub(super) fn column_sums<T: Stored>(
             (0..count).for_each(run);
         }
     };
-    let (height, tiles) = (widest(), rows.div_ceil(widest()));
+    let height = widest(crate::simd::arch());
+    let tiles = rows.div_ceil(height);
     let target = Output::new(&mut totals, rows);
     // The last rows see most: they come first.
     each(tiles * heads, &|i| {

@@ -1,0 +1,191 @@
+//! Which implementations and instructions the operations use.
+
+use std::fmt;
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use crate::error::{Error, Result};
+
+/// What computes: the plain loops, or the fast kernels with some set of instructions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Level {
+    /// The plain implementations that define the results.
+    Reference,
+    /// The fast kernels without vector instructions.
+    Scalar,
+    /// 128-bit vectors of ARM processors.
+    Neon,
+    /// 256-bit vectors of x86 processors.
+    Avx2,
+    /// 512-bit vectors of x86 processors.
+    Avx512,
+    /// The same and 16-bit integer dot products where there are many rows.
+    Vnni,
+}
+
+impl Level {
+    /// All of them, slowest first.
+    pub const ALL: [Self; 6] = [Self::Reference, Self::Scalar, Self::Neon, Self::Avx2, Self::Avx512, Self::Vnni];
+
+    /// The name that `SKIMLM_KERNELS` knows it by.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Reference => "reference",
+            Self::Scalar => "scalar",
+            Self::Neon => "neon",
+            Self::Avx2 => "avx2",
+            Self::Avx512 => "avx512",
+            Self::Vnni => "vnni",
+        }
+    }
+
+    /// Those that run on this processor, slowest first.
+    pub fn present() -> Vec<Self> {
+        Self::ALL.into_iter().filter(|level| level.find().is_some()).collect()
+    }
+
+    /// Makes the whole process compute at this level from now on, whatever `SKIMLM_KERNELS` says:
+    /// for benches that compare levels. An error if the processor lacks it.
+    pub fn force(self) -> Result<()> {
+        if self.find().is_none() {
+            return Err(refusal(self.name(), "this processor lacks it"));
+        }
+        FORCED.store(self as u8, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// The vector instructions, where the processor has them.
+    fn find(self) -> Option<pulp::Arch> {
+        match self {
+            #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+            Self::Reference | Self::Scalar => Some(pulp::Arch::Scalar),
+            #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+            Self::Reference | Self::Scalar => Some(pulp::Arch::new()),
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon => pulp::aarch64::Neon::try_new().map(pulp::Arch::Neon),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => pulp::x86::V3::try_new().map(pulp::Arch::V3),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => pulp::x86::V4::try_new().map(pulp::Arch::V4),
+            #[cfg(target_arch = "x86_64")]
+            Self::Vnni => crate::simd::vnni::Vnni::find().and_then(|_| Self::Avx512.find()),
+            #[allow(unreachable_patterns, reason = "which levels are left depends on the target")]
+            _ => None,
+        }
+    }
+
+    /// The vector instructions of the level; plain code where the processor lacks it.
+    pub(crate) fn arch(self) -> pulp::Arch {
+        static FOUND: LazyLock<[Option<pulp::Arch>; Level::ALL.len()]> = LazyLock::new(|| Level::ALL.map(Level::find));
+        FOUND[self as usize].unwrap_or_default()
+    }
+}
+
+impl fmt::Display for Level {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// The level in use: what `SKIMLM_KERNELS` asks for (read once), else the best this processor has.
+///
+/// A name that is no level, or one that the processor lacks, is an error here. The operations do
+/// not look again: whoever loads a model asks first.
+pub fn level() -> Result<Level> {
+    match FORCED.load(Ordering::Relaxed) {
+        UNSET => ASKED.clone().map_err(|(asked, why)| refusal(&asked, &why)),
+        forced => Ok(Level::ALL[usize::from(forced)]),
+    }
+}
+
+/// The instruction sets this processor has, of those that matter to the kernels.
+pub fn features() -> Vec<&'static str> {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::is_x86_feature_detected as has;
+        let all = [
+            ("avx2", has!("avx2")),
+            ("fma", has!("fma")),
+            ("f16c", has!("f16c")),
+            ("avx512f", has!("avx512f")),
+            ("avx512bw", has!("avx512bw")),
+            ("avx512dq", has!("avx512dq")),
+            ("avx512vl", has!("avx512vl")),
+            ("avx512vnni", has!("avx512vnni")),
+        ];
+        all.into_iter().filter(|(_, has)| *has).map(|(name, _)| name).collect()
+    }
+    #[cfg(target_arch = "aarch64")]
+    {
+        if pulp::aarch64::Neon::try_new().is_some() { vec!["neon"] } else { Vec::new() }
+    }
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    {
+        Vec::new()
+    }
+}
+
+/// [`level`], or the best there is where that is an error.
+pub(crate) fn current() -> Level {
+    level().unwrap_or_else(|_| best())
+}
+
+const UNSET: u8 = u8::MAX;
+
+static FORCED: AtomicU8 = AtomicU8::new(UNSET);
+
+/// What the environment asks for; else the name and why it cannot be.
+static ASKED: LazyLock<std::result::Result<Level, (String, String)>> =
+    LazyLock::new(|| match std::env::var("SKIMLM_KERNELS") {
+        Ok(name) => parse(&name),
+        Err(std::env::VarError::NotPresent) => Ok(best()),
+        Err(std::env::VarError::NotUnicode(name)) => {
+            Err((name.to_string_lossy().into_owned(), "there is no such level".into()))
+        }
+    });
+
+fn best() -> Level {
+    Level::present().pop().unwrap_or(Level::Scalar)
+}
+
+fn parse(name: &str) -> std::result::Result<Level, (String, String)> {
+    if name.is_empty() {
+        return Ok(best());
+    }
+    let level = Level::ALL.into_iter().find(|level| level.name() == name);
+    let level = level.ok_or_else(|| (name.to_owned(), "there is no such level".to_owned()))?;
+    level.find().map(|_| level).ok_or_else(|| (name.to_owned(), "this processor lacks it".to_owned()))
+}
+
+fn refusal(asked: &str, why: &str) -> Error {
+    let present: Vec<_> = Level::present().into_iter().map(Level::name).collect();
+    Error::Level { asked: asked.to_owned(), why: why.to_owned(), present: present.join(", ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_a_level_or_is_refused() {
+        for level in Level::ALL {
+            match parse(level.name()) {
+                Ok(found) => assert!(found == level && Level::present().contains(&level)),
+                Err((asked, why)) => {
+                    assert!(!Level::present().contains(&level));
+                    assert_eq!((asked.as_str(), why.as_str()), (level.name(), "this processor lacks it"));
+                }
+            }
+        }
+        assert_eq!(parse(""), Ok(best()));
+        for name in ["AVX2", "avx", "fast"] {
+            let (asked, why) = parse(name).unwrap_err();
+            let text = refusal(&asked, &why).to_string();
+            assert!(
+                text.contains(name) && text.contains("no such level") && text.contains("reference, scalar"),
+                "{text}"
+            );
+        }
+    }
+}

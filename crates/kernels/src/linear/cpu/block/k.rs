@@ -1,0 +1,154 @@
+//! The K formats: blocks of 256 weights in eight parts, whose scales are integers times one float.
+
+use super::{Block, PART, bits, word};
+#[cfg(target_arch = "x86_64")]
+use crate::simd::array;
+
+pub(in crate::linear::cpu) struct Q4K;
+pub(in crate::linear::cpu) struct Q5K;
+pub(in crate::linear::cpu) struct Q6K;
+
+/// The six-bit scales and minima of eight parts, from the twelve bytes they are packed in.
+#[inline(always)]
+fn sixes(block: &[u8], first: f32, second: f32, scales: &mut [f32], offsets: &mut [f32]) {
+    let (a, b, c) = (word(block, 4), word(block, 8), word(block, 12));
+    let scale = [a & 0x3f3f_3f3f, (c & 0x0f0f_0f0f) | (a >> 6 & 0x0303_0303) << 4].map(u32::to_le_bytes);
+    let least = [b & 0x3f3f_3f3f, (c >> 4 & 0x0f0f_0f0f) | (b >> 6 & 0x0303_0303) << 4].map(u32::to_le_bytes);
+    let (scales, offsets) = (&mut scales[..8], &mut offsets[..8]);
+    for (i, (&scale, &least)) in scale.as_flattened().iter().zip(least.as_flattened()).enumerate() {
+        scales[i] = first * f32::from(scale);
+        offsets[i] = -(second * f32::from(least));
+    }
+}
+
+/// Nibbles of a part: two parts share 32 bytes, the first has the low ones.
+#[inline(always)]
+fn nibbles(bytes: &[u8], part: usize) -> [i32; PART] {
+    let bytes = &bytes[part / 2 * PART..(part / 2 + 1) * PART];
+    let shift = part % 2 * 4;
+    std::array::from_fn(|i| i32::from(bytes[i] >> shift & 15))
+}
+
+/// As [`nibbles`], in one register.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn nibble_ints(v4: pulp::x86::V4, bytes: &[u8], part: usize) -> pulp::i16x32 {
+    field(v4, &bytes[part / 2 * PART..], part % 2 * 4, 15)
+}
+
+/// The bits `mask` of 32 bytes, once they are shifted right.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn field(v4: pulp::x86::V4, bytes: &[u8], shift: usize, mask: u16) -> pulp::i16x32 {
+    let bytes: [u8; PART] = array(bytes);
+    let wide = v4.avx512bw._mm512_cvtepu8_epi16(pulp::cast(bytes));
+    let wide = v4.avx512bw._mm512_srlv_epi16(wide, pulp::cast(v4.splat_u16x32(shift as u16)));
+    pulp::cast(v4.avx512f._mm512_and_si512(wide, pulp::cast(v4.splat_u16x32(mask))))
+}
+
+impl Block for Q4K {
+    const BYTES: usize = 144;
+    const PARTS: usize = 8;
+    const MIDDLE: i16 = 8;
+
+    #[inline(always)]
+    fn head(block: &[u8]) -> (u16, u16) {
+        (bits(block, 0), bits(block, 2))
+    }
+
+    #[inline(always)]
+    fn parts(block: &[u8], first: f32, second: f32, scales: &mut [f32], offsets: &mut [f32]) {
+        sixes(block, first, second, scales, offsets);
+    }
+
+    #[inline(always)]
+    fn quants(block: &[u8], part: usize) -> [i32; PART] {
+        nibbles(&block[16..], part)
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    fn ints(simd: pulp::x86::V4, block: &[u8], part: usize) -> pulp::i16x32 {
+        nibble_ints(simd, &block[16..], part)
+    }
+}
+
+impl Block for Q5K {
+    const BYTES: usize = 176;
+    const PARTS: usize = 8;
+    const MIDDLE: i16 = 16;
+
+    #[inline(always)]
+    fn head(block: &[u8]) -> (u16, u16) {
+        (bits(block, 0), bits(block, 2))
+    }
+
+    #[inline(always)]
+    fn parts(block: &[u8], first: f32, second: f32, scales: &mut [f32], offsets: &mut [f32]) {
+        sixes(block, first, second, scales, offsets);
+    }
+
+    /// The fifth bit of weight `i` of part `p` is bit `p` of byte `i`.
+    #[inline(always)]
+    fn quants(block: &[u8], part: usize) -> [i32; PART] {
+        let (high, low) = (&block[16..16 + PART], nibbles(&block[48..], part));
+        std::array::from_fn(|i| low[i] | i32::from(high[i] >> part & 1) << 4)
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    fn ints(simd: pulp::x86::V4, block: &[u8], part: usize) -> pulp::i16x32 {
+        let high = simd.avx512bw._mm512_slli_epi16::<4>(pulp::cast(field(simd, &block[16..], part, 1)));
+        pulp::cast(simd.avx512f._mm512_or_si512(high, pulp::cast(nibble_ints(simd, &block[48..], part))))
+    }
+}
+
+/// Where the integers of a part lie: the nibbles' bytes and their shift, the upper bits' and theirs.
+#[inline(always)]
+fn six_at(part: usize) -> (usize, usize, usize, usize) {
+    let (half, quarter) = (part / 4, part % 4);
+    (half * 64 + quarter % 2 * PART, quarter / 2 * 4, 128 + half * PART, quarter * 2)
+}
+
+/// The integers are those of the file times the scale of their sixteen, which leaves the float as the
+/// scale of the part: they reach from -4064 to 4096.
+impl Block for Q6K {
+    const BYTES: usize = 210;
+    const PARTS: usize = 8;
+
+    #[inline(always)]
+    fn head(block: &[u8]) -> (u16, u16) {
+        (bits(block, 208), 0)
+    }
+
+    #[inline(always)]
+    fn parts(_: &[u8], first: f32, _: f32, scales: &mut [f32], offsets: &mut [f32]) {
+        scales[..8].fill(first);
+        offsets[..8].fill(0.0);
+    }
+
+    #[inline(always)]
+    fn quants(block: &[u8], part: usize) -> [i32; PART] {
+        let (low, low_shift, high, high_shift) = six_at(part);
+        let (low, high) = (&block[low..low + PART], &block[high..high + PART]);
+        let scales = [block[192 + part * 2] as i8, block[193 + part * 2] as i8].map(i32::from);
+        std::array::from_fn(|i| {
+            let q = low[i] >> low_shift & 15 | (high[i] >> high_shift & 3) << 4;
+            (i32::from(q) - 32) * scales[i / 16]
+        })
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    fn ints(simd: pulp::x86::V4, block: &[u8], part: usize) -> pulp::i16x32 {
+        let (bw, f) = (simd.avx512bw, simd.avx512f);
+        let (low, low_shift, high, high_shift) = six_at(part);
+        let low = field(simd, &block[low..], low_shift, 15);
+        let high = bw._mm512_slli_epi16::<4>(pulp::cast(field(simd, &block[high..], high_shift, 3)));
+        let q = f._mm512_or_si512(pulp::cast(low), high);
+        let q = bw._mm512_sub_epi16(q, pulp::cast(simd.splat_u16x32(32)));
+        let first = simd.splat_i16x16(i16::from(block[192 + part * 2] as i8));
+        let second = simd.splat_i16x16(i16::from(block[193 + part * 2] as i8));
+        pulp::cast(bw._mm512_mullo_epi16(q, pulp::cast([first, second])))
+    }
+}

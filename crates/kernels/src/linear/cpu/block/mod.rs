@@ -1,0 +1,148 @@
+//! How the block formats become numbers in registers.
+//!
+//! A part is 32 weights `scale * q + offset` with small integers `q`. A block of the simple formats
+//! is one part, a block of the K formats eight, whose scales and offsets follow from two 16-bit floats
+//! and small integers. Formats beyond these go through candle's own dequantisation.
+
+mod k;
+mod simple;
+
+use half::f16;
+use pulp::Simd;
+
+pub(super) use k::{Q4K, Q5K, Q6K};
+pub(super) use simple::{Q4_0, Q4_1, Q5_0, Q5_1, Q8_0};
+
+use crate::simd::{load, store};
+
+/// Weights of a part.
+pub(super) const PART: usize = 32;
+
+/// A format of parts of 32 weights.
+pub(super) trait Block: 'static {
+    /// Bytes of a block.
+    const BYTES: usize;
+
+    /// Parts of a block; divides [`HEADS`].
+    const PARTS: usize = 1;
+
+    /// The middle of the integers: they are smallest, and so is what rounding the other factor does
+    /// to a product, once it is subtracted.
+    const MIDDLE: i16 = 0;
+
+    /// The two 16-bit floats of a block.
+    fn head(block: &[u8]) -> (u16, u16);
+
+    /// Scales and offsets of the parts, given [`Block::head`] as f32.
+    fn parts(block: &[u8], first: f32, second: f32, scales: &mut [f32], offsets: &mut [f32]);
+
+    /// The integers of a part; they fit 16 bits.
+    fn quants(block: &[u8], part: usize) -> [i32; PART];
+
+    /// [`Block::quants`] in one register.
+    #[cfg(target_arch = "x86_64")]
+    fn ints(simd: pulp::x86::V4, block: &[u8], part: usize) -> pulp::i16x32;
+
+    /// Hands out the 32 weights, vector by vector: `f(i, v)` gets those from `i * lanes` on.
+    #[inline(always)]
+    fn each<S: Simd>(simd: S, block: &[u8], part: usize, scale: f32, offset: f32, f: impl FnMut(usize, S::f32s)) {
+        each_converted::<S, Self>(simd, block, part, scale, offset, f);
+    }
+}
+
+/// Integers to f32 and one multiply-add, on any processor.
+#[inline(always)]
+fn each_converted<S: Simd, B: Block + ?Sized>(
+    simd: S,
+    block: &[u8],
+    part: usize,
+    scale: f32,
+    offset: f32,
+    mut f: impl FnMut(usize, S::f32s),
+) {
+    let (scale, offset) = (simd.splat_f32s(scale), simd.splat_f32s(offset));
+    #[cfg(target_arch = "x86_64")]
+    if let Some(v4) = crate::simd::v4(simd) {
+        let halves: [pulp::i16x16; 2] = pulp::cast(B::ints(v4, block, part));
+        for (i, half) in halves.into_iter().enumerate() {
+            let wide = v4.avx512f._mm512_cvtepi16_epi32(pulp::cast(half));
+            let number: pulp::f32x16 = pulp::cast(v4.avx512f._mm512_cvtepi32_ps(wide));
+            f(i, simd.mul_add_e_f32s(crate::simd::generic::<S, _>(number), scale, offset));
+        }
+        return;
+    }
+    let quants = B::quants(block, part);
+    let mut numbers = [0f32; PART];
+    for (n, &q) in numbers.iter_mut().zip(&quants) {
+        *n = q as f32;
+    }
+    for i in 0..PART / S::F32_LANES {
+        f(i, simd.mul_add_e_f32s(load::<S>(&numbers[i * S::F32_LANES..]), scale, offset));
+    }
+}
+
+/// Parts whose scales are converted together.
+pub(super) const HEADS: usize = 32;
+
+/// Scales and offsets of up to [`HEADS`] consecutive parts.
+pub(super) struct Heads {
+    pub(super) scales: [f32; HEADS],
+    pub(super) offsets: [f32; HEADS],
+}
+
+impl Heads {
+    pub(super) const fn new() -> Self {
+        Self { scales: [0.0; HEADS], offsets: [0.0; HEADS] }
+    }
+
+    /// One conversion loop for many blocks instead of a call for each 16-bit float.
+    #[inline(always)]
+    pub(super) fn read<S: Simd, B: Block>(&mut self, simd: S, blocks: &[u8]) {
+        use crate::simd::half::Stored;
+        let mut raw = [[f16::ZERO; HEADS]; 2];
+        let mut wide = [[0f32; HEADS]; 2];
+        for (i, block) in blocks.chunks_exact(B::BYTES).take(HEADS / B::PARTS).enumerate() {
+            let (first, second) = B::head(block);
+            raw[0][i] = f16::from_bits(first);
+            raw[1][i] = f16::from_bits(second);
+        }
+        f16::widen(simd, &raw[0], &mut wide[0]);
+        f16::widen(simd, &raw[1], &mut wide[1]);
+        let scales = self.scales.chunks_exact_mut(B::PARTS).zip(self.offsets.chunks_exact_mut(B::PARTS));
+        for (i, (block, (scales, offsets))) in blocks.chunks_exact(B::BYTES).zip(scales).enumerate() {
+            B::parts(block, wide[0][i], wide[1][i], scales, offsets);
+        }
+    }
+}
+
+/// A row of blocks as f32.
+#[inline(always)]
+pub(super) fn expand<S: Simd, B: Block>(simd: S, row: &[u8], out: &mut [f32]) {
+    let mut heads = Heads::new();
+    for (blocks, out) in row.chunks(HEADS / B::PARTS * B::BYTES).zip(out.chunks_mut(HEADS * PART)) {
+        heads.read::<S, B>(simd, blocks);
+        for (i, out) in out.chunks_exact_mut(PART).enumerate() {
+            B::each(
+                simd,
+                &blocks[i / B::PARTS * B::BYTES..(i / B::PARTS + 1) * B::BYTES],
+                i % B::PARTS,
+                heads.scales[i],
+                heads.offsets[i],
+                #[inline(always)]
+                |at, v| {
+                    store::<S>(&mut out[at * S::F32_LANES..], v);
+                },
+            );
+        }
+    }
+}
+
+#[inline(always)]
+fn bits(block: &[u8], at: usize) -> u16 {
+    u16::from_le_bytes([block[at], block[at + 1]])
+}
+
+#[inline(always)]
+fn word(block: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes([block[at], block[at + 1], block[at + 2], block[at + 3]])
+}
