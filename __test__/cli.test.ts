@@ -195,7 +195,7 @@ test('inspect: a table and JSON', async (t) => {
   t.is(info.path, model)
   t.true(info.layers > 0 && info.bytes > 0)
   t.regex(people.out, /rope +default, base 10,000/)
-  t.regex(people.out, /memory by prompt +2,048 +8,192\nfull +\d+ MB +\d+ MB\n/)
+  t.regex(people.out, /memory by prompt +2,048 +8,192\nauto +\d+ MB +\d+ MB\nfull +\d+ MB +\d+ MB\n/)
   t.is(info.memory.length, 2 * info.supportedPolicies.length)
   const bad = await skimlm(['inspect', await file('page.gguf', '<!doctype html><p>not here')])
   t.is(bad.code, 1)

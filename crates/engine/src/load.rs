@@ -131,7 +131,11 @@ pub fn load(path: &Path, options: &LoadOptions, progress: &mut dyn FnMut(u64, u6
     })
 }
 
-fn profile(model: &Path, given: Option<&Path>, info: &skimlm_models::ModelInfo) -> Result<Option<Arc<Profile>>> {
+pub(crate) fn profile(
+    model: &Path,
+    given: Option<&Path>,
+    info: &skimlm_models::ModelInfo,
+) -> Result<Option<Arc<Profile>>> {
     let beside = profile_beside(model);
     match given.or(Some(beside.as_path()).filter(|path| path.is_file())) {
         Some(path) => Profile::read(path, &info.shape).map(|profile| Some(Arc::new(profile))),

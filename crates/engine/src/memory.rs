@@ -9,7 +9,7 @@ use skimlm_models::{Estimate, Footprint, Need, Quantization, Source, families};
 use skimlm_policies::{Context, PolicySpec};
 
 use crate::device::memory;
-use crate::load::types;
+use crate::load::{profile, types};
 use crate::request::{DEFAULT_NEW_TOKENS, new_tokens};
 
 /// A request, as far as memory goes.
@@ -72,7 +72,8 @@ pub fn estimate_memory(path: &Path, needs: &[MemoryNeed]) -> Result<Vec<MemoryEs
     let footprint = Footprint::of(&Source::open(path)?)?;
     let shape = footprint.config().shape();
     let default_layer = families::default_filter_layer(footprint.config());
-    let context = Context::new(&shape, default_layer);
+    let profile = profile(path, None, &skimlm_models::inspect(path)?)?;
+    let context = Context { profile: profile.as_ref(), ..Context::new(&shape, default_layer) };
     let (_, free_on_device) = memory();
     needs
         .iter()

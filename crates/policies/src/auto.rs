@@ -280,6 +280,27 @@ mod tests {
     }
 
     #[test]
+    fn built_in_profiles_fit_their_models() {
+        let smollm2 = Shape {
+            hidden: 576,
+            heads: 9,
+            kv_heads: 3,
+            head_dim: 64,
+            vocab: 49152,
+            max_positions: 8192,
+            scale: 0.125,
+            layers: vec![LayerShape::default(); 30],
+        };
+        let profile = Profile::built_in(&smollm2, "").unwrap().unwrap();
+        let serving = profile.setting(Auto::default().recall).unwrap();
+        assert!(serving.cost < 0.4 && serving.recall.cases >= 30, "{serving:?}");
+        for setting in &profile.settings {
+            PolicySpec::parse(&setting.policy).unwrap().check(&Context::new(&smollm2, 15)).unwrap();
+        }
+        assert_eq!(Profile::built_in(&shape(), "").unwrap(), None);
+    }
+
+    #[test]
     fn a_profile_reads_back_and_a_foreign_one_is_refused() {
         let json = serde_json::to_string(&*profile()).unwrap();
         assert_eq!(Profile::parse(&json).unwrap(), *profile());

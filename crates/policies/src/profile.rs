@@ -9,7 +9,7 @@ use skimlm_core::{Code, Error, Result, Shape};
 use crate::registry::{Context, PolicySpec};
 
 /// The profiles that come along.
-const BUILT_IN: &[&str] = &[];
+const BUILT_IN: &[&str] = &[include_str!("../profiles/smollm2-135m-instruct.json")];
 
 /// Measured settings of one model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
