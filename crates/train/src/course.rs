@@ -1,0 +1,165 @@
+//! The one training loop.
+
+use std::time::Instant;
+
+use candle_core::DType;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use skimlm_core::{Code, Error, Result};
+use skimlm_engine::Cancel;
+
+use crate::checkpoint::{Checkpoint, Files};
+use crate::journal::{Journal, Line};
+use crate::net::{Batch, Net};
+use crate::optim::{Optimizer, Rate};
+use crate::plot;
+
+/// What is learned. Its fields are the part of the run's state that changes.
+pub trait Course: Serialize + DeserializeOwned {
+    /// What is read at a step. The same step of the same course gives the same batch.
+    fn batch(&mut self, step: u64) -> Result<Batch>;
+
+    /// Hears which token the model ranked first for each answer; gives the accuracy to report.
+    fn learned(&mut self, batch: &Batch, first: &[u32]) -> f32;
+
+    /// What to note beside loss and accuracy.
+    fn note(&self) -> Map<String, Value> {
+        Map::new()
+    }
+}
+
+/// How a run goes.
+#[derive(Debug)]
+pub struct Plan {
+    /// The learning rate, and how many steps there are.
+    pub rate: Rate,
+    /// Updates between lines of the log.
+    pub log_every: u64,
+    /// Updates between saves.
+    pub save_every: u64,
+    /// Number format of the saved model.
+    pub dtype: DType,
+    /// Above the curve.
+    pub title: String,
+    /// Files of the model beside its weights.
+    pub files: Files,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// All steps are done.
+    Done,
+    /// It was stopped and saved.
+    Stopped,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(bound(serialize = "C: Serialize", deserialize = "C: serde::de::DeserializeOwned"))]
+struct Progress<C> {
+    seconds: f64,
+    tokens: u64,
+    course: C,
+}
+
+/// A run: what is trained, on what, and where it is kept.
+pub struct Run<C> {
+    /// The model.
+    pub net: Net,
+    /// Its variables.
+    pub optimizer: Optimizer,
+    /// What it learns.
+    pub course: C,
+    checkpoint: Checkpoint,
+    journal: Journal,
+    plan: Plan,
+    seconds: f64,
+    tokens: u64,
+}
+
+impl<C: Course> Run<C> {
+    /// A run from its beginning. Nothing is written yet.
+    pub fn new(net: Net, optimizer: Optimizer, course: C, checkpoint: Checkpoint, plan: Plan) -> Self {
+        let journal = Journal::new(&checkpoint.log());
+        Self { net, optimizer, course, checkpoint, journal, plan, seconds: 0.0, tokens: 0 }
+    }
+
+    /// Goes on where the checkpoint's folder was left. Steps that were not saved are done again, alike.
+    pub fn resume(mut self) -> Result<Self> {
+        let progress: Progress<C> = self.checkpoint.load_state(&mut self.optimizer)?;
+        self.journal = Journal::resume(&self.checkpoint.log(), self.optimizer.steps)?;
+        Ok(Self { seconds: progress.seconds, tokens: progress.tokens, course: progress.course, ..self })
+    }
+
+    /// Trains to the end of the plan, or until `cancel` is set; either way the folder is up to date
+    /// afterwards. `told` hears every line of the log, `ticked` every step.
+    ///
+    /// `ERR_NUMERICS` if the loss is not a number; the folder then holds the last save.
+    pub fn train(
+        &mut self,
+        cancel: &Cancel,
+        told: &mut dyn FnMut(&Line),
+        ticked: &mut dyn FnMut(u64, f64),
+    ) -> Result<End> {
+        let before = self.seconds;
+        let started = Instant::now();
+        let (mut losses, mut accuracies, mut since) = (0f64, 0f64, 0u64);
+        while self.optimizer.steps < self.plan.rate.steps {
+            if cancel.is_set() {
+                self.save()?;
+                return Ok(End::Stopped);
+            }
+            let step = self.optimizer.steps;
+            let batch = self.course.batch(step)?;
+            let (loss, first) = self.net.loss(&batch)?;
+            let value = f64::from(loss.to_scalar::<f32>()?);
+            if !value.is_finite() {
+                let message = format!(
+                    "the loss is {value} at step {step}; lower the learning rate and go on from the last save with --resume."
+                );
+                return Err(Error::new(Code::Numerics, message).with("step", step));
+            }
+            let rate = self.plan.rate.at(step);
+            self.optimizer.step(&loss.backward()?, rate)?;
+            self.seconds = before + started.elapsed().as_secs_f64();
+            self.tokens += batch.ids.len() as u64;
+            losses += value;
+            accuracies += f64::from(self.course.learned(&batch, &first));
+            since += 1;
+            let done = self.optimizer.steps;
+            ticked(done, value);
+            if done.is_multiple_of(self.plan.log_every) || done == self.plan.rate.steps {
+                let line = Line {
+                    step: done,
+                    seconds: (self.seconds * 10.0).round() / 10.0,
+                    loss: losses / since as f64,
+                    accuracy: accuracies / since as f64,
+                    rate,
+                    tokens: self.tokens,
+                    more: self.course.note(),
+                };
+                told(&line);
+                self.journal.push(line);
+                (losses, accuracies, since) = (0.0, 0.0, 0);
+            }
+            if done.is_multiple_of(self.plan.save_every) {
+                self.save()?;
+            }
+        }
+        self.save()?;
+        Ok(End::Done)
+    }
+
+    /// Brings the folder up to date.
+    fn save(&self) -> Result<()> {
+        let progress = Progress { seconds: self.seconds, tokens: self.tokens, course: &self.course };
+        // The state first: from it everything else can be made again.
+        self.checkpoint.save_state(&self.optimizer, &progress)?;
+        self.journal.save()?;
+        if self.journal.lines().len() > 1 {
+            crate::store::write(&self.checkpoint.plot(), plot::curve(&self.plan.title, self.journal.lines())?.as_bytes())?;
+        }
+        self.checkpoint.save_model(&self.net, &self.plan.files, self.plan.dtype)
+    }
+}
