@@ -21,6 +21,6 @@ pub use pass::{Pass, Role, Rows, Stage};
 pub use policy::{Among, Evidence, Flow, Keep, LayerHeads, Policy, Queries, Report, Seen, Step, Warning};
 pub use selection::Selection;
 
-pub use skimlm_kernels::attention::Visibility;
+pub use skimlm_kernels::attention::{ANCHOR, Visibility};
 pub use skimlm_kernels::rope::Rotary;
 pub use skimlm_kernels::scores::{Form, Heads};

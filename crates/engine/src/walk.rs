@@ -221,7 +221,7 @@ impl Walk<'_, '_> {
 
     fn visibility(&self, layer: usize) -> Visibility {
         match self.layer_shape(layer).window {
-            Some(width) => Visibility::Window { width },
+            Some(width) => self.policy.visibility().within(width),
             None => self.policy.visibility(),
         }
     }

@@ -64,10 +64,8 @@ impl Checkpoint {
         }
         let progress = serde_json::to_string(progress)
             .map_err(|e| Error::new(Code::Internal, format!("the state of the run cannot be written: {e}")))?;
-        let meta = HashMap::from([
-            ("steps".to_owned(), optimizer.steps.to_string()),
-            ("progress".to_owned(), progress),
-        ]);
+        let meta =
+            HashMap::from([("steps".to_owned(), optimizer.steps.to_string()), ("progress".to_owned(), progress)]);
         store::write(&self.state(), &store::tensors_to_bytes(&tensors, DType::F32, Some(meta))?)
     }
 
@@ -117,7 +115,8 @@ pub fn config_json(config: &Config, bos: Option<u32>, ends: &[u32]) -> Result<Ve
     if rotary.scaling != Scaling::None {
         return Err(unsupported(config, "a scaled rotation"));
     }
-    let (model_type, name) = if config.qkv_bias { ("qwen2", "Qwen2ForCausalLM") } else { ("llama", "LlamaForCausalLM") };
+    let (model_type, name) =
+        if config.qkv_bias { ("qwen2", "Qwen2ForCausalLM") } else { ("llama", "LlamaForCausalLM") };
     let settings: Value = json!({
         "architectures": [name], "model_type": model_type, "hidden_size": config.hidden,
         "num_hidden_layers": config.layers.len(), "num_attention_heads": config.heads,
@@ -135,6 +134,9 @@ pub fn config_json(config: &Config, bos: Option<u32>, ends: &[u32]) -> Result<Ve
 fn unsupported(config: &Config, what: &str) -> Error {
     Error::new(
         Code::ModelUnsupported,
-        format!("The model `{}` has {what}; train from its safetensors folder, whose config.json is kept.", config.architecture),
+        format!(
+            "The model `{}` has {what}; train from its safetensors folder, whose config.json is kept.",
+            config.architecture
+        ),
     )
 }

@@ -158,7 +158,10 @@ impl<C: Course> Run<C> {
         self.checkpoint.save_state(&self.optimizer, &progress)?;
         self.journal.save()?;
         if self.journal.lines().len() > 1 {
-            crate::store::write(&self.checkpoint.plot(), plot::curve(&self.plan.title, self.journal.lines())?.as_bytes())?;
+            crate::store::write(
+                &self.checkpoint.plot(),
+                plot::curve(&self.plan.title, self.journal.lines())?.as_bytes(),
+            )?;
         }
         self.checkpoint.save_model(&self.net, &self.plan.files, self.plan.dtype)
     }

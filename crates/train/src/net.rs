@@ -97,8 +97,7 @@ impl Net {
                 };
             }
             let tensor = tensor(values, rows, cols, device)?;
-            let weight =
-                if trained { Weight::Trained(Var::from_tensor(&tensor)?) } else { Weight::Frozen(tensor) };
+            let weight = if trained { Weight::Trained(Var::from_tensor(&tensor)?) } else { Weight::Frozen(tensor) };
             weights.insert(part.hugging_face(false), weight);
         }
         Ok(Self { config, device: device.clone(), weights, adapters: BTreeMap::new() })

@@ -10,8 +10,7 @@ const SIZE: (u32, u32) = (900, 560);
 /// Loss above and accuracy below, over steps, as SVG.
 pub fn curve(title: &str, lines: &[Line]) -> Result<String> {
     let mut svg = String::new();
-    draw(&mut svg, title, lines)
-        .map_err(|e| Error::new(Code::Internal, format!("the curve cannot be drawn: {e}")))?;
+    draw(&mut svg, title, lines).map_err(|e| Error::new(Code::Internal, format!("the curve cannot be drawn: {e}")))?;
     Ok(svg)
 }
 

@@ -62,9 +62,7 @@ pub fn anchored(anchors: &[bool]) -> impl Fn(usize, usize) -> bool + use<> {
         })
         .collect();
     let anchors = anchors.to_vec();
-    move |row, column| {
-        column <= row && (segments[row] == segments[column] || (anchors[column] && !anchors[row]))
-    }
+    move |row, column| column <= row && (segments[row] == segments[column] || (anchors[column] && !anchors[row]))
 }
 
 #[cfg(test)]

@@ -58,7 +58,8 @@ impl Words {
         let all = Self::spellings();
         let vocab: Map<String, Value> = all.iter().cloned().zip((0u32..).map(Value::from)).collect();
         let special = |id: u32| json!({ "id": id, "content": all[id as usize], "special": true });
-        let byte_level = json!({ "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false });
+        let byte_level =
+            json!({ "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false });
         json!({
             "version": "1.0",
             "added_tokens": [special(END), special(BOS)],

@@ -59,7 +59,7 @@ impl Bank {
             let message = format!("{} entries, but values of {} only.", self.len(), self.with_values);
             return Err(Error::new(Code::Internal, message));
         }
-        Ok(Entries { k: &self.k, v: &self.v, positions: &self.positions })
+        Ok(Entries { k: &self.k, v: &self.v, positions: &self.positions, tags: &self.tags })
     }
 
     /// The rotated keys of one head, `[entries, dim]`, for policies that look at them.

@@ -18,7 +18,8 @@ impl Turns {
     /// The angles of rows at some positions.
     pub fn new(rotary: &Rotary, positions: &[u32]) -> Self {
         let angle = |f: fn(f64) -> f64| {
-            let each = |&p: &u32| rotary.inv_freq.iter().map(move |&by| (f(f64::from(p) * by)) as f32 * rotary.magnitude);
+            let each =
+                |&p: &u32| rotary.inv_freq.iter().map(move |&by| (f(f64::from(p) * by)) as f32 * rotary.magnitude);
             Arc::new(positions.iter().flat_map(each).collect::<Vec<f32>>())
         };
         Self { cos: angle(f64::cos), sin: angle(f64::sin), pairs: rotary.inv_freq.len() }
