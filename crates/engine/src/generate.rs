@@ -14,7 +14,7 @@ use crate::overflow;
 use crate::request::Request;
 use crate::sample::Sampler;
 use crate::session::{Session, Timings};
-use crate::text::{Assembled, DecodeStream, StopMatcher, assemble};
+use crate::text::{Assembled, DecodeStream, StopMatcher, assemble, named_tokens};
 
 /// Generated and prompt tokens that the repetition penalty looks back on.
 const PENALTY_WINDOW: usize = 64;
@@ -38,10 +38,12 @@ pub fn generate(
     let truncated = overflow::fit(&mut prompt, request.overflow, request.max_new_tokens, loaded.limit)?;
     let tokenizing = started.elapsed();
 
+    let tokens = named_tokens(&request.policy, &loaded.tokenizer)?;
     let context = Context {
         shape: loaded.model.shape(),
         default_layer: loaded.info.file.default_filter_layer,
         forced: request.force_indices.as_deref(),
+        tokens: &tokens,
     };
     let mut session = Session::new(&*loaded.model, request.policy.build(&context)?, loaded.dtype)?;
     let mut run = Run {

@@ -15,7 +15,7 @@ use crate::generate::generate;
 use crate::load::{LoadOptions, Loaded, ModelInfo, load, thread_pool};
 use crate::output::Event;
 use crate::request::Request;
-use crate::text::{ChatTemplate, Tokenizer};
+use crate::text::{ChatTemplate, Tokenizer, named_tokens};
 
 /// Events that may wait for a slow reader before the generation waits for it.
 const EVENTS: usize = 64;
@@ -125,10 +125,12 @@ impl Worker {
 
     /// Refuses a request whose policy cannot work on this model: `ERR_INVALID_ARG`.
     pub fn check(&self, request: &Request) -> Result<()> {
+        let tokens = named_tokens(&request.policy, &self.tokenizer)?;
         request.policy.check(&Context {
             shape: &self.shape,
             default_layer: self.info.file.default_filter_layer,
             forced: request.force_indices.as_deref(),
+            tokens: &tokens,
         })
     }
 

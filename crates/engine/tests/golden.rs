@@ -39,7 +39,7 @@ fn assert_near(got: &[f32], want: &[f32], what: &str) {
 
 fn check(case: &Case, chunk: usize) {
     let model = model();
-    let context = Context { shape: model.shape(), default_layer: 2, forced: None };
+    let context = Context { shape: model.shape(), default_layer: 2, forced: None, tokens: &[] };
     let policy = PolicySpec::parse(&case.policy).unwrap();
     policy.check(&context).unwrap();
     let mut session = Session::new(&model, policy.build(&context).unwrap(), DType::F32).unwrap();

@@ -66,7 +66,7 @@ struct Read {
 
 /// Prefills the golden prompt and decodes greedily without stopping at end tokens.
 fn read(loaded: &Loaded, policy: &PolicySpec, steps: usize) -> Read {
-    let context = Context { shape: loaded.model.shape(), default_layer: 15, forced: None };
+    let context = Context { shape: loaded.model.shape(), default_layer: 15, forced: None, tokens: &[] };
     let mut session = Session::new(&*loaded.model, policy.build(&context).unwrap(), loaded.dtype).unwrap();
     let prompt = assemble(&chat(loaded), &[], &loaded.tokenizer, loaded.template.as_deref()).unwrap();
     let cancel = Cancel::default();

@@ -2,6 +2,7 @@
 //! [registry].
 
 mod adakv;
+mod anllm;
 mod choose;
 mod evict;
 mod firstlast;
@@ -20,6 +21,7 @@ mod snapkv;
 mod tova;
 
 pub use adakv::AdaKv;
+pub use anllm::{AnLlm, AnchorSpec};
 pub use evict::HeadMode;
 pub use firstlast::FirstLast;
 pub use full::Full;

@@ -18,6 +18,7 @@ const POLICIES: &[Entry] = &[
     Entry::of::<crate::Tova>(),
     Entry::of::<crate::Knorm>(),
     Entry::of::<crate::SinkWindow>(),
+    Entry::of::<crate::AnLlm>(),
     Entry::of::<crate::Random>(),
     Entry::of::<crate::FirstLast>(),
 ];
@@ -46,6 +47,8 @@ pub struct Context<'a> {
     pub default_layer: usize,
     /// A selection to replay: prompt indices, ascending.
     pub forced: Option<&'a [u32]>,
+    /// The token ids that [`PolicySpec::token_rule`] means on this model; empty where there is no rule.
+    pub tokens: &'a [u32],
 }
 
 /// The options of a policy. Defaults are the recommended ones; [`Method::PRESETS`] are the published.
@@ -61,6 +64,12 @@ pub trait Method: Serialize + DeserializeOwned + JsonSchema + Default + Sized {
 
     /// Refuses options that cannot work on a model of this shape.
     fn check(&self, shape: &Shape) -> Result<()>;
+
+    /// The option that names tokens by a rule, and the rule. Whoever builds the policy looks the tokens up
+    /// and hands them over as [`Context::tokens`]: text never reaches a policy.
+    fn token_rule(&self) -> Option<(&'static str, &str)> {
+        None
+    }
 
     /// The policy of one session. `check` has passed.
     fn build(self, context: &Context<'_>) -> Box<dyn Policy>;
@@ -140,6 +149,11 @@ impl PolicySpec {
         (entry.check)(&self.options, context.shape)
     }
 
+    /// The option that names tokens by a rule, and the rule ([`Method::token_rule`]).
+    pub fn token_rule(&self) -> Result<Option<(&'static str, String)>> {
+        (self.entry()?.token_rule)(&self.options)
+    }
+
     /// A policy for one session.
     pub fn build(&self, context: &Context<'_>) -> Result<Box<dyn Policy>> {
         (self.entry()?.build)(&self.options, context)
@@ -201,6 +215,7 @@ struct Entry {
     options: fn() -> Schema,
     check_form: fn(&Value) -> Result<()>,
     check: fn(&Value, &Shape) -> Result<()>,
+    token_rule: fn(&Value) -> Result<Option<(&'static str, String)>>,
     build: fn(&Value, &Context<'_>) -> Result<Box<dyn Policy>>,
 }
 
@@ -218,6 +233,7 @@ impl Entry {
             options: || schema_for!(M),
             check_form: |options| read::<M>(options).map(|_| ()),
             check: |options, shape| read::<M>(options)?.check(shape),
+            token_rule: |options| Ok(read::<M>(options)?.token_rule().map(|(option, rule)| (option, rule.to_owned()))),
             build: |options, context| Ok(read::<M>(options)?.build(context)),
         }
     }

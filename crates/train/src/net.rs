@@ -282,3 +282,54 @@ fn supported(config: &Config) -> Result<()> {
         None => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use skimlm_core::LayerShape;
+
+    use super::*;
+    use crate::anchors;
+    use crate::sees::anchored;
+
+    #[test]
+    fn the_gradient_is_the_slope() {
+        let mut config = anchors::config(16, 2, 24);
+        (config.kv_heads, config.vocab) = (2, 13);
+        config.layers = vec![LayerShape::default(); 2];
+        let net = Net::random(config, 3, &Device::Cpu).unwrap();
+        let rows = 9;
+        let rule = anchored(&(0..rows).map(|r| r % 4 == 3).collect::<Vec<_>>());
+        let batch = Batch {
+            ids: (0..2 * rows as u32).map(|i| i * 7 % 13).collect(),
+            positions: (0..2 * rows as u32).map(|i| i % rows as u32).collect(),
+            sees: Arc::new(Sees::new(1, rows, |_, row, column| rule(row, column))),
+            asked: vec![2, 3, 8, 11, 17],
+            answers: vec![1, 5, 7, 0, 12],
+        };
+        let loss = || f64::from(net.loss(&batch).unwrap().0.to_scalar::<f32>().unwrap());
+        // Larger weights than a model starts with, so that every part has a slope worth measuring.
+        for (_, var) in net.trained() {
+            if var.rank() > 1 {
+                var.set(&(var.as_tensor() * 6.0).unwrap()).unwrap();
+            }
+        }
+        let grads = net.loss(&batch).unwrap().0.backward().unwrap();
+        for (name, var) in net.trained() {
+            let grad = grads.get(&var).unwrap_or_else(|| panic!("{name} has no gradient"));
+            let values = grad.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            let before = var.as_detached_tensor().copy().unwrap();
+            let length = values.iter().map(|g| f64::from(g * g)).sum::<f64>().sqrt();
+            assert!(length > 1e-4, "{name} has the gradient {length}");
+            // Along its own gradient the loss rises by the gradient's length.
+            let along = (grad / length).unwrap();
+            let at = |by: f64| {
+                var.set(&(&before + (&along * by).unwrap()).unwrap()).unwrap();
+                loss()
+            };
+            let h = 4e-3;
+            let slope = (at(h) - at(-h)) / (2.0 * h);
+            at(0.0);
+            assert!((slope - length).abs() < 0.02 * length + 1e-4, "{name}: slope {slope}, gradient {length}");
+        }
+    }
+}

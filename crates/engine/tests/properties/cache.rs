@@ -167,7 +167,7 @@ proptest! {
     #[test]
     fn a_fork_is_independent((given, policy) in given_with(1..=32, |given| prop_oneof![evicting(given), promptdistill(given)])) {
         let model = given.model();
-        let context = Context { shape: model.shape(), default_layer: 0, forced: None };
+        let context = Context { shape: model.shape(), default_layer: 0, forced: None, tokens: &[] };
         let mut policy = PolicySpec::parse(&policy).unwrap().build(&context).unwrap();
         let mut cache = KvCache::new(model.shape(), DType::F32, &Device::Cpu, 0).unwrap();
         let layers = 0..given.sizes.layers;

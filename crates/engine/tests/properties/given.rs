@@ -204,8 +204,12 @@ pub(crate) fn every(given: &Given) -> BoxedStrategy<Value> {
             policy
         },
     );
+    let anchors = (0..given.sizes.vocab, 0..3usize, any::<bool>()).prop_map(|(anchor, sinks, question)| {
+        json!({ "kind": "anllm", "anchors": [anchor, 0, 1, 2], "sinks": sinks, "question": question })
+    });
     prop_oneof![
         1 => Just(json!({ "kind": "full" })),
+        2 => anchors,
         3 => gemfilter(given),
         4 => promptdistill(given),
         6 => evicting(given),
@@ -222,7 +226,8 @@ pub(crate) fn session<'m>(model: &'m dyn Model, policy: &Value) -> Session<'m> {
 
 pub(crate) fn try_session<'m>(model: &'m dyn Model, policy: &Value, forced: Option<&[u32]>) -> Result<Session<'m>> {
     let layers = model.shape().layers.len();
-    let context = Context { shape: model.shape(), default_layer: (layers * 2 / 5).min(layers - 2), forced };
+    let context =
+        Context { shape: model.shape(), default_layer: (layers * 2 / 5).min(layers - 2), forced, tokens: &[] };
     let spec = PolicySpec::parse(policy)?;
     spec.check(&context)?;
     Session::new(model, spec.build(&context)?, DType::F32)
