@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use skimlm_core::{Code, Error, Result};
+use skimlm_engine::files;
 use skimlm_models::Config;
 use skimlm_models::rope::Scaling;
 
@@ -49,9 +50,9 @@ impl Checkpoint {
     pub fn save_model(&self, net: &Net, files: &Files, dtype: DType) -> Result<()> {
         let weights = store::tensors_to_bytes(&net.merged()?, dtype, Some(HashMap::from([format_note()])))?;
         for (name, bytes) in files {
-            store::write(&self.folder.join(name), bytes)?;
+            files::write(&self.folder.join(name), bytes)?;
         }
-        store::write(&self.folder.join("model.safetensors"), &weights)
+        files::write(&self.folder.join("model.safetensors"), &weights)
     }
 
     /// Writes variables, moments and `progress`.
@@ -66,7 +67,7 @@ impl Checkpoint {
             .map_err(|e| Error::new(Code::Internal, format!("the state of the run cannot be written: {e}")))?;
         let meta =
             HashMap::from([("steps".to_owned(), optimizer.steps.to_string()), ("progress".to_owned(), progress)]);
-        store::write(&self.state(), &store::tensors_to_bytes(&tensors, DType::F32, Some(meta))?)
+        files::write(&self.state(), &store::tensors_to_bytes(&tensors, DType::F32, Some(meta))?)
     }
 
     /// Reads what [`Checkpoint::save_state`] wrote into variables of the same names and shapes.
@@ -78,7 +79,7 @@ impl Checkpoint {
             Error::new(Code::ModelCorrupt, what).with("path", path.display().to_string())
         };
         let device = optimizer.slots.first().map_or(candle_core::Device::Cpu, |slot| slot.var.device().clone());
-        let (tensors, meta) = store::tensors_from_bytes(&store::read(&path)?, &path, &device)?;
+        let (tensors, meta) = store::tensors_from_bytes(&files::read(&path)?, &path, &device)?;
         let found = |kind: &str, name: &str, like: &[usize]| match tensors.get(&format!("{kind}/{name}")) {
             Some(tensor) if tensor.dims() == like => Ok(tensor.clone()),
             Some(tensor) => Err(damaged(format!("{kind} of {name} is {:?}, not {like:?}", tensor.dims()))),

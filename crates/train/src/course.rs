@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use skimlm_core::{Code, Error, Result};
-use skimlm_engine::Cancel;
+use skimlm_engine::{Cancel, files};
 
 use crate::checkpoint::{Checkpoint, Files};
 use crate::journal::{Journal, Line};
@@ -158,10 +158,7 @@ impl<C: Course> Run<C> {
         self.checkpoint.save_state(&self.optimizer, &progress)?;
         self.journal.save()?;
         if self.journal.lines().len() > 1 {
-            crate::store::write(
-                &self.checkpoint.plot(),
-                plot::curve(&self.plan.title, self.journal.lines())?.as_bytes(),
-            )?;
+            files::write(&self.checkpoint.plot(), plot::curve(&self.plan.title, self.journal.lines())?.as_bytes())?;
         }
         self.checkpoint.save_model(&self.net, &self.plan.files, self.plan.dtype)
     }

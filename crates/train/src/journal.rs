@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use skimlm_core::{Code, Error, Result};
+use skimlm_engine::files;
 
 use crate::store;
 
@@ -43,7 +44,7 @@ impl Journal {
 
     /// Goes on with a log as it was after `step` updates. `ERR_MODEL_CORRUPT` if it cannot be read.
     pub fn resume(path: &Path, step: u64) -> Result<Self> {
-        let bytes = store::read(path)?;
+        let bytes = files::read(path)?;
         let mut lines = Vec::new();
         for (number, line) in String::from_utf8_lossy(&bytes).lines().enumerate() {
             let line: Line = serde_json::from_str(line).map_err(|e| {
@@ -75,6 +76,6 @@ impl Journal {
             text.push_str(&json);
             text.push('\n');
         }
-        store::write(&self.path, text.as_bytes())
+        files::write(&self.path, text.as_bytes())
     }
 }
