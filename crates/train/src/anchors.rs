@@ -21,7 +21,7 @@ const MEMORY: f32 = 0.97;
 /// The small task with a level that rises: one pair a segment and no filler words at first, then one
 /// filler more, then one pair more, whenever the running accuracy passes 0.9. With everything at once
 /// the model does not leave its plateau.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone)]
 pub struct Anchors {
     seed: u64,
     sequences: usize,
@@ -30,7 +30,14 @@ pub struct Anchors {
     full: f32,
     segments: usize,
     goal: (usize, usize),
-    now: (usize, usize),
+    state: AnchorsState,
+}
+
+/// Where a course is.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct AnchorsState {
+    pairs: usize,
+    fillers: usize,
     running: f32,
 }
 
@@ -44,18 +51,27 @@ impl Anchors {
             full,
             segments: goal.segments,
             goal: (goal.pairs, goal.fillers),
-            now: (1, 0),
-            running: 0.0,
+            state: AnchorsState { pairs: 1, fillers: 0, running: 0.0 },
         }
     }
 
     /// The level so far.
     pub fn level(&self) -> Level {
-        Level { segments: self.segments, pairs: self.now.0, fillers: self.now.1 }
+        Level { segments: self.segments, pairs: self.state.pairs, fillers: self.state.fillers }
     }
 }
 
 impl Course for Anchors {
+    type State = AnchorsState;
+
+    fn state(&self) -> AnchorsState {
+        self.state
+    }
+
+    fn restore(&mut self, state: AnchorsState) {
+        self.state = state;
+    }
+
     fn batch(&mut self, step: u64) -> Result<Batch> {
         let mut random = Random::new(self.seed, step);
         let full = random.unit() < self.full;
@@ -66,20 +82,22 @@ impl Course for Anchors {
 
     fn learned(&mut self, batch: &Batch, first: &[u32]) -> f32 {
         let accuracy = accuracy(batch, first);
-        self.running = MEMORY * self.running + (1.0 - MEMORY) * accuracy;
-        if self.running > GROW && self.now != self.goal {
-            if self.now.1 < self.goal.1 {
-                self.now.1 += 1;
+        let AnchorsState { pairs, fillers, running } = &mut self.state;
+        *running = MEMORY * *running + (1.0 - MEMORY) * accuracy;
+        if *running > GROW && (*pairs, *fillers) != self.goal {
+            if *fillers < self.goal.1 {
+                *fillers += 1;
             } else {
-                self.now.0 += 1;
+                *pairs += 1;
             }
-            self.running = 0.5;
+            *running = 0.5;
         }
         accuracy
     }
 
     fn note(&self) -> Map<String, Value> {
-        let note = json!({ "pairs": self.now.0, "fillers": self.now.1, "running": self.running });
+        let AnchorsState { pairs, fillers, running } = self.state;
+        let note = json!({ "pairs": pairs, "fillers": fillers, "running": (f64::from(running) * 1e4).round() / 1e4 });
         note.as_object().cloned().unwrap_or_default()
     }
 }

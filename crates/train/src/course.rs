@@ -15,13 +15,29 @@ use crate::net::{Batch, Net};
 use crate::optim::{Optimizer, Rate};
 use crate::plot;
 
-/// What is learned. Its fields are the part of the run's state that changes.
-pub trait Course: Serialize + DeserializeOwned {
+/// What is learned.
+pub trait Course {
+    /// What changes during a run.
+    type State: Serialize + DeserializeOwned;
+
+    /// Where it is.
+    fn state(&self) -> Self::State;
+
+    /// Goes back to where it was.
+    fn restore(&mut self, state: Self::State);
+
     /// What is read at a step. The same step of the same course gives the same batch.
     fn batch(&mut self, step: u64) -> Result<Batch>;
 
     /// Hears which token the model ranked first for each answer; gives the accuracy to report.
     fn learned(&mut self, batch: &Batch, first: &[u32]) -> f32;
+
+    /// Measures what is not seen in training, if it is time for that: called before the first step and
+    /// before every line of the log.
+    fn measure(&mut self, step: u64, net: &Net) -> Result<()> {
+        let _ = (step, net);
+        Ok(())
+    }
 
     /// What to note beside loss and accuracy.
     fn note(&self) -> Map<String, Value> {
@@ -56,11 +72,10 @@ pub enum End {
 }
 
 #[derive(Serialize, Deserialize)]
-#[serde(bound(serialize = "C: Serialize", deserialize = "C: serde::de::DeserializeOwned"))]
-struct Progress<C> {
+struct Progress<S> {
     seconds: f64,
     tokens: u64,
-    course: C,
+    course: S,
 }
 
 /// A run: what is trained, on what, and where it is kept.
@@ -87,9 +102,10 @@ impl<C: Course> Run<C> {
 
     /// Goes on where the checkpoint's folder was left. Steps that were not saved are done again, alike.
     pub fn resume(mut self) -> Result<Self> {
-        let progress: Progress<C> = self.checkpoint.load_state(&mut self.optimizer)?;
+        let progress: Progress<C::State> = self.checkpoint.load_state(&mut self.optimizer)?;
         self.journal = Journal::resume(&self.checkpoint.log(), self.optimizer.steps)?;
-        Ok(Self { seconds: progress.seconds, tokens: progress.tokens, course: progress.course, ..self })
+        self.course.restore(progress.course);
+        Ok(Self { seconds: progress.seconds, tokens: progress.tokens, ..self })
     }
 
     /// Trains to the end of the plan, or until `cancel` is set; either way the folder is up to date
@@ -102,6 +118,9 @@ impl<C: Course> Run<C> {
         told: &mut dyn FnMut(&Line),
         ticked: &mut dyn FnMut(u64, f64),
     ) -> Result<End> {
+        if self.optimizer.steps == 0 {
+            self.course.measure(0, &self.net)?;
+        }
         let before = self.seconds;
         let started = Instant::now();
         let (mut losses, mut accuracies, mut since) = (0f64, 0f64, 0u64);
@@ -130,6 +149,7 @@ impl<C: Course> Run<C> {
             let done = self.optimizer.steps;
             ticked(done, value);
             if done.is_multiple_of(self.plan.log_every) || done == self.plan.rate.steps {
+                self.course.measure(done, &self.net)?;
                 let line = Line {
                     step: done,
                     seconds: (self.seconds * 10.0).round() / 10.0,
@@ -153,7 +173,7 @@ impl<C: Course> Run<C> {
 
     /// Brings the folder up to date.
     fn save(&self) -> Result<()> {
-        let progress = Progress { seconds: self.seconds, tokens: self.tokens, course: &self.course };
+        let progress = Progress { seconds: self.seconds, tokens: self.tokens, course: self.course.state() };
         // The state first: from it everything else can be made again.
         self.checkpoint.save_state(&self.optimizer, &progress)?;
         self.journal.save()?;

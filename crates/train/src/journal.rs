@@ -6,8 +6,6 @@ use serde::{Deserialize, Serialize};
 use skimlm_core::{Code, Error, Result};
 use skimlm_engine::files;
 
-use crate::store;
-
 /// One line of the log.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

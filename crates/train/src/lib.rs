@@ -13,8 +13,10 @@ pub mod net;
 pub mod ops;
 pub mod optim;
 pub mod plot;
+pub mod source;
 pub mod store;
 pub mod task;
+pub mod text;
 pub mod words;
 
 mod lora;

@@ -15,7 +15,9 @@ use skimlm_train::course::{Course, End, Plan, Run};
 use skimlm_train::journal::Line;
 use skimlm_train::net::Net;
 use skimlm_train::optim::{AdamW, Optimizer, Rate};
+use skimlm_train::source::Origin;
 use skimlm_train::task::{Level, Sample};
+use skimlm_train::text::{self, Mask, Text};
 
 #[derive(Parser)]
 #[command(name = "skimlm-train", about = "Trains models whose anchors carry what their segments say (AnLLM).")]
@@ -28,6 +30,78 @@ struct Cli {
 enum Command {
     /// Train a small model from nothing on the task of keys and values.
     Anchors(AnchorArgs),
+    /// Go on training a model on plain text with the anchor mask.
+    Continue(ContinueArgs),
+    /// Print a model's loss on plain text under the anchor mask beside that of full attention.
+    Evaluate(EvaluateArgs),
+}
+
+/// A model and a text.
+#[derive(Args)]
+struct TextArgs {
+    /// GGUF file or safetensors folder.
+    #[arg(long)]
+    model: PathBuf,
+    /// Plain text files.
+    #[arg(long, required = true, num_args = 1..)]
+    text: Vec<PathBuf>,
+    /// What the anchors are: `sentence`, or the text of a token.
+    #[arg(long, default_value = "sentence")]
+    anchors: String,
+    /// Tokens of a window.
+    #[arg(long, default_value_t = 256)]
+    context: usize,
+}
+
+#[derive(Args)]
+struct EvaluateArgs {
+    #[command(flatten)]
+    text: TextArgs,
+    /// Windows to measure.
+    #[arg(long, default_value_t = 16)]
+    windows: usize,
+    /// First tokens that stay visible in the third column.
+    #[arg(long, default_value_t = 4)]
+    sinks: usize,
+}
+
+#[derive(Args)]
+struct ContinueArgs {
+    #[command(flatten)]
+    text: TextArgs,
+    /// Folder of the checkpoint.
+    #[arg(long)]
+    out: PathBuf,
+    /// Text to measure on; without it, the last tenth of the text.
+    #[arg(long, num_args = 1..)]
+    held_out: Vec<PathBuf>,
+    /// Rank of the adapters; 0 trains all weights.
+    #[arg(long, default_value_t = 8)]
+    rank: usize,
+    /// Go on where the folder was left.
+    #[arg(long)]
+    resume: bool,
+    /// Updates in all.
+    #[arg(long, default_value_t = 200)]
+    steps: u64,
+    /// Learning rate.
+    #[arg(long, default_value_t = 5e-4)]
+    rate: f64,
+    /// Windows of a batch.
+    #[arg(long, default_value_t = 1)]
+    sequences: usize,
+    /// Share of the steps with full attention.
+    #[arg(long, default_value_t = 0.0)]
+    full: f32,
+    /// Updates between measurements on the held-out text.
+    #[arg(long, default_value_t = 20)]
+    measure_every: u64,
+    /// Updates between saves.
+    #[arg(long, default_value_t = 100)]
+    save_every: u64,
+    /// Seed of adapters and windows.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
 }
 
 #[derive(Args)]
@@ -79,6 +153,8 @@ struct AnchorArgs {
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Anchors(args) => train_anchors(&args),
+        Command::Continue(args) => go_on(&args),
+        Command::Evaluate(args) => evaluate(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -128,6 +204,58 @@ fn train_anchors(args: &AnchorArgs) -> Result<()> {
     Ok(())
 }
 
+fn go_on(args: &ContinueArgs) -> Result<()> {
+    let origin = Origin::open(&args.text.model)?;
+    let anchors = origin.anchors(&args.text.anchors)?;
+    let tokens = origin.tokens(&args.text.text)?;
+    let held_out = if args.held_out.is_empty() { None } else { Some(origin.tokens(&args.held_out)?) };
+    let mut course = Text::new(tokens, held_out, anchors, args.text.context)?;
+    (course.sequences, course.full) = (args.sequences, args.full);
+    (course.measure_every, course.seed) = (args.measure_every, args.seed);
+    let mut net = origin.net(args.rank == 0, &Device::Cpu)?;
+    if args.rank > 0 {
+        net.adapt(args.rank, args.seed)?;
+    }
+    let settings = AdamW { beta1: 0.9, beta2: 0.95, eps: 1e-8, decay: 0.0, clip: 1.0 };
+    let optimizer = Optimizer::new(settings, net.trained())?;
+    let plan = Plan {
+        rate: Rate { peak: args.rate, warm: 20, steps: args.steps, fall: 0.0 },
+        log_every: args.measure_every,
+        save_every: args.save_every,
+        dtype: DType::F16,
+        title: "loss under the anchor mask".into(),
+        files: origin.files(&net)?,
+    };
+    let run = Run::new(net, optimizer, course, Checkpoint::new(&args.out), plan);
+    let mut run = if args.resume { run.resume()? } else { run };
+    drive(&mut run, args.steps).map(|_| ())
+}
+
+fn evaluate(args: &EvaluateArgs) -> Result<()> {
+    let origin = Origin::open(&args.text.model)?;
+    let anchors = origin.anchors(&args.text.anchors)?;
+    let tokens = origin.tokens(&args.text.text)?;
+    if tokens.len() <= args.text.context {
+        let expected = format!("more than {} tokens long", args.text.context);
+        return Err(Error::invalid_option("text", format!("{} tokens", tokens.len()), expected));
+    }
+    let net = origin.net(false, &Device::Cpu)?;
+    let windows = text::spread(&tokens, args.text.context + 1, args.windows);
+    let ends = windows.iter().flat_map(|w| &w[..args.text.context]).filter(|id| anchors.contains(id)).count();
+    let share = ends as f64 / (windows.len() * args.text.context) as f64;
+    say(&format!("{} windows of {} tokens, {:.1} % of them anchors", windows.len(), args.text.context, 100.0 * share));
+    let sinks = args.sinks;
+    let rows = [
+        ("full attention", Mask::Full),
+        ("anchors", Mask::Anchors { sinks: 0 }),
+        (&*format!("anchors and {sinks} first tokens"), Mask::Anchors { sinks }),
+    ];
+    for (name, mask) in rows {
+        say(&format!("{name:<30} loss {:.4}", text::loss(&net, &windows, &anchors, mask)?));
+    }
+    Ok(())
+}
+
 /// Trains with a progress bar; Ctrl-C saves and stops.
 fn drive<C: Course>(run: &mut Run<C>, steps: u64) -> Result<End> {
     let cancel = Cancel::default();
@@ -138,7 +266,7 @@ fn drive<C: Course>(run: &mut Run<C>, steps: u64) -> Result<End> {
         .map_err(|e| Error::new(Code::Internal, format!("the progress bar cannot be drawn: {e}")))?;
     let bar = ProgressBar::new(steps).with_style(style).with_position(run.optimizer.steps);
     let mut told = |line: &Line| {
-        let more: Vec<String> = line.more.iter().map(|(key, value)| format!("{key} {value:.5}")).collect();
+        let more: Vec<String> = line.more.iter().map(|(key, value)| format!("{key} {value}")).collect();
         let text = format!("loss {:.4} accuracy {:.3} {}", line.loss, line.accuracy, more.join(" "));
         if bar.is_hidden() {
             say(&format!("step {} {:.0} s {text}", line.step, line.seconds));

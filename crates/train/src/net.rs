@@ -298,7 +298,7 @@ mod tests {
         config.layers = vec![LayerShape::default(); 2];
         let net = Net::random(config, 3, &Device::Cpu).unwrap();
         let rows = 9;
-        let rule = anchored(&(0..rows).map(|r| r % 4 == 3).collect::<Vec<_>>());
+        let rule = anchored(&(0..rows).map(|r| u32::from(r % 4 == 3)).collect::<Vec<_>>());
         let batch = Batch {
             ids: (0..2 * rows as u32).map(|i| i * 7 % 13).collect(),
             positions: (0..2 * rows as u32).map(|i| i % rows as u32).collect(),

@@ -1,6 +1,7 @@
 //! Which rows of a sequence see which: the mask as lists, so that work goes with what is seen.
 
 use candle_core::{Device, Result, Tensor};
+use skimlm_core::ANCHOR;
 
 /// For every row of every sequence the columns that it sees, ascending. Every row sees itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,19 +51,21 @@ impl Sees {
     }
 }
 
-/// Who sees whom under anchors: `anchors[r]` says whether row `r` ends a segment. A row sees its own
-/// segment; unless it is an anchor itself, it also sees every earlier anchor.
-pub fn anchored(anchors: &[bool]) -> impl Fn(usize, usize) -> bool + use<> {
+/// Who sees whom under [`skimlm_core::Visibility::Anchored`], given the tag of every row: a row sees its own segment
+/// and, unless it ends that itself, every earlier row with a tag.
+pub fn anchored(tags: &[u32]) -> impl Fn(usize, usize) -> bool + use<> {
     let mut segment = 0u32;
-    let segments: Vec<u32> = anchors
+    let segments: Vec<u32> = tags
         .iter()
-        .map(|&anchor| {
-            segment += u32::from(anchor);
-            segment - u32::from(anchor)
+        .map(|&tag| {
+            segment += u32::from(tag == ANCHOR);
+            segment - u32::from(tag == ANCHOR)
         })
         .collect();
-    let anchors = anchors.to_vec();
-    move |row, column| column <= row && (segments[row] == segments[column] || (anchors[column] && !anchors[row]))
+    let tags = tags.to_vec();
+    move |row, column| {
+        column <= row && (segments[row] == segments[column] || (tags[column] != 0 && tags[row] != ANCHOR))
+    }
 }
 
 #[cfg(test)]
@@ -70,16 +73,30 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_example_of_the_paper() {
-        // B a b # c d # e
-        let anchors = [false, false, false, true, false, false, true, false];
-        let sees = anchored(&anchors);
-        let sees = Sees::new(1, 8, |_, row, column| sees(row, column));
-        let want: [&[u32]; 8] = [&[0], &[0, 1], &[0, 1, 2], &[0, 1, 2, 3], &[3, 4], &[3, 4, 5], &[4, 5, 6], &[3, 6, 7]];
-        for (row, want) in want.iter().enumerate() {
-            assert_eq!(&sees.columns(5, row), want, "row {row}");
+    fn the_mask_is_the_one_of_the_kernels() {
+        use skimlm_core::Visibility;
+        use skimlm_kernels::attention::Entries;
+        // The paper's example, `B a b # c d # e`, and one with pinned rows.
+        for tags in [vec![0, 0, 0, 1, 0, 0, 1, 0], vec![2, 0, 1, 1, 2, 0, 0, 1, 0, 2, 0, 1]] {
+            let rule = anchored(&tags);
+            let sees = Sees::new(1, tags.len(), |_, row, column| rule(row, column));
+            let k = Tensor::zeros((1, tags.len(), 1), candle_core::DType::F32, &Device::Cpu).unwrap();
+            let positions: Vec<u32> = (0..tags.len() as u32).collect();
+            let entries = Entries { k: &k, v: &k, positions: &positions, tags: &tags };
+            let visibility = Visibility::Anchored { width: None };
+            for &row in &positions {
+                let want: Vec<u32> =
+                    positions.iter().copied().filter(|&c| visibility.sees(row, c as usize, entries)).collect();
+                assert_eq!(sees.columns(5, row as usize), want, "row {row}");
+            }
         }
-        let mask = sees.mask(2, &Device::Cpu).unwrap().to_vec3::<f32>();
-        assert!(mask.is_err(), "four dimensions");
+    }
+
+    #[test]
+    fn as_a_tensor_it_is_added_to_logits() {
+        let mask = Sees::new(1, 3, |_, _, _| false).mask(2, &Device::Cpu).unwrap();
+        assert_eq!(mask.dims(), [2, 1, 3, 3]);
+        let values = mask.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        assert!((0..18).all(|i| (values[i] == 0.0) == (i % 9 % 4 == 0)));
     }
 }

@@ -103,8 +103,8 @@ pub fn batch(samples: &[Sample], level: Level, questions: usize, full: bool) -> 
 fn sees(prefix: &[u32], questions: usize, full: bool) -> Sees {
     let n = prefix.len();
     // Every question is an open segment of its own.
-    let anchors: Vec<bool> = prefix.iter().map(|&id| id == AC).chain([false; QUESTION]).collect();
-    let rule = anchored(&anchors);
+    let tags: Vec<u32> = prefix.iter().map(|&id| u32::from(id == AC)).chain([0; QUESTION]).collect();
+    let rule = anchored(&tags);
     Sees::new(1, n + questions * QUESTION, |_, row, column| {
         let question = |i: usize| i.checked_sub(n).map(|i| i / QUESTION);
         match (question(row), question(column)) {

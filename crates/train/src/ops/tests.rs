@@ -47,7 +47,7 @@ fn attention_and_its_gradient() {
             var(2, &[batch * rows, kv * dim]),
             var(3, &[batch * rows, kv * dim]),
         );
-        let rule = anchored(&(0..rows).map(|r| r % 4 == 3).collect::<Vec<_>>());
+        let rule = anchored(&(0..rows).map(|r| u32::from(r % 4 == 3)).collect::<Vec<_>>());
         let masks = [
             Sees::new(1, rows, |_, _, _| true),
             Sees::new(1, rows, |_, row, column| rule(row, column)),
