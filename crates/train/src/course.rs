@@ -73,9 +73,19 @@ pub enum End {
 
 #[derive(Serialize, Deserialize)]
 struct Progress<S> {
+    counts: Counts,
+    course: S,
+}
+
+/// What a run counts.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+struct Counts {
     seconds: f64,
     tokens: u64,
-    course: S,
+    /// Since the last line of the log.
+    loss: f64,
+    accuracy: f64,
+    steps: u64,
 }
 
 /// A run: what is trained, on what, and where it is kept.
@@ -89,15 +99,14 @@ pub struct Run<C> {
     checkpoint: Checkpoint,
     journal: Journal,
     plan: Plan,
-    seconds: f64,
-    tokens: u64,
+    counts: Counts,
 }
 
 impl<C: Course> Run<C> {
     /// A run from its beginning. Nothing is written yet.
     pub fn new(net: Net, optimizer: Optimizer, course: C, checkpoint: Checkpoint, plan: Plan) -> Self {
         let journal = Journal::new(&checkpoint.log());
-        Self { net, optimizer, course, checkpoint, journal, plan, seconds: 0.0, tokens: 0 }
+        Self { net, optimizer, course, checkpoint, journal, plan, counts: Counts::default() }
     }
 
     /// Goes on where the checkpoint's folder was left. Steps that were not saved are done again, alike.
@@ -105,7 +114,7 @@ impl<C: Course> Run<C> {
         let progress: Progress<C::State> = self.checkpoint.load_state(&mut self.optimizer)?;
         self.journal = Journal::resume(&self.checkpoint.log(), self.optimizer.steps)?;
         self.course.restore(progress.course);
-        Ok(Self { seconds: progress.seconds, tokens: progress.tokens, ..self })
+        Ok(Self { counts: progress.counts, ..self })
     }
 
     /// Trains to the end of the plan, or until `cancel` is set; either way the folder is up to date
@@ -121,9 +130,8 @@ impl<C: Course> Run<C> {
         if self.optimizer.steps == 0 {
             self.course.measure(0, &self.net)?;
         }
-        let before = self.seconds;
+        let before = self.counts.seconds;
         let started = Instant::now();
-        let (mut losses, mut accuracies, mut since) = (0f64, 0f64, 0u64);
         while self.optimizer.steps < self.plan.rate.steps {
             if cancel.is_set() {
                 self.save()?;
@@ -141,27 +149,29 @@ impl<C: Course> Run<C> {
             }
             let rate = self.plan.rate.at(step);
             self.optimizer.step(&loss.backward()?, rate)?;
-            self.seconds = before + started.elapsed().as_secs_f64();
-            self.tokens += batch.ids.len() as u64;
-            losses += value;
-            accuracies += f64::from(self.course.learned(&batch, &first));
-            since += 1;
+            let accuracy = f64::from(self.course.learned(&batch, &first));
+            let counts = &mut self.counts;
+            counts.seconds = before + started.elapsed().as_secs_f64();
+            counts.tokens += batch.ids.len() as u64;
+            (counts.loss, counts.accuracy, counts.steps) =
+                (counts.loss + value, counts.accuracy + accuracy, counts.steps + 1);
             let done = self.optimizer.steps;
             ticked(done, value);
             if done.is_multiple_of(self.plan.log_every) || done == self.plan.rate.steps {
                 self.course.measure(done, &self.net)?;
+                let Counts { seconds, tokens, loss, accuracy, steps } = self.counts;
                 let line = Line {
                     step: done,
-                    seconds: (self.seconds * 10.0).round() / 10.0,
-                    loss: losses / since as f64,
-                    accuracy: accuracies / since as f64,
+                    seconds: (seconds * 10.0).round() / 10.0,
+                    loss: loss / steps as f64,
+                    accuracy: accuracy / steps as f64,
                     rate,
-                    tokens: self.tokens,
+                    tokens,
                     more: self.course.note(),
                 };
+                self.counts = Counts { seconds, tokens, ..Counts::default() };
                 told(&line);
                 self.journal.push(line);
-                (losses, accuracies, since) = (0.0, 0.0, 0);
             }
             if done.is_multiple_of(self.plan.save_every) {
                 self.save()?;
@@ -173,7 +183,7 @@ impl<C: Course> Run<C> {
 
     /// Brings the folder up to date.
     fn save(&self) -> Result<()> {
-        let progress = Progress { seconds: self.seconds, tokens: self.tokens, course: self.course.state() };
+        let progress = Progress { counts: self.counts, course: self.course.state() };
         // The state first: from it everything else can be made again.
         self.checkpoint.save_state(&self.optimizer, &progress)?;
         self.journal.save()?;

@@ -113,7 +113,7 @@ struct AnchorArgs {
     #[arg(long)]
     resume: bool,
     /// Updates in all.
-    #[arg(long, default_value_t = 3000)]
+    #[arg(long, default_value_t = 2400)]
     steps: u64,
     /// Learning rate at its height.
     #[arg(long, default_value_t = 2e-3)]
