@@ -40,8 +40,7 @@ pub enum AnchorSpec {
 pub struct AnLlm {
     /// Token ids, `sentence` for the tokens that end a sentence, or the text of a token such as `<AC>`.
     pub anchors: AnchorSpec,
-    /// First tokens of the prompt that stay (attention sinks; models that were not trained for anchors
-    /// need them).
+    /// First tokens of the prompt that stay: stock models need some (attention sinks).
     pub sinks: usize,
     /// Whether the question stays.
     pub question: bool,

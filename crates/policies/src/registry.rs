@@ -51,6 +51,9 @@ pub struct Context<'a> {
     pub tokens: &'a [u32],
 }
 
+/// The option that names tokens by a rule, and the rule.
+pub type TokenRule = (&'static str, String);
+
 /// The options of a policy. Defaults are the recommended ones; [`Method::PRESETS`] are the published.
 pub trait Method: Serialize + DeserializeOwned + JsonSchema + Default + Sized {
     /// The name in `{ kind }`.
@@ -150,7 +153,7 @@ impl PolicySpec {
     }
 
     /// The option that names tokens by a rule, and the rule ([`Method::token_rule`]).
-    pub fn token_rule(&self) -> Result<Option<(&'static str, String)>> {
+    pub fn token_rule(&self) -> Result<Option<TokenRule>> {
         (self.entry()?.token_rule)(&self.options)
     }
 
@@ -215,7 +218,7 @@ struct Entry {
     options: fn() -> Schema,
     check_form: fn(&Value) -> Result<()>,
     check: fn(&Value, &Shape) -> Result<()>,
-    token_rule: fn(&Value) -> Result<Option<(&'static str, String)>>,
+    token_rule: fn(&Value) -> Result<Option<TokenRule>>,
     build: fn(&Value, &Context<'_>) -> Result<Box<dyn Policy>>,
 }
 

@@ -143,12 +143,15 @@ impl Course for Text {
             return Ok(());
         }
         let windows = spread(&self.held_out, self.context + 1, self.measured);
-        let found = json!({
-            "heldOutStep": step,
-            "heldOut": loss(net, &windows, &self.anchors, Mask::Anchors { sinks: 0 })?,
-            "heldOutFull": loss(net, &windows, &self.anchors, Mask::Full)?,
-        });
-        self.found = found.as_object().cloned().unwrap_or_default();
+        let masked = loss(net, &windows, &self.anchors, Mask::Anchors { sinks: 0 })?;
+        let full = loss(net, &windows, &self.anchors, Mask::Full)?;
+        let mut put = |key: &str, value: f64| drop(self.found.insert(key.into(), json!((value * 1e4).round() / 1e4)));
+        if step == 0 {
+            put("heldOutAtStart", masked);
+            put("heldOutFullAtStart", full);
+        }
+        put("heldOut", masked);
+        put("heldOutFull", full);
         Ok(())
     }
 
