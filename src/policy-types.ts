@@ -294,7 +294,7 @@ export interface AnLlmPolicy {
   /** Whether the question stays. */
   question?: boolean
 
-  /** First tokens of the prompt that stay (attention sinks; models that were not trained for anchors need them). */
+  /** First tokens of the prompt that stay: stock models need some (attention sinks). */
   sinks?: number
 }
 

@@ -153,9 +153,8 @@ impl Store {
         }
         let now = probe(model)?;
         let most = now.iter().fold(0f32, |most, x| most.max(x.abs()));
-        if now.len() != self.probe.len()
-            || now.iter().zip(&self.probe).any(|(a, b)| !((a - b).abs() <= ROUNDING * most))
-        {
+        let same = |(a, b): (&f32, &f32)| (a - b).abs() <= ROUNDING * most;
+        if now.len() != self.probe.len() || !now.iter().zip(&self.probe).all(same) {
             return Err(refuse("the sizes are the same, the weights are not".into()));
         }
         Ok(Bound { store: self, model })

@@ -92,7 +92,7 @@ pub fn batch(samples: &[Sample], level: Level, questions: usize, full: bool) -> 
     let positions: Vec<u32> = one.collect();
     Batch {
         positions: positions.iter().copied().cycle().take(ids.len()).collect(),
-        sees: Arc::new(sees(&samples.first().map_or(&[][..], |s| &s.prefix), questions, full)),
+        sees: Arc::new(sees(samples.first().map_or(&[][..], |s| &s.prefix), questions, full)),
         ids,
         asked,
         answers,

@@ -56,11 +56,11 @@ mod tests {
     fn rules_become_ids() {
         assert_eq!(named(json!("sentence")).unwrap(), [1, 2, 3, 4, 7]);
         assert_eq!(named(json!("<AC>")).unwrap(), [5]);
-        assert_eq!(named(json!([1, 2])).unwrap(), []);
+        assert!(named(json!([1, 2])).unwrap().is_empty());
         for unknown in ["<ac>", "", " "] {
             assert_eq!(named(json!(unknown)).unwrap_err().details["option"], "policy.anchors");
         }
         let full = PolicySpec::default();
-        assert_eq!(named_tokens(&full, &tokenizer()).unwrap(), []);
+        assert!(named_tokens(&full, &tokenizer()).unwrap().is_empty());
     }
 }
