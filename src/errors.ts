@@ -16,6 +16,7 @@ const codes = [
   'ERR_BUSY',
   'ERR_ALREADY_CONSUMED',
   'ERR_NUMERICS',
+  'ERR_STORAGE',
   'ERR_INTERNAL',
 ] as const
 

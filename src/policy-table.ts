@@ -67,6 +67,7 @@ export const policyOptions: Readonly<Record<PolicyKind, { readonly [name: string
   tova: { budget: null },
   knorm: { budget: null },
   sinkwindow: { recent: null, sink: null },
+  anllm: { anchors: [null], last: null, question: null, sinks: null },
   random: {
     budget: null,
     pins: { chargeBudget: null, last: null, question: null, sinks: null, system: null, template: null },
@@ -138,4 +139,5 @@ export const presets: Readonly<Record<PresetName, Policy>> = {
     recent: 1024,
   },
   'h2o-streaming': { decodeEvict: true, headMode: 'query', heavy: 4, kind: 'h2o', positions: 'fresh', recent: 2000 },
+  'anllm-paper': { anchors: 'sentence', kind: 'anllm', last: 0, question: false, sinks: 0 },
 }

@@ -13,6 +13,7 @@ export type Policy =
   | TovaPolicy
   | KnormPolicy
   | SinkWindowPolicy
+  | AnLlmPolicy
   | RandomPolicy
   | FirstLastPolicy
 
@@ -67,6 +68,9 @@ export type Round =
 
 /** Whose entries a choice is about. */
 export type HeadMode = 'kv' | 'query'
+
+/** Which tokens are anchors. */
+export type AnchorSpec = number[] | string
 
 /** Reads short prompts whole and long ones by the cheapest setting that calibration has shown to find the evidence. */
 export interface AutoPolicy {
@@ -318,6 +322,23 @@ export interface SinkWindowPolicy {
   sink?: number
 }
 
+/** Only the last token of each segment stays in the cache, in a model trained to put the segment into it. */
+export interface AnLlmPolicy {
+  kind: 'anllm'
+
+  /** Token ids, `sentence` for the tokens that end a sentence, or the text of a token such as `<AC>`. */
+  anchors?: AnchorSpec
+
+  /** Last tokens of the prompt that stay. */
+  last?: number
+
+  /** Whether the question stays. */
+  question?: boolean
+
+  /** First tokens of the prompt that stay: stock models need some (attention sinks). */
+  sinks?: number
+}
+
 /** A control: the pins and tokens drawn at random, read as a short prompt. */
 export interface RandomPolicy {
   kind: 'random'
@@ -355,3 +376,4 @@ export type PresetName =
   | 'h2o-gemfilter'
   | 'h2o-upstream'
   | 'h2o-streaming'
+  | 'anllm-paper'

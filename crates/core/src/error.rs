@@ -31,6 +31,8 @@ pub enum Code {
     Busy,
     /// NaN or infinity where numbers are needed.
     Numerics,
+    /// A file cannot be read or written: no space, no permission.
+    Storage,
     /// The caller's signal ended the work.
     Cancelled,
     /// A mistake of ours.
@@ -55,6 +57,7 @@ impl Code {
             Self::Disposed => "ERR_DISPOSED",
             Self::Busy => "ERR_BUSY",
             Self::Numerics => "ERR_NUMERICS",
+            Self::Storage => "ERR_STORAGE",
             Self::Cancelled => "ERR_CANCELLED",
             Self::Internal => "ERR_INTERNAL",
         }

@@ -16,7 +16,7 @@ use crate::overflow;
 use crate::request::Request;
 use crate::sample::Sampler;
 use crate::session::{Session, Timings};
-use crate::text::{Assembled, DecodeStream, Prompt, StopMatcher, assemble};
+use crate::text::{Assembled, DecodeStream, Prompt, StopMatcher, assemble, named_tokens};
 
 /// Generated and prompt tokens that the repetition penalty looks back on.
 const PENALTY_WINDOW: usize = 64;
@@ -40,12 +40,14 @@ pub fn generate(
     let truncated = overflow::fit(&mut prompt, request.overflow, request.max_new_tokens, loaded.limit)?;
     let tokenizing = started.elapsed();
 
+    let tokens = named_tokens(&request.policy, &loaded.tokenizer)?;
     let context = Context {
         shape: loaded.model.shape(),
         default_layer: loaded.info.file.default_filter_layer,
         forced: request.force_indices.as_deref(),
         sentence_ends: &|| loaded.tokenizer.sentence_ends(),
         profile: loaded.profile.as_ref(),
+        tokens: &tokens,
     };
     memory::check_request(
         &loaded.footprint,

@@ -3,6 +3,7 @@
 //! [`load`] opens a model, a [`Worker`] gives it a thread of its own, a [`Request`] becomes a stream
 //! of [`Event`]s.
 
+pub mod files;
 pub mod sample;
 pub mod text;
 
@@ -15,6 +16,7 @@ mod output;
 mod overflow;
 mod request;
 mod session;
+mod store;
 mod walk;
 mod worker;
 
@@ -26,5 +28,6 @@ pub use memory::{MemoryEstimate, MemoryNeed, estimate_memory};
 pub use output::{Event, FinishReason, Memory, Outcome, SelectionData, TextChunk, Times, Usage};
 pub use request::{DEFAULT_NEW_TOKENS, Overflow, Request, UserPins};
 pub use session::{Session, Timings};
+pub use store::{Bound, Store};
 pub use walk::{Walked, walk};
 pub use worker::{Run, Worker};

@@ -36,6 +36,21 @@ impl<'m> Session<'m> {
         Ok(Self { model, policy, cache, dtype, next_position: 0, timings: Timings::default() })
     }
 
+    /// A session that goes on behind entries made earlier.
+    pub(crate) fn behind(
+        model: &'m dyn Model,
+        policy: Box<dyn Policy>,
+        cache: KvCache,
+        dtype: DType,
+        next_position: u32,
+    ) -> Self {
+        Self { model, policy, cache, dtype, next_position, timings: Timings::default() }
+    }
+
+    pub(crate) fn model(&self) -> &'m dyn Model {
+        self.model
+    }
+
     /// Reads rows behind what has been read before and gives the logits `[vocab]` of the token that
     /// follows. Positions are counted from the session's next one; roles and tokens are the caller's.
     pub fn prefill(&mut self, rows: Rows, control: &mut Control<'_>) -> Result<Vec<f32>> {

@@ -87,8 +87,11 @@ struct Walk<'w, 'c> {
 impl Walk<'_, '_> {
     /// One layer for all rows.
     fn layer(&mut self, layer: usize, cache: &mut LayerCache) -> Result<Step> {
-        let room = if self.pass.stage == Stage::Prefill { self.control.headroom } else { 0 };
-        cache.reserve(self.pass.rows.len() + room)?;
+        // Token by token the cache grows in strides of its own.
+        if self.pass.stage != Stage::Decode {
+            let room = if self.pass.stage == Stage::Prefill { self.control.headroom } else { 0 };
+            cache.reserve(self.pass.rows.len() + room)?;
+        }
         let step = match self.policy.evidence(layer, &self.pass) {
             Evidence::None => {
                 for chunk in self.chunks() {
@@ -226,7 +229,7 @@ impl Walk<'_, '_> {
 
     fn visibility(&self, layer: usize) -> Visibility {
         match self.layer_shape(layer).window {
-            Some(width) => Visibility::Window { width },
+            Some(width) => self.policy.visibility().within(width),
             None => self.policy.visibility(),
         }
     }

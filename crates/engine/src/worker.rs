@@ -15,7 +15,7 @@ use crate::generate::generate;
 use crate::load::{LoadOptions, Loaded, ModelInfo, load, thread_pool};
 use crate::output::Event;
 use crate::request::Request;
-use crate::text::{ChatTemplate, Tokenizer};
+use crate::text::{ChatTemplate, Tokenizer, named_tokens};
 
 /// Events that may wait for a slow reader before the generation waits for it.
 const EVENTS: usize = 64;
@@ -125,8 +125,10 @@ impl Worker {
 
     /// Refuses a request whose policy cannot work on this model: `ERR_INVALID_ARG`.
     pub fn check(&self, request: &Request) -> Result<()> {
+        let tokens = named_tokens(&request.policy, &self.tokenizer)?;
         let forced = request.force_indices.as_deref();
-        request.policy.check(&Context { forced, ..Context::new(&self.shape, self.info.file.default_filter_layer) })
+        let context = Context::new(&self.shape, self.info.file.default_filter_layer);
+        request.policy.check(&Context { forced, tokens: &tokens, ..context })
     }
 
     /// Queues a request.

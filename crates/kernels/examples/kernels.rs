@@ -153,7 +153,7 @@ fn levels() {
         let q = tensor(&[rows, heads, dim]);
         for dtype in [DType::F16, DType::BF16] {
             let k = tensor(&[kv_heads, n, dim]).to_dtype(dtype).unwrap();
-            let entries = Entries { k: &k, v: &k, positions: &positions };
+            let entries = Entries { k: &k, v: &k, positions: &positions, tags: &[] };
             let last = &positions[n - rows..];
             let seen = (n * rows - rows * (rows - 1) / 2) as f64;
             let shape = format!("{rows} rows, {n} entries of {dim}");
@@ -221,7 +221,7 @@ fn attentions() {
         let q = tensor(&[n, heads, dim]);
         for dtype in [DType::F32, DType::F16, DType::BF16] {
             let k = tensor(&[kv_heads, n, dim]).to_dtype(dtype).unwrap();
-            let entries = Entries { k: &k, v: &k, positions: &positions };
+            let entries = Entries { k: &k, v: &k, positions: &positions, tags: &[] };
             let seconds = best(2, || drop(attention(&q, &positions, entries, scale, Visibility::Causal).unwrap()));
             let flops = 2.0 * (n * n * heads * dim) as f64 / seconds / 1e9;
             line(&format!("attention {dtype:?}"), &format!("{n} rows, {n} entries"), flops, "GFLOP/s", yard, "gemm");
@@ -234,7 +234,7 @@ fn attentions() {
         for dtype in [DType::F32, DType::F16, DType::BF16] {
             let k = tensor(&[kv_heads, n, dim]).to_dtype(dtype).unwrap();
             let v = k.copy().unwrap();
-            let entries = Entries { k: &k, v: &v, positions: &positions };
+            let entries = Entries { k: &k, v: &v, positions: &positions, tags: &[] };
             let seconds = best(20, || drop(attention(&q, &[n as u32], entries, scale, Visibility::Causal).unwrap()));
             let bytes = 2.0 * (kv_heads * n * dim * dtype.size_in_bytes()) as f64 / seconds / 1e9;
             line(&format!("attention {dtype:?}"), &format!("1 row, {n} entries"), bytes, "GB/s", yard, "copy");

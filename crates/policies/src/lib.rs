@@ -2,6 +2,7 @@
 //! [registry].
 
 mod adakv;
+mod anllm;
 mod auto;
 mod choose;
 mod evict;
@@ -24,6 +25,7 @@ mod tova;
 mod windows;
 
 pub use adakv::AdaKv;
+pub use anllm::{AnLlm, AnchorSpec};
 pub use auto::Auto;
 pub use evict::HeadMode;
 pub use firstlast::FirstLast;

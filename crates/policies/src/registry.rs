@@ -22,6 +22,7 @@ const POLICIES: &[Entry] = &[
     Entry::of::<crate::Tova>(),
     Entry::of::<crate::Knorm>(),
     Entry::of::<crate::SinkWindow>(),
+    Entry::of::<crate::AnLlm>(),
     Entry::of::<crate::Random>(),
     Entry::of::<crate::FirstLast>(),
 ];
@@ -54,14 +55,19 @@ pub struct Context<'a> {
     pub sentence_ends: &'a dyn Fn() -> Arc<[u32]>,
     /// What calibration has found out about the model.
     pub profile: Option<&'a Arc<Profile>>,
+    /// The token ids that [`PolicySpec::token_rule`] means on this model; empty where there is no rule.
+    pub tokens: &'a [u32],
 }
 
 impl<'a> Context<'a> {
     /// A model and nothing else: no forced selection, no sentence ends, no profile.
     pub fn new(shape: &'a Shape, default_layer: usize) -> Self {
-        Self { shape, default_layer, forced: None, sentence_ends: &|| Arc::from([]), profile: None }
+        Self { shape, default_layer, forced: None, sentence_ends: &|| Arc::from([]), profile: None, tokens: &[] }
     }
 }
+
+/// The option that names tokens by a rule, and the rule.
+pub type TokenRule = (&'static str, String);
 
 /// The options of a policy. Defaults are the recommended ones; [`Method::PRESETS`] are the published.
 pub trait Method: Serialize + DeserializeOwned + JsonSchema + Default + Sized {
@@ -77,6 +83,12 @@ pub trait Method: Serialize + DeserializeOwned + JsonSchema + Default + Sized {
     /// Refuses options that cannot work on this model: `ERR_INVALID_ARG`, or `ERR_POLICY_UNSUPPORTED` where no
     /// value of theirs would.
     fn check(&self, context: &Context<'_>) -> Result<()>;
+
+    /// The option that names tokens by a rule, and the rule. Whoever builds the policy looks the tokens up
+    /// and hands them over as [`Context::tokens`]: text never reaches a policy.
+    fn token_rule(&self) -> Option<(&'static str, &str)> {
+        None
+    }
 
     /// The policy of one session. `check` has passed.
     fn build(self, context: &Context<'_>) -> Box<dyn Policy>;
@@ -164,6 +176,11 @@ impl PolicySpec {
         (entry.check)(&self.options, context)
     }
 
+    /// The option that names tokens by a rule, and the rule ([`Method::token_rule`]).
+    pub fn token_rule(&self) -> Result<Option<TokenRule>> {
+        (self.entry()?.token_rule)(&self.options)
+    }
+
     /// A policy for one session.
     pub fn build(&self, context: &Context<'_>) -> Result<Box<dyn Policy>> {
         (self.entry()?.build)(&self.options, context)
@@ -239,6 +256,7 @@ struct Entry {
     options: fn() -> Schema,
     check_form: fn(&Value) -> Result<()>,
     check: fn(&Value, &Context<'_>) -> Result<()>,
+    token_rule: fn(&Value) -> Result<Option<TokenRule>>,
     build: fn(&Value, &Context<'_>) -> Result<Box<dyn Policy>>,
     reading: fn(&Value, &Context<'_>, usize) -> Result<Reading>,
 }
@@ -256,6 +274,7 @@ impl Entry {
             options: || schema_for!(M),
             check_form: |options| read::<M>(options).map(|_| ()),
             check: |options, context| read::<M>(options)?.check(context),
+            token_rule: |options| Ok(read::<M>(options)?.token_rule().map(|(option, rule)| (option, rule.to_owned()))),
             build: |options, context| Ok(read::<M>(options)?.build(context)),
             reading: |options, context, tokens| Ok(read::<M>(options)?.reading(context, tokens)),
         }

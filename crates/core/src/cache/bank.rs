@@ -23,6 +23,25 @@ impl Bank {
         Ok(Self { k: zeros()?, v: zeros()?, positions: Vec::new(), tags: Vec::new(), with_values: 0 })
     }
 
+    /// Entries made elsewhere: `k` and `v` `[heads, entries, dim]` of one type, a position and a tag each.
+    pub(super) fn from_entries(k: Tensor, v: Tensor, positions: Vec<u32>, tags: Vec<u32>) -> Result<Self> {
+        let (k, v) = (k.contiguous()?, v.contiguous()?);
+        let entries = k.dims3()?.1;
+        let ascending = positions.windows(2).all(|pair| pair[0] < pair[1]);
+        if k.dims() != v.dims() || k.dtype() != v.dtype() || [positions.len(), tags.len()] != [entries; 2] || !ascending
+        {
+            let message = format!(
+                "keys {:?} and values {:?} with {} positions and {} tags are no entries.",
+                k.dims(),
+                v.dims(),
+                positions.len(),
+                tags.len()
+            );
+            return Err(Error::new(Code::InvalidArg, message));
+        }
+        Ok(Self { k, v, positions, tags, with_values: entries })
+    }
+
     /// Number of entries.
     pub fn len(&self) -> usize {
         self.positions.len()
@@ -59,7 +78,7 @@ impl Bank {
             let message = format!("{} entries, but values of {} only.", self.len(), self.with_values);
             return Err(Error::new(Code::Internal, message));
         }
-        Ok(Entries { k: &self.k, v: &self.v, positions: &self.positions })
+        Ok(Entries { k: &self.k, v: &self.v, positions: &self.positions, tags: &self.tags })
     }
 
     /// The rotated keys of one head, `[entries, dim]`, for policies that look at them.

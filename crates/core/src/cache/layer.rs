@@ -26,6 +26,22 @@ impl LayerCache {
         Ok(Self { banks: vec![bank], heads: shape.heads, kv_heads: shape.kv_heads, scale: shape.scale, dtype })
     }
 
+    /// Entries that were made elsewhere and that all heads share: `k` and `v` `[kv_heads, entries, dim]`.
+    /// `ERR_INVALID_ARG` if they do not fit the model or each other.
+    pub fn from_entries(shape: &Shape, k: Tensor, v: Tensor, positions: Vec<u32>, tags: Vec<u32>) -> Result<Self> {
+        let (heads, _, dim) = k.dims3()?;
+        if (heads, dim) != (shape.kv_heads, shape.head_dim) {
+            let message = format!(
+                "keys of {heads} heads of {dim} numbers; the model has {} of {}.",
+                shape.kv_heads, shape.head_dim
+            );
+            return Err(Error::new(Code::InvalidArg, message));
+        }
+        let dtype = k.dtype();
+        let bank = Bank::from_entries(k, v, positions, tags)?;
+        Ok(Self { banks: vec![bank], heads: shape.heads, kv_heads: shape.kv_heads, scale: shape.scale, dtype })
+    }
+
     /// The banks: one, one a kv head, or one a query head.
     pub fn banks(&self) -> &[Bank] {
         &self.banks

@@ -31,6 +31,15 @@ impl KvCache {
         Ok(Self { layers })
     }
 
+    /// Layers that were made elsewhere, as many as the model has.
+    pub fn from_layers(shape: &Shape, layers: Vec<LayerCache>) -> Result<Self> {
+        if layers.len() != shape.layers.len() {
+            let message = format!("{} layers of entries; the model has {}.", layers.len(), shape.layers.len());
+            return Err(Error::new(Code::InvalidArg, message));
+        }
+        Ok(Self { layers })
+    }
+
     /// The entries of a layer.
     pub fn layer(&self, layer: usize) -> Result<&LayerCache> {
         let count = self.layers.len();

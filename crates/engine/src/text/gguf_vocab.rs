@@ -1,3 +1,4 @@
+use serde_json::{Map, Value, json};
 use skimlm_core::{Code, Error, Result};
 use skimlm_models::weights::gguf::Gguf;
 
@@ -75,6 +76,30 @@ impl GgufVocab {
             ends: ends.into_iter().flatten().collect(),
             add_bos: gguf.get_bool(&key("add_bos_token"))?,
         })
+    }
+}
+
+impl GgufVocab {
+    /// The same as a `tokenizer.json`, for checkpoints made from the file. `ERR_TOKENIZER` for an unknown
+    /// pre-tokenizer and for SentencePiece, whose models carry a file of their own.
+    pub fn to_json(&self) -> Result<Value> {
+        if self.model != "gpt2" {
+            let message =
+                format!("A `{}` vocabulary is not written as tokenizer.json; give the model's own.", self.model);
+            return Err(Error::new(Code::Tokenizer, message).with("model", self.model.as_str()));
+        }
+        let Pre { normalizer, split, ignore_merges, .. } = Pre::named(&self.pre)?;
+        let of = |id: usize| self.token_types.get(id).copied().unwrap_or_default();
+        let added: Vec<Value> = (self.tokens.iter().enumerate())
+            .filter(|(id, _)| matches!(of(*id), CONTROL | USER_DEFINED))
+            .map(|(id, text)| json!({ "id": id, "content": text, "special": of(id) == CONTROL }))
+            .collect();
+        let vocab: Map<String, Value> = self.tokens.iter().cloned().zip((0u32..).map(Value::from)).collect();
+        Ok(json!({
+            "version": "1.0", "added_tokens": added, "normalizer": normalizer, "pre_tokenizer": split,
+            "post_processor": null, "decoder": { "type": "ByteLevel" },
+            "model": { "type": "BPE", "ignore_merges": ignore_merges, "vocab": vocab, "merges": self.merges },
+        }))
     }
 }
 
@@ -219,4 +244,36 @@ impl GgufVocab {
 /// Nothing but white space, in either way of writing it.
 pub(super) fn is_blank(text: &str) -> bool {
     text.chars().all(|c| c == SPACE || c.is_whitespace())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::text::Declared;
+
+    #[test]
+    fn as_json_it_is_the_same_tokenizer() {
+        let texts = ["a", "b", "\u{120}", "ab", "\u{120}ab", "<|im_end|>", "1", "2"];
+        for pre in crate::text::pre_tokenizers() {
+            let vocab = GgufVocab {
+                model: "gpt2".into(),
+                pre: pre.into(),
+                tokens: texts.map(String::from).to_vec(),
+                token_types: vec![1, 1, 1, 1, 1, CONTROL, 1, 1],
+                merges: vec!["a b".into(), "\u{120} ab".into()],
+                bos: Some(5),
+                eos: Some(5),
+                add_bos: Some(false),
+                ..GgufVocab::default()
+            };
+            let json = vocab.to_json().unwrap().to_string();
+            let other = Tokenizer::from_json(json.as_bytes(), Declared::from(&vocab)).unwrap();
+            let one = Tokenizer::from_gguf(vocab).unwrap();
+            for special in [false, true] {
+                let ids = |tokenizer: &Tokenizer| tokenizer.encode("ab ab 12<|im_end|>b", special).unwrap();
+                assert_eq!(ids(&one), ids(&other), "{pre}");
+            }
+            assert_eq!(one.end_tokens(), other.end_tokens());
+        }
+    }
 }

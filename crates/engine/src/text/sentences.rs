@@ -2,18 +2,22 @@ use std::sync::Arc;
 
 use super::tokenizer::Tokenizer;
 
+/// What ends a sentence, and what may close behind it.
+const ENDS: &[char] = &['.', '!', '?', '\u{2026}', '\u{3002}', '\u{ff01}', '\u{ff1f}'];
+const CLOSING: &[char] = &['"', '\'', ')', ']', '\u{201d}', '\u{2019}', '\u{bb}', '\u{300d}', '\u{300f}'];
+
 impl Tokenizer {
-    /// The tokens that end a sentence or a line, ascending: their text ends with `.`, `!` or `?`, closing
-    /// quotes and brackets aside, or holds a line break.
+    /// The tokens that end a sentence or hold a line break, ascending.
     pub fn sentence_ends(&self) -> Arc<[u32]> {
-        (0..self.vocab_size() as u32).filter(|&id| ends_sentence(self.token_bytes(id))).collect()
+        let text = |id: u32| String::from_utf8_lossy(self.token_bytes(id));
+        let ends = |text: &str| ends_sentence(text) || text.contains('\n');
+        (0..self.vocab_size() as u32).filter(|&id| ends(&text(id))).collect()
     }
 }
 
-fn ends_sentence(token: &[u8]) -> bool {
-    let closing = |byte: &u8| matches!(byte, b'"' | b'\'' | b')' | b']' | b' ');
-    let last = token.iter().rev().find(|byte| !closing(byte));
-    matches!(last, Some(b'.' | b'!' | b'?')) || token.contains(&b'\n')
+/// Whether a token's text ends a sentence, white space and closing quotes behind it not counted.
+pub(super) fn ends_sentence(text: &str) -> bool {
+    text.trim_end().trim_end_matches(CLOSING).ends_with(ENDS)
 }
 
 #[cfg(test)]
@@ -21,12 +25,12 @@ mod tests {
     use super::ends_sentence;
 
     #[test]
-    fn marks_and_line_breaks_end_sentences() {
-        for token in [".", "?\"", " end.", "!)", "...", "\n", ".\n\n", " \n"] {
-            assert!(ends_sentence(token.as_bytes()), "{token:?}");
+    fn marks_end_sentences() {
+        for token in [".", "?\"", " end.", "!)", "...", ".\n\n", "\u{3002}"] {
+            assert!(ends_sentence(token), "{token:?}");
         }
-        for token in ["", " ", "a", ",", "\"", ".5", "'s", ")"] {
-            assert!(!ends_sentence(token.as_bytes()), "{token:?}");
+        for token in ["", " ", "a", ",", "\"", ".5", "'s", ")", "\n"] {
+            assert!(!ends_sentence(token), "{token:?}");
         }
     }
 }

@@ -22,6 +22,7 @@ fn widest(n: usize) -> Vec<Value> {
         json!({ "kind": "tova", "budget": all }),
         json!({ "kind": "knorm", "budget": all }),
         json!({ "kind": "sinkwindow", "sink": 2, "recent": all }),
+        json!({ "kind": "anllm", "anchors": [0], "sinks": all }),
         json!({ "kind": "random", "budget": n }),
         json!({ "kind": "firstlast", "budget": n }),
     ]

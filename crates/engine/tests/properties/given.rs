@@ -204,8 +204,12 @@ pub(crate) fn every(given: &Given) -> BoxedStrategy<Value> {
             policy
         },
     );
+    let anchors = (0..given.sizes.vocab, 0..3usize, any::<bool>()).prop_map(|(anchor, sinks, question)| {
+        json!({ "kind": "anllm", "anchors": [anchor, 0, 1, 2], "sinks": sinks, "question": question })
+    });
     prop_oneof![
         1 => Just(json!({ "kind": "full" })),
+        2 => anchors,
         3 => gemfilter(given),
         4 => promptdistill(given),
         6 => evicting(given),

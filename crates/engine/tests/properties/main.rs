@@ -1,6 +1,7 @@
 //! What holds for every model, prompt and setting, without a reference implementation's numbers.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod anchors;
 mod cache;
 mod choice;
 mod dense;

@@ -1,5 +1,6 @@
 //! Attention of some query rows over cached entries: causal by position, grouped-query, rectangular.
 
+mod anchored;
 pub(crate) mod cpu;
 mod reference;
 #[cfg(test)]
@@ -20,19 +21,62 @@ pub enum Visibility {
         /// Positions a row sees, its own included.
         width: u32,
     },
+    /// Anchors (AnLLM, arXiv 2402.07616): a row sees the entries of its own segment and, unless it is an
+    /// anchor itself, every earlier entry with a tag. An entry tagged [`ANCHOR`] ends its segment; other
+    /// tags mark entries that stay visible and end nothing. A row is what its own entry is.
+    Anchored {
+        /// As in `Window`, besides; none: no limit.
+        width: Option<u32>,
+    },
 }
 
+/// The tag of an entry that ends a segment.
+pub const ANCHOR: u32 = 1;
+
 impl Visibility {
-    /// The entries a row at `position` sees. `entries` are the positions of the entries, ascending.
+    /// The entries a row at `position` sees, of entries at these positions, ascending; under anchors the
+    /// entries among which they are.
     pub fn range(self, position: u32, entries: &[u32]) -> std::ops::Range<usize> {
         let end = entries.partition_point(|&p| p <= position);
-        match self {
-            Self::Causal => 0..end,
-            Self::Window { width } => {
+        match self.width() {
+            None => 0..end,
+            Some(width) => {
                 let start = entries.partition_point(|&p| p.saturating_add(width) <= position);
                 start.min(end)..end
             }
         }
+    }
+
+    /// Positions a row sees at most, its own included.
+    pub fn width(self) -> Option<u32> {
+        match self {
+            Self::Causal => None,
+            Self::Window { width } => Some(width),
+            Self::Anchored { width } => width,
+        }
+    }
+
+    /// The same within a window.
+    #[must_use]
+    pub fn within(self, width: u32) -> Self {
+        let width = self.width().map_or(width, |own| own.min(width));
+        match self {
+            Self::Causal | Self::Window { .. } => Self::Window { width },
+            Self::Anchored { .. } => Self::Anchored { width: Some(width) },
+        }
+    }
+
+    /// Whether a row at `position` sees the entry of this index: the definition, pair by pair.
+    pub fn sees(self, position: u32, entry: usize, entries: Entries<'_>) -> bool {
+        let Entries { positions, tags, .. } = entries;
+        if !self.range(position, positions).contains(&entry) {
+            return false;
+        }
+        let tag = |i: usize| tags.get(i).copied().unwrap_or(0);
+        let own = positions.partition_point(|&p| p < position);
+        let is_anchor = positions.get(own) == Some(&position) && tag(own) == ANCHOR;
+        let same_segment = (entry..own).all(|i| tag(i) != ANCHOR);
+        !matches!(self, Self::Anchored { .. }) || same_segment || (tag(entry) != 0 && !is_anchor)
     }
 }
 
@@ -45,6 +89,8 @@ pub struct Entries<'a> {
     pub v: &'a Tensor,
     /// Position of each entry, strictly ascending; its length is the number of entries in use.
     pub positions: &'a [u32],
+    /// Tag of each entry, which [`Visibility::Anchored`] reads; none: no entry has one.
+    pub tags: &'a [u32],
 }
 
 /// `softmax(scale * q k^T) v` over the entries each row may see.
@@ -73,8 +119,14 @@ pub fn attention(
     if entries.v.dims() != entries.k.dims() || entries.v.dtype() != entries.k.dtype() {
         return invalid("attention", format!("k is {:?}, v is {:?}", entries.k.dims(), entries.v.dims()));
     }
+    if !entries.tags.is_empty() && entries.tags.len() != entries.positions.len() {
+        let what = format!("{} tags for {} entries", entries.tags.len(), entries.positions.len());
+        return invalid("attention", what);
+    }
     let out = if crate::reference_forced() {
         reference::attention(q, positions, entries, scale, visibility, shape)?
+    } else if let Visibility::Anchored { width } = visibility {
+        anchored::attention(q, positions, entries, scale, width, shape)?
     } else {
         cpu::attention(crate::level::current(), q, positions, entries, scale, visibility, shape)?
     };

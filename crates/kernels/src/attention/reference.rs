@@ -20,14 +20,15 @@ pub(super) fn attention(
     for (r, (q, out)) in q.chunks_exact(dim).zip(out.chunks_exact_mut(dim)).enumerate() {
         let (row, head) = (r / heads, r % heads);
         let base = head / sizes.group() * capacity;
-        let seen = visibility.range(positions[row], entries.positions);
+        let range = visibility.range(positions[row], entries.positions);
+        let seen: Vec<usize> = range.filter(|&e| visibility.sees(positions[row], e, entries)).collect();
         let at = |values: &[f32], entry: usize, i: usize| values[(base + entry) * dim + i];
         let logits: Vec<f32> =
-            seen.clone().map(|e| (0..dim).map(|i| q[i] * at(&k, e, i)).sum::<f32>() * scale).collect();
+            seen.iter().map(|&e| (0..dim).map(|i| q[i] * at(&k, e, i)).sum::<f32>() * scale).collect();
         let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         let weights: Vec<f32> = logits.iter().map(|l| (l - max).exp()).collect();
         let total: f32 = weights.iter().sum();
-        for (e, w) in seen.zip(&weights) {
+        for (&e, w) in seen.iter().zip(&weights) {
             for (i, o) in out.iter_mut().enumerate() {
                 *o += w / total * at(&v, e, i);
             }

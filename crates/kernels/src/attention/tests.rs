@@ -1,3 +1,5 @@
+mod anchors;
+
 use candle_core::{DType, Device, Tensor};
 use proptest::prelude::*;
 
@@ -17,7 +19,7 @@ fn longest(vectors: &Tensor, dim: usize) -> f32 {
 
 /// Every level against the textbook.
 fn compare(q: &Tensor, rows: &[u32], k: &Tensor, v: &Tensor, positions: &[u32], visibility: Visibility) {
-    let entries = Entries { k, v, positions };
+    let entries = Entries { k, v, positions, tags: &[] };
     let sizes: Sizes = check("attention", q, rows, k, positions).unwrap();
     let scale = 1.0 / (sizes.dim as f32).sqrt();
     let want = reference::attention(q, rows, entries, scale, visibility, sizes).unwrap();
@@ -107,7 +109,7 @@ fn a_huge_logit_overflows_nothing() {
     let out = attention(
         &q,
         &rows,
-        Entries { k: &k, v: &v, positions: &(0..64).collect::<Vec<_>>() },
+        Entries { k: &k, v: &v, positions: &(0..64).collect::<Vec<_>>(), tags: &[] },
         1.0,
         Visibility::Causal,
     );
@@ -155,7 +157,7 @@ fn weights_add_up_to_one() {
     let q = (tensor(1, &[100, 4, 64], &Device::Cpu) * 4.0).unwrap();
     let k = (tensor(2, &[2, 1000, 64], &Device::Cpu) * 4.0).unwrap().to_dtype(DType::BF16).unwrap();
     let v = Tensor::full(0.75f32, (2, 1000, 64), &Device::Cpu).unwrap().to_dtype(DType::BF16).unwrap();
-    let entries = Entries { k: &k, v: &v, positions: &positions };
+    let entries = Entries { k: &k, v: &v, positions: &positions, tags: &[] };
     let sizes = check("attention", &q, &rows, &k, &positions).unwrap();
     for level in levels() {
         let got = cpu::attention(level, &q, &rows, entries, 0.125, Visibility::Causal, sizes).unwrap();
@@ -204,7 +206,7 @@ fn no_nan_becomes_a_number() {
                 Tensor::from_vec(numbers(3, 200 * 64, at(2, 150 * 64 + 3), bad), (1, 200, 64), &Device::Cpu).unwrap();
             for dtype in [DType::F32, DType::F16] {
                 let (k, v) = (k.to_dtype(dtype).unwrap(), v.to_dtype(dtype).unwrap());
-                let entries = Entries { k: &k, v: &v, positions: &positions };
+                let entries = Entries { k: &k, v: &v, positions: &positions, tags: &[] };
                 let sizes = check("attention", &q, &rows, &k, &positions).unwrap();
                 for level in levels() {
                     let got = cpu::attention(level, &q, &rows, entries, 0.125, Visibility::Causal, sizes).unwrap();

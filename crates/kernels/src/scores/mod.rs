@@ -62,7 +62,9 @@ pub struct Keys<'a> {
 /// result is `[heads.rows(..), entries]` f32 on the device of `q`. The sum over queries comes
 /// first, then `heads` combines. All arithmetic is f32. With every row of a prompt as a query and
 /// `Form::Softmax` these are H2O's column sums, with the last `w` rows SnapKV's window scores, with
-/// the last row alone and `Form::Raw` the scores of GemFilter (`scale` 1, `Heads::Sum`).
+/// the last row alone and `Form::Raw` the scores of GemFilter (`scale` 1, `Heads::Sum`). Raw scores are
+/// of every entry whatever the visibility; a softmax under [`Visibility::Anchored`] is refused, since it
+/// would need the tags of the entries and no method asks for it.
 pub fn scores(
     q: &Tensor,
     positions: &[u32],
@@ -77,6 +79,9 @@ pub fn scores(
         && let Some((bad, _)) = list.iter().find(|(h, _)| *h >= sizes.heads)
     {
         return invalid("scores", format!("head {bad} of {} query heads", sizes.heads));
+    }
+    if let (Form::Softmax, Visibility::Anchored { .. }) = (form, visibility) {
+        return Err(Error::Unsupported { op: "scores", what: "softmax under anchors: keys have no tags".into() });
     }
     let out = if crate::reference_forced() {
         reference::scores(q, positions, keys, scale, form, visibility, heads, sizes)?

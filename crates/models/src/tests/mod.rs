@@ -35,7 +35,7 @@ fn walk_at(model: &Decoder, ids: &[u32], positions: &[u32]) -> (Vec<f32>, Vec<Te
         rotate(&k, &angles).unwrap();
         let by_head = |t: &Tensor| t.transpose(0, 1).unwrap().contiguous().unwrap(); // [kv_heads, rows, head_dim]
         let (k, v) = (by_head(&k), by_head(&v));
-        let entries = Entries { k: &k, v: &v, positions };
+        let entries = Entries { k: &k, v: &v, positions, tags: &[] };
         let visibility = layer.window.map_or(Visibility::Causal, |width| Visibility::Window { width });
         let attended = attention(&q, positions, entries, shape.scale, visibility).unwrap();
         x = model.finish(l, &x, &attended).unwrap();
