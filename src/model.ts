@@ -1,6 +1,6 @@
 import { debuglog } from 'node:util'
 import * as threads from 'node:worker_threads'
-import type { Model as NativeModel, Prepared } from '#native'
+import type { Model as NativeModel, Prepared, Study } from '#native'
 import { invalidOption, SkimError } from './errors.js'
 import { makeGeneration } from './generation.js'
 import { call } from './native.js'
@@ -33,6 +33,11 @@ class LoadedModel implements Model {
     // A model posted to another thread would arrive there as `{}`.
     const { markAsUncloneable } = threads as { markAsUncloneable?: (object: object) => void }
     markAsUncloneable?.(this)
+  }
+
+  static study(model: Model, start: (native: NativeModel) => Study): Study {
+    if (!(model instanceof LoadedModel)) throw invalidOption('model', model, 'what `loadModel` returned')
+    return call(() => start(model.#live()))
   }
 
   get disposed(): boolean {
@@ -92,6 +97,11 @@ class LoadedModel implements Model {
     forgotten.unregister(this)
     await native?.dispose()
   }
+}
+
+/** Starts work that uses the model directly. */
+export function studyOf(model: Model, start: (native: NativeModel) => Study): Study {
+  return LoadedModel.study(model, start)
 }
 
 export function makeModel(native: NativeModel, device: DeviceInfo): Model {

@@ -1,8 +1,10 @@
 import { createRequire } from 'node:module'
 import { Command, CommanderError } from 'commander'
 import { askCommand } from './commands/ask.js'
+import { calibrateCommand } from './commands/calibrate.js'
 import { compareCommand } from './commands/compare.js'
 import { doctorCommand } from './commands/doctor.js'
+import { evalCommand } from './commands/eval.js'
 import { inspectCommand } from './commands/inspect.js'
 import { pullCommand } from './commands/pull.js'
 import { selectCommand } from './commands/select.js'
@@ -36,8 +38,8 @@ function build(done: (code: number) => void): Command {
     .showHelpAfterError('(--help lists the commands and flags; every flag has an environment variable)')
     // Subcommands take these settings over when they are made.
     .exitOverride()
-  for (const add of [askCommand, selectCommand, compareCommand, inspectCommand, pullCommand, doctorCommand])
-    add(program, done)
+  const commands = [askCommand, selectCommand, compareCommand, inspectCommand, pullCommand, doctorCommand]
+  for (const add of [...commands, evalCommand, calibrateCommand]) add(program, done)
   return program
 }
 

@@ -52,8 +52,17 @@ impl Shared {
     }
 }
 
+/// What a model is asked to do.
+enum Task {
+    Generate(Box<Request>),
+    Study(Box<Study>),
+}
+
+/// Longer work on the model's own thread.
+type Study = dyn FnOnce(&Loaded, &Cancel) -> Result<()> + Send;
+
 struct Job {
-    request: Request,
+    task: Task,
     run: Arc<RunState>,
     queued: Instant,
 }
@@ -137,6 +146,16 @@ impl Worker {
     /// `ERR_INTERNAL` after a panic. Everything that depends on data comes out of [`Run::next`].
     pub fn start(&self, request: Request) -> Result<Run> {
         self.check(&request)?;
+        self.queue(Task::Generate(Box::new(request)))
+    }
+
+    /// Queues work that uses the model directly, such as an evaluation. Its own errors come out of [`Run::next`],
+    /// which otherwise ends without an event; what it has to tell it sends by means of its own.
+    pub fn study(&self, study: impl FnOnce(&Loaded, &Cancel) -> Result<()> + Send + 'static) -> Result<Run> {
+        self.queue(Task::Study(Box::new(study)))
+    }
+
+    fn queue(&self, task: Task) -> Result<Run> {
         if self.shared.poisoned.load(Ordering::Acquire) {
             let message = "an earlier request on this model failed inside; load the model again.";
             return Err(Error::new(Code::Internal, message));
@@ -159,7 +178,7 @@ impl Worker {
         runs.retain(|run| run.strong_count() > 0);
         runs.push(Arc::downgrade(&run));
         let cancel = run.cancel.clone();
-        jobs.send(Job { request, run, queued: Instant::now() }).map_err(|_| disposed())?;
+        jobs.send(Job { task, run, queued: Instant::now() }).map_err(|_| disposed())?;
         Ok(Run { events, cancel, shared: Arc::clone(&self.shared), failed: Mutex::new(None) })
     }
 
@@ -195,7 +214,7 @@ fn internal(panic: &(dyn std::any::Any + Send)) -> Error {
 }
 
 fn serve(loaded: &Loaded, pool: &rayon::ThreadPool, work: &mpsc::Receiver<Job>, shared: &Shared) {
-    while let Ok(Job { request, run, queued }) = work.recv() {
+    while let Ok(Job { task, run, queued }) = work.recv() {
         let mut emit = |event: Event| match event {
             // Progress is worth nothing later, so a slow reader does not hold up the prompt.
             Event::Prefill { .. } => drop(run.events.try_send(Ok(event))),
@@ -209,7 +228,12 @@ fn serve(loaded: &Loaded, pool: &rayon::ThreadPool, work: &mpsc::Receiver<Job>, 
             Err(Error::new(Code::Cancelled, "the request was cancelled while it waited."))
         } else {
             let work = AssertUnwindSafe(|| {
-                pool.install(|| generate(loaded, &request, &run.cancel, queued.elapsed(), &mut emit))
+                pool.install(|| match task {
+                    Task::Generate(request) => {
+                        generate(loaded, &request, &run.cancel, queued.elapsed(), &mut emit).map(Some)
+                    }
+                    Task::Study(study) => study(loaded, &run.cancel).map(|()| None),
+                })
             });
             catch_unwind(work).unwrap_or_else(|panic| {
                 shared.poisoned.store(true, Ordering::Release);
@@ -217,8 +241,10 @@ fn serve(loaded: &Loaded, pool: &rayon::ThreadPool, work: &mpsc::Receiver<Job>, 
             })
         };
         shared.open.fetch_sub(1, Ordering::AcqRel);
-        // Nobody reads any more if this fails.
-        drop(run.events.send_blocking(result.map(|outcome| Event::Finish(Box::new(outcome)))));
+        if let Some(last) = result.map(|outcome| outcome.map(|o| Event::Finish(Box::new(o)))).transpose() {
+            // Nobody reads any more if this fails.
+            drop(run.events.send_blocking(last));
+        }
         run.events.close();
     }
 }

@@ -14,3 +14,4 @@ pub mod loading;
 pub mod model;
 pub mod run;
 pub mod selection;
+pub mod study;

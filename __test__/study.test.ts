@@ -1,0 +1,79 @@
+import { mkdtemp, readFile, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import test from 'ava'
+import { SkimError, calibrate, evaluate, loadModel, policies } from '../index.js'
+import { tinyModel } from './tiny.js'
+
+const folder = await mkdtemp(join(tmpdir(), 'skimlm-test-'))
+const syllables = ['ba', 'de', 'fi', 'go', 'lu', 'ma', 'ne', 'ri', 'so', 'tu']
+const word = (i: number) => [i % 10, (i / 10) % 10, i / 100, i % 7].map((at) => syllables[Math.floor(at)]).join('')
+const text = join(folder, 'book.txt')
+await writeFile(
+  text,
+  Array.from({ length: 400 }, (_, i) => `The keeper wrote line ${i} about ${word(i)} and the price of rope.`).join(' '),
+)
+const model = await loadModel(await tinyModel())
+
+test.after.always(() => model.dispose())
+
+const plan = (output: string) => ({
+  text,
+  tasks: ['needle'],
+  lengths: [300],
+  cases: 2,
+  policies: [
+    { name: 'full', policy: policies.full() },
+    { name: 'bm25', policy: { kind: 'bm25' as const, budget: 150 } },
+  ],
+  output: join(folder, output),
+})
+
+test('an evaluation leaves a summary and its files', async (t) => {
+  const seen: number[] = []
+  const summary = await evaluate(model, plan('whole'), { onProgress: (p) => seen.push(p.done) })
+  t.deepEqual(
+    summary.policies.map((cell) => [cell.policy, cell.cases, cell.errors]),
+    [
+      ['full', 2, 0],
+      ['bm25', 2, 0],
+    ],
+  )
+  t.is(summary.policies[1]?.recall?.mean, 1)
+  t.is(seen.at(-1), 4)
+  t.regex(await readFile(join(folder, 'whole', 'report.html'), 'utf8'), /bm25/)
+})
+
+test('a stopped evaluation resolves with what is done', async (t) => {
+  const stop = new AbortController()
+  const onProgress = (p: { done: number }) => p.done === 1 && stop.abort()
+  const summary = await evaluate(model, { ...plan('part'), cases: 60 }, { signal: stop.signal, onProgress })
+  t.true(summary.policies.reduce((all, cell) => all + cell.cases, 0) < 120)
+  t.is(await model.generate('the of', { maxNewTokens: 1 }).result.then((r) => r.usage.newTokens), 1)
+})
+
+test('a calibration makes a profile that the model takes', async (t) => {
+  const phases = new Set<string>()
+  const options = { onProgress: (p: { phase: string }) => void phases.add(p.phase) }
+  const profile = await calibrate(model, { text, name: 'tiny', lengths: [300], cases: 1 }, options)
+  t.deepEqual([...phases], ['listen', 'choose', 'check'])
+  const path = join(folder, 'tiny.json')
+  await writeFile(path, JSON.stringify({ ...profile, exactBelow: 10 }))
+  const calibrated = await loadModel(await tinyModel(), { profile: path })
+  const prompt = { document: 'the of in the of in to a the of in. '.repeat(20), question: 'the?' }
+  const { selection } = await calibrated.generate(prompt, { policy: policies.auto({ recall: 0 }), maxNewTokens: 1 })
+    .result
+  t.is(selection?.served?.kind, 'gemfilter')
+  t.regex(selection?.reason ?? '', /profile tiny/)
+  await calibrated.dispose()
+})
+
+test('plans are checked', async (t) => {
+  await t.throwsAsync(evaluate(model, { ...plan('bad'), tasks: ['needles'] }), {
+    instanceOf: SkimError,
+    code: 'ERR_INVALID_ARG',
+  })
+  await t.throwsAsync(evaluate(model, { ...plan('bad'), caes: 1 } as never), { code: 'ERR_INVALID_ARG' })
+  await t.throwsAsync(calibrate(model, { text: join(folder, 'none'), name: 'x' }), { code: 'ERR_INVALID_ARG' })
+  await t.throwsAsync(evaluate({} as never, plan('bad')), { code: 'ERR_INVALID_ARG' })
+})

@@ -1,0 +1,162 @@
+import { resolve } from 'node:path'
+import type { Command } from 'commander'
+import { invalidOption } from '../../errors.js'
+import { policies as make } from '../../policy.js'
+import { type EvaluationCell, type EvaluationPlan, type EvaluationSummary, type Mean, evaluate } from '../../study.js'
+import type { Policy } from '../../types.js'
+import { type ModelFlags, addModelFlags, flag, whole, wholes } from '../flags.js'
+import { interruptible } from '../interrupt.js'
+import { openModel } from '../open.js'
+import { ProgressLine } from '../render/progress.js'
+import { table } from '../render/table.js'
+import { bytes, count, duration } from '../render/units.js'
+import { policyList } from './compare.js'
+
+const tasks = 'needle,paraphrase,multikey,multivalue,multiquery,twohop,continuation'
+const formats = ['longbench', 'ruler', 'infinitebench'] as const
+
+interface Flags extends ModelFlags {
+  file?: string
+  tasks: string[]
+  lengths: number[]
+  cases: number
+  seed: number
+  policies: Policy[]
+  control: number
+  benchmark: NonNullable<EvaluationPlan['files']>
+  out: string
+  json?: boolean
+}
+
+export function evalCommand(program: Command, done: (code: number) => void): void {
+  const command = program
+    .command('eval')
+    .summary('measure policies on questions with known answers')
+    .description(
+      'Hides facts in a text (or reads the files of a benchmark), asks every policy, and writes records, a summary, a table ' +
+        'and an HTML report into a folder. A run that was stopped goes on where it ended.',
+    )
+    .argument('[model]', 'the model (default: SKIMLM_MODEL, else smollm2-135m)')
+  addModelFlags(command)
+    .addOption(flag('-f, --file <path>', 'the text to hide facts in, a book or longer'))
+    .addOption(flag('--tasks <list>', 'tasks, separated by commas', names).default(names(tasks), tasks))
+    .addOption(flag('--lengths <list>', 'document lengths in tokens', wholes).default([1000, 2000], '1000,2000'))
+    .addOption(flag('--cases <n>', 'cases of each task and length', whole).default(10))
+    .addOption(flag('--seed <n>', 'the first seed', whole).default(0))
+    .addOption(
+      flag('--policies <list>', 'policies beside full', policyList).default(
+        policyList('auto,gemfilter'),
+        'auto,gemfilter',
+      ),
+    )
+    .addOption(flag('--control <tokens>', 'tokens that the controls keep; 0: no controls', whole).default(256))
+    .addOption(
+      flag('--benchmark <format:path>', 'a file of longbench, ruler or infinitebench; may be repeated', files).default(
+        [],
+        'none',
+      ),
+    )
+    .addOption(flag('-o, --out <folder>', 'where results go').default('skimlm-eval'))
+    .addOption(flag('--json', 'print the summary as JSON'))
+    .action(async (name: string | undefined, flags: Flags) => done(await run(name, flags)))
+}
+
+async function run(name: string | undefined, flags: Flags): Promise<number> {
+  if (flags.file === undefined && flags.benchmark.length === 0)
+    throw invalidOption('file', undefined, 'a text to hide facts in, or give --benchmark')
+  return interruptible(async (interrupts) => {
+    const progress = new ProgressLine()
+    const model = await openModel(name, flags, progress, interrupts.signal)
+    try {
+      const stop = new AbortController()
+      interrupts.soften(() => stop.abort())
+      const summary = await evaluate(model, toPlan(flags), {
+        signal: stop.signal,
+        onProgress: (p) => progress.show('measuring', p.done, p.total, (n) => `${count(n)} records`),
+      })
+      progress.clear()
+      process.stdout.write(flags.json ? `${JSON.stringify(summary)}\n` : text(summary))
+      process.stderr.write(`${resolve(flags.out, 'report.html')}\n`)
+    } finally {
+      progress.clear()
+      await model.dispose()
+    }
+  })
+}
+
+function toPlan({
+  file,
+  tasks: wanted,
+  lengths,
+  cases,
+  seed,
+  policies,
+  control,
+  benchmark,
+  out,
+}: Flags): EvaluationPlan {
+  const k = control
+  const controls: EvaluationPlan['policies'] =
+    k === 0
+      ? []
+      : [
+          { name: 'random', policy: make.random({ budget: k }) },
+          { name: 'firstlast', policy: make.firstlast({ budget: k }) },
+          { name: 'sinkwindow', policy: make.sinkwindow({ sink: 4, recent: k - 4 }) },
+          { name: 'bm25', policy: { kind: 'bm25', budget: k } },
+        ]
+  const seen = new Map<string, number>([['full', 1]])
+  const named = policies
+    .filter((policy) => policy.kind !== 'full')
+    .map((policy) => {
+      const times = (seen.get(policy.kind) ?? 0) + 1
+      seen.set(policy.kind, times)
+      return { name: times === 1 ? policy.kind : `${policy.kind} ${times}`, policy }
+    })
+  return {
+    ...(file === undefined ? {} : { text: resolve(file), tasks: wanted, lengths }),
+    cases,
+    seed,
+    files: benchmark,
+    policies: [{ name: 'full', policy: make.full() }, ...named, ...controls],
+    output: resolve(out),
+  }
+}
+
+function text(summary: EvaluationSummary): string {
+  const head = ['', 'cases', 'score', 'against full', 'evidence', 'loss', 'kept', 'first token', 'speedup', 'memory']
+  const interval = (mean: Mean | null, digits = 2, sign = '') =>
+    mean === null
+      ? '-'
+      : `${sign && mean.mean >= 0 ? sign : ''}${mean.mean.toFixed(digits)} (${mean.low.toFixed(digits)} to ${mean.high.toFixed(digits)})`
+  const row = (label: string, cell: EvaluationCell) => [
+    label,
+    cell.errors > 0 ? `${cell.cases} + ${cell.errors} failed` : String(cell.cases),
+    interval(cell.score),
+    interval(cell.scoreDifference, 2, '+'),
+    interval(cell.recall),
+    interval(cell.lossDifference, 3, '+'),
+    cell.kept === null ? '-' : `${(100 * cell.kept.mean).toFixed(1)} %`,
+    cell.ttftMs === null ? '-' : duration(cell.ttftMs.mean),
+    cell.speedup === null ? '-' : `${cell.speedup.toFixed(2)}x`,
+    cell.peakBytes === null ? '-' : bytes(cell.peakBytes),
+  ]
+  const cells = summary.cells.map((cell) => row(`${cell.task} ${cell.length}: ${cell.policy}`, cell))
+  return `${table([head, ...summary.policies.map((cell) => row(cell.policy, cell))])}\n${table([head, ...cells])}`
+}
+
+function names(list: string): string[] {
+  return list
+    .split(',')
+    .map((name) => name.trim())
+    .filter(Boolean)
+}
+
+/** `longbench:qasper.jsonl`, collected over repeated flags. */
+function files(value: string, before: NonNullable<EvaluationPlan['files']>): NonNullable<EvaluationPlan['files']> {
+  const [format = '', ...path] = value.split(':')
+  const known = formats.find((name) => name === format)
+  if (!known || path.length === 0)
+    throw invalidOption('benchmark', value, `${formats.join(', ')} and a path, as in ruler:qa.jsonl`)
+  return [...before, { format: known, path: resolve(path.join(':')) }]
+}
