@@ -153,10 +153,13 @@ function names(list: string): string[] {
 }
 
 /** `longbench:qasper.jsonl`, collected over repeated flags. */
-function files(value: string, before: NonNullable<EvaluationPlan['files']>): NonNullable<EvaluationPlan['files']> {
+function files(
+  value: string,
+  before: NonNullable<EvaluationPlan['files']> | undefined,
+): NonNullable<EvaluationPlan['files']> {
   const [format = '', ...path] = value.split(':')
   const known = formats.find((name) => name === format)
   if (!known || path.length === 0)
     throw invalidOption('benchmark', value, `${formats.join(', ')} and a path, as in ruler:qa.jsonl`)
-  return [...before, { format: known, path: resolve(path.join(':')) }]
+  return [...(before ?? []), { format: known, path: resolve(path.join(':')) }]
 }
