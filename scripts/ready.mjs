@@ -45,13 +45,13 @@ function run(command) {
   })
 }
 
-/** Cargo: `test result: ok. 3 passed; 1 failed; ...`; ava: `3 tests passed`, `1 test failed`. */
+/** Cargo: `test result: ok. 3 passed; 1 failed; ...`; ava: `3 tests passed`, `1 test failed`; a skipped test is neither. */
 function count(line) {
   const cargo = /^test result: .*? (\d+) passed; (\d+) failed/.exec(line)
   if (cargo) {
     tests.passed += Number(cargo[1])
     tests.failed += Number(cargo[2])
   }
-  const ava = /^\s*(\d+) (?:tests?|uncaught exceptions?|unhandled rejections?) (passed|failed)?/.exec(line)
+  const ava = /^\s*(\d+) (?:tests? (passed|failed)|uncaught exceptions?|unhandled rejections?)/.exec(line)
   if (ava) tests[ava[2] === 'passed' ? 'passed' : 'failed'] += Number(ava[1])
 }
