@@ -1,11 +1,13 @@
 // The same file, the same token ids, the same threads, greedy: skimlm beside llama.cpp, each measurement in its own
-// process, interleaved. `npm ci` in this folder first.
+// process, interleaved. `npm run bench:peers` installs the peers and runs it with two threads and with one.
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { loadModel } from '../../index.js'
 import { resolveModel } from '../../src/hub/index.js'
+import type { Policy } from '../../src/types.js'
 import { book } from '../book.js'
+import { plot } from '../plot.js'
 import {
   inChild,
   interleave,
@@ -41,8 +43,20 @@ const threads = Number(values.threads)
 const maxNewTokens = Number(values.new)
 const path = await resolveModel(values.model)
 const folder = scratch()
-const cases = ['skimlm full', 'skimlm gemfilter', 'llama.cpp'] as const
-const policies = { 'skimlm full': { kind: 'full' }, 'skimlm gemfilter': { kind: 'gemfilter' } }
+const k = 1024
+/** What the built-in profile of the default model calls its setting 7. */
+const heads = [
+  { layer: 7, head: 7 },
+  { layer: 2, head: 4 },
+]
+const skimlm: Readonly<Record<string, Policy>> = {
+  'skimlm full': { kind: 'full' },
+  'skimlm gemfilter': { kind: 'gemfilter', budget: k },
+  'skimlm gemfilter, calibrated heads': { kind: 'gemfilter', budget: k, layer: 7, score: { heads, round: 'sentence' } },
+  'skimlm promptdistill': { kind: 'promptdistill', stages: [{ layer: 12, budget: k }] },
+}
+const rival = 'llama.cpp'
+const cases = [...Object.keys(skimlm), rival]
 
 const model = await loadModel(path)
 const ids = model.tokenizer.encode(book().slice(0, 200_000))
@@ -51,26 +65,28 @@ await model.dispose()
 const rows = [
   ['prompt', 'engine', 'TTFT', 'prefill', 'decode', 'peak memory', 'TTFT against llama.cpp', 'decode', 'memory'],
 ]
-const all: Record<string, unknown> = {}
+const all: Record<number, Record<string, Sample[]>> = {}
 let llama = ''
-for (const size of values.sizes.split(',').map(Number)) {
+const sizes = values.sizes.split(',').map(Number)
+for (const size of sizes) {
   const prompt = join(folder, `${size}.json`)
   writeFileSync(prompt, JSON.stringify({ tokens: Array.from(ids.subarray(0, size)) }))
   const job = { model: path, prompt, maxNewTokens, threads }
+  // oxlint-disable-next-line no-await-in-loop
   const results = await interleave(Number(values.rounds), cases, (name) =>
-    name === 'llama.cpp'
+    name === rival
       ? inChild<Sample>(join(root, 'bench/peers/llama.mjs'), job)
-      : inChild<Sample>(join(root, 'bench/child/skimlm.mjs'), { ...job, policy: policies[name] }),
+      : inChild<Sample>(join(root, 'bench/child/skimlm.mjs'), { ...job, policy: skimlm[name] }),
   )
   all[size] = results
-  const peer = results['llama.cpp']
+  const peer = results[rival]!
   llama = peer[0]?.release?.release ?? ''
   for (const name of cases) {
-    const mine = results[name]
+    const mine = results[name]!
     const ttft = mine.map((sample) => sample.ttftMs)
     const decode = mine.map((sample) => sample.decodePerSecond)
     const memory = mine.map((sample) => sample.peakBytes)
-    const against = name === 'llama.cpp'
+    const isRival = name === rival
     const kept = mine[0]?.usage?.keptTokens
     rows.push([
       String(size),
@@ -79,7 +95,7 @@ for (const size of values.sizes.split(',').map(Number)) {
       `${Math.round((size * 1000) / median(ttft))} tokens/s`,
       `${median(decode).toFixed(1)} tokens/s`,
       `${Math.round(median(memory) / 1e6)} MB`,
-      against
+      isRival
         ? ''
         : showRatio(
             ratio(
@@ -87,7 +103,7 @@ for (const size of values.sizes.split(',').map(Number)) {
               ttft,
             ),
           ),
-      against
+      isRival
         ? ''
         : showRatio(
             ratio(
@@ -95,7 +111,7 @@ for (const size of values.sizes.split(',').map(Number)) {
               peer.map((sample) => sample.decodePerSecond),
             ),
           ),
-      against
+      isRival
         ? ''
         : showRatio(
             ratio(
@@ -106,11 +122,19 @@ for (const size of values.sizes.split(',').map(Number)) {
     ])
   }
 }
-const how = `llama.cpp ${llama} (node-llama-cpp 3.22.1, prebuilt): flash attention, batch 512. All: ${threads} threads, greedy, ${maxNewTokens} new tokens, the same token ids. ${values.rounds} interleaved rounds; medians, and medians of per-round ratios with their range. Above 1 is better for skimlm in the first two ratios, below 1 in the third.`
-report('peers', await machine(), `${how}\n\n${markdownTable(rows)}`, {
+const how = `llama.cpp ${llama} (node-llama-cpp 3.22.1, prebuilt): flash attention, batch 512. All: ${threads} ${threads === 1 ? 'thread' : 'threads'}, greedy, ${maxNewTokens} new tokens, the same token ids. Selections keep ${k} tokens: gemfilter at layer 15, with calibrated heads at layer 7, promptdistill at layer 12. ${values.rounds} interleaved rounds; medians, and medians of per-round ratios with their range. Above 1 is better for skimlm in the first two ratios, below 1 in the third.`
+const name = threads === 2 ? 'peers' : `peers-${threads}-thread`
+report(name, await machine(), `${how}\n\n${markdownTable(rows)}`, {
   llama,
   rounds: values.rounds,
   threads,
   maxNewTokens,
   results: all,
+})
+plot(name, {
+  title: `Time to the first token, ${threads} ${threads === 1 ? 'thread' : 'threads'}, shorter is better`,
+  groups: sizes.map((size) => `${size} tokens`),
+  series: cases,
+  values: sizes.map((size) => cases.map((each) => median(all[size]![each]!.map((sample) => sample.ttftMs)))),
+  show: (ms) => `${(ms / 1000).toFixed(2)} s`,
 })
