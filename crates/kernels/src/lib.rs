@@ -8,6 +8,9 @@
 //! This crate knows neither models nor policies. Tensors come in and go out as candle tensors;
 //! activations and scores are f32, cached keys and values f32, f16 or bf16.
 
+#[macro_use]
+mod on_gpu;
+
 pub mod activation;
 pub mod attention;
 pub mod gather;
@@ -20,6 +23,8 @@ pub mod scores;
 pub mod select;
 
 mod error;
+#[cfg(any(feature = "cuda", test))]
+mod gpu;
 mod host;
 mod level;
 mod output;
