@@ -85,6 +85,21 @@ fn shares_of_long_contexts_are_merged() {
 }
 
 #[test]
+fn rows_far_apart_share_tiles() {
+    let positions: Vec<u32> = (0..500).collect();
+    for (dim, dtype) in [(64, DType::F16), (20, DType::F32)] {
+        let q = tensor(1, &[120, 4, dim], &Device::Cpu);
+        let k = tensor(2, &[4, 500, dim], &Device::Cpu).to_dtype(dtype).unwrap();
+        let v = tensor(3, &[4, 500, dim], &Device::Cpu).to_dtype(dtype).unwrap();
+        let rows: Vec<u32> = (0..120).map(|i| 20 + i * 4).collect();
+        let entries = Entries { k: &k, v: &v, positions: &positions, tags: &[] };
+        for visibility in [Visibility::Causal, Visibility::Window { width: 150 }] {
+            compare(&q, &rows, entries, visibility);
+        }
+    }
+}
+
+#[test]
 fn rows_in_any_order_see_by_position() {
     for (dim, dtype) in [(64, DType::BF16), (32, DType::F32)] {
         let q = tensor(1, &[6, 4, dim], &Device::Cpu);

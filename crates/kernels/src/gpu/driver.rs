@@ -94,10 +94,11 @@ impl Gpu for Driver {
         let function = self.function(&launch.kernel)?;
         self.stream.context().bind_to_thread().w()?;
         let start = if launch.cooperative { result::launch_cooperative_kernel } else { result::launch_kernel };
-        launch.with_parameters(|parameters| {
+        launch.with_parameters(&self.device, |parameters| {
             // SAFETY: parameters are in the order and of the types that the kernel declares, and each operation's
             // `cuda.rs` has checked the sizes. The tensors are locked here; what is done to them later, freeing
             // included, is queued on the same stream behind the kernel.
+            #[allow(unsafe_code)]
             let started = unsafe {
                 start(
                     function.cu_function(),

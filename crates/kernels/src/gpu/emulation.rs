@@ -115,7 +115,7 @@ impl Gpu for Emulation {
         static RUNNING: Mutex<()> = Mutex::new(());
         let Some(grid) = launch.blocks()? else { return Ok(()) };
         let name = CString::new(launch.kernel.as_str()).unwrap();
-        launch.with_parameters(|parameters| {
+        launch.with_parameters(&Device::Cpu, |parameters| {
             let _one = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
             // SAFETY: every parameter points at a value of the declared type or at a locked tensor; the kernels stay
             // within them, which is what the tests are about.

@@ -2,7 +2,7 @@ use std::cell::{Cell, RefCell};
 
 #[cfg(feature = "cuda")]
 use candle_core::CudaStorage;
-use candle_core::{CpuStorage, InplaceOp1, Layout, Storage, Tensor};
+use candle_core::{CpuStorage, Device, InplaceOp1, Layout, Storage, Tensor};
 
 use crate::error::{Error, Result, invalid};
 
@@ -68,8 +68,17 @@ impl<'a> Launch<'a> {
         Ok(Some([x as u32, y as u32, z as u32]))
     }
 
-    /// Calls `run` with the address of every parameter's value, while all tensors are locked.
-    pub(crate) fn with_parameters(&self, run: impl FnOnce(&mut [*mut std::ffi::c_void]) -> Result<()>) -> Result<()> {
+    /// Calls `run` with the address of every parameter's value, while all tensors are locked. All of them must lie
+    /// on `device`.
+    pub(crate) fn with_parameters(
+        &self,
+        device: &Device,
+        run: impl FnOnce(&mut [*mut std::ffi::c_void]) -> Result<()>,
+    ) -> Result<()> {
+        if let Some(other) = self.args.iter().flat_map(Arg::tensors).find(|t| !t.device().same_device(device)) {
+            let what = format!("a tensor on {:?} for {} on {:?}", other.device(), self.kernel, device);
+            return invalid("launch", what);
+        }
         let mut values: Vec<Vec<u64>> = self.args.iter().map(Arg::value).collect();
         // A tensor that is written, and where its address belongs.
         let (mut guards, mut outs): (Vec<_>, Vec<(&Tensor, usize, usize)>) = (Vec::new(), Vec::new());
@@ -103,7 +112,15 @@ impl<'a> Launch<'a> {
     }
 }
 
-impl Arg<'_> {
+impl<'a> Arg<'a> {
+    fn tensors(&self) -> &[&'a Tensor] {
+        match self {
+            Self::In(tensor) | Self::Out(tensor) => std::slice::from_ref(tensor),
+            Self::Ins(tensors) | Self::Outs(tensors) => tensors,
+            Self::Null | Self::U32(_) | Self::U64(_) | Self::F32(_) => &[],
+        }
+    }
+
     /// The parameter's bytes in words, pointers still open.
     fn value(&self) -> Vec<u64> {
         match self {

@@ -11,6 +11,8 @@
 //! it, no others. A row with a NaN or an infinity has no finite result at any level.
 
 mod cpu;
+#[cfg(any(feature = "cuda", test))]
+mod cuda;
 mod reference;
 #[cfg(test)]
 mod tests;
@@ -41,6 +43,7 @@ pub fn linears<const N: usize>(x: &Tensor, weights: [&Weight; N]) -> Result<[Ten
             format!("x is [{rows}, {width}], the weight is [{}, {}]", weight.rows(), weight.cols()),
         );
     }
+    on_gpu!(x, |gpu| cuda::linears(gpu, x, weights));
     let xs = values::<f32>("linear", x)?;
     let mut outs = weights.map(|w| vec![0f32; rows * w.rows()]);
     if crate::reference_forced() {

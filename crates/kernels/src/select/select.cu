@@ -12,7 +12,9 @@
 // as the plain implementation does, so that pooled scores are the same to the last bit.
 #include "launch.cuh"
 
-static const uint32_t BINS = 2048, AS_IT_IS = 0, MEAN_OF_ALL = 1, MEAN_OF_INSIDE = 2, LARGEST = 3;
+static const uint32_t BINS = 2048;
+// What `kind` of pool: none, the published mean, the mean at the ends over what is there, the largest.
+enum { AS_IT_IS = 0, MEAN_OF_ALL = 1, MEAN_OF_INSIDE = 2, LARGEST = 3 };
 
 DEVICE uint32_t key_of(float score) {
     // Adding zero turns -0.0 into 0.0 and leaves every other number alone.
@@ -30,7 +32,7 @@ DEVICE float pool(const float* scores, uint32_t e, uint32_t entries, uint32_t ki
         else all += scores[i];
     }
     if (kind == LARGEST) return all;
-    return all / (float)(kind == MEAN_OF_ALL ? width : last - first + 1);
+    return all / (float)(kind == MEAN_OF_INSIDE ? last - first + 1 : width);
 }
 
 // All blocks of the row have come this far `times` times.
