@@ -5,7 +5,7 @@ pub(crate) mod cpu;
 #[cfg(any(feature = "cuda", test))]
 pub(crate) mod cuda;
 #[cfg(test)]
-mod emulated;
+mod gpus;
 mod reference;
 #[cfg(test)]
 mod tests;

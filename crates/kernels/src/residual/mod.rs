@@ -45,13 +45,17 @@ mod tests {
     use candle_core::Device;
 
     #[test]
-    fn the_emulated_kernel_adds() {
-        let Some(gpu) = crate::gpu::emulation::emulation() else { return };
-        let (x, y) =
-            (crate::testing::tensor(1, &[3, 200], &Device::Cpu), crate::testing::tensor(2, &[3, 200], &Device::Cpu));
-        let (got, want) = (y.copy().unwrap(), (&y + &x).unwrap());
-        cuda::add(&gpu, &got, &x).unwrap();
-        assert_eq!(crate::testing::flat(&got), crate::testing::flat(&want));
+    fn the_kernel_adds() {
+        crate::testing::each_gpu!(|gpu| {
+            let (x, y) = (
+                crate::testing::tensor(1, &[3, 200], &Device::Cpu),
+                crate::testing::tensor(2, &[3, 200], &Device::Cpu),
+            );
+            let (got, want) = (y.copy().unwrap(), (&y + &x).unwrap());
+            let got = crate::testing::on(gpu, &got);
+            cuda::add(gpu, &got, &crate::testing::on(gpu, &x)).unwrap();
+            assert_eq!(crate::testing::flat(&got), crate::testing::flat(&want));
+        });
     }
 
     #[test]

@@ -8,7 +8,7 @@ mod cpu;
 #[cfg(any(feature = "cuda", test))]
 mod cuda;
 #[cfg(test)]
-mod emulated;
+mod gpus;
 mod reference;
 #[cfg(test)]
 mod tests;

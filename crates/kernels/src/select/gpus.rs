@@ -3,8 +3,7 @@ use proptest::prelude::*;
 
 use super::{Choice, Edge, Pool, cuda, reference};
 use crate::error::Error;
-use crate::gpu::emulation::emulation;
-use crate::testing::numbers;
+use crate::testing::{each_gpu, numbers, on};
 
 /// Scores of which many are equal, zeros of both signs among them.
 fn scores() -> impl Strategy<Value = f32> {
@@ -16,22 +15,23 @@ fn scores() -> impl Strategy<Value = f32> {
 }
 
 fn check(rows: &[Vec<f32>], pool: Option<Pool>, k: usize, pinned: Vec<bool>) {
-    let Some(gpu) = emulation() else { return };
     let entries = rows[0].len();
     let scores = Tensor::from_vec(rows.concat(), (rows.len(), entries), &Device::Cpu).unwrap();
     let choice = Choice { pool, k, pinned: pinned.clone() };
-    let got = cuda::select(&gpu, &scores, &choice).unwrap();
-    assert_eq!(got.len(), rows.len());
-    for (kept, row) in got.iter().zip(rows) {
-        let pooled = pool.map_or_else(|| row.clone(), |pool| reference::pool(row, pool));
-        assert_eq!(kept.scores, pooled);
-        let free: Vec<usize> = (0..entries).filter(|&i| !pinned.get(i).copied().unwrap_or(false)).collect();
-        let candidates: Vec<f32> = free.iter().map(|&i| pooled[i]).collect();
-        let mut want: Vec<u32> = (0..entries as u32).filter(|&i| pinned.get(i as usize) == Some(&true)).collect();
-        want.extend(reference::top_k(&candidates, k).iter().map(|&i| free[i as usize] as u32));
-        want.sort_unstable();
-        assert_eq!(kept.indices, want);
-    }
+    each_gpu!(|gpu| {
+        let got = cuda::select(gpu, &on(gpu, &scores), &choice).unwrap();
+        assert_eq!(got.len(), rows.len());
+        for (kept, row) in got.iter().zip(rows) {
+            let pooled = pool.map_or_else(|| row.clone(), |pool| reference::pool(row, pool));
+            assert_eq!(kept.scores, pooled);
+            let free: Vec<usize> = (0..entries).filter(|&i| !pinned.get(i).copied().unwrap_or(false)).collect();
+            let candidates: Vec<f32> = free.iter().map(|&i| pooled[i]).collect();
+            let mut want: Vec<u32> = (0..entries as u32).filter(|&i| pinned.get(i as usize) == Some(&true)).collect();
+            want.extend(reference::top_k(&candidates, k).iter().map(|&i| free[i as usize] as u32));
+            want.sort_unstable();
+            assert_eq!(kept.indices, want);
+        }
+    });
 }
 
 proptest! {
@@ -70,14 +70,15 @@ fn a_row_of_equals_is_cut_at_the_lower_index() {
 
 #[test]
 fn what_is_not_finite_is_named() {
-    let Some(gpu) = emulation() else { return };
-    let choice = Choice { pool: Some(Pool::Max { width: 3 }), k: 2, pinned: vec![] };
-    for (bad, index) in [(f32::NAN, 2000), (f32::INFINITY, 0), (f32::NEG_INFINITY, 2999)] {
-        let mut row = numbers(1, 3000);
-        row[index] = bad;
-        let all = [numbers(2, 3000), row].concat();
-        let scores = Tensor::from_vec(all, (2, 3000), &Device::Cpu).unwrap();
-        let got = cuda::select(&gpu, &scores, &choice);
-        assert!(matches!(got, Err(Error::NonFinite { op: "select", index: at, .. }) if at == index), "{got:?}");
-    }
+    each_gpu!(|gpu| {
+        let choice = Choice { pool: Some(Pool::Max { width: 3 }), k: 2, pinned: vec![] };
+        for (bad, index) in [(f32::NAN, 2000), (f32::INFINITY, 0), (f32::NEG_INFINITY, 2999)] {
+            let mut row = numbers(1, 3000);
+            row[index] = bad;
+            let all = [numbers(2, 3000), row].concat();
+            let scores = Tensor::from_vec(all, (2, 3000), &Device::Cpu).unwrap();
+            let got = cuda::select(gpu, &on(gpu, &scores), &choice);
+            assert!(matches!(got, Err(Error::NonFinite { op: "select", index: at, .. }) if at == index), "{got:?}");
+        }
+    });
 }

@@ -4,8 +4,8 @@ use proptest::prelude::*;
 use super::{Form, Heads, Keys, cuda, reference};
 use crate::attention::{Visibility, check};
 use crate::error::Error;
-use crate::gpu::emulation::emulation;
-use crate::testing::{assert_close, flat, tensor};
+use crate::gpu::Gpu;
+use crate::testing::{assert_close, each_gpu, flat, on, tensor};
 
 fn heads(count: usize) -> impl Strategy<Value = Heads> {
     prop_oneof![
@@ -33,7 +33,6 @@ proptest! {
         dtype in prop::sample::select(vec![DType::F32, DType::F16, DType::BF16]),
         seed: u64,
     ) {
-        let Some(gpu) = emulation() else { return Ok(()) };
         let visibility = window.map_or(Visibility::Causal, |width| Visibility::Window { width });
         let form = if raw { Form::Raw } else { Form::Softmax };
         let q = tensor(seed, &[rows, kv_heads * group, dim], &Device::Cpu);
@@ -44,29 +43,34 @@ proptest! {
         let keys = Keys { k: &k, positions: &positions };
         let sizes = check("scores", &q, &rows, &k, &positions).unwrap();
         let scale = 1.0 / (dim as f32).sqrt();
-        let got = cuda::scores(&gpu, &q, &rows, keys, scale, form, visibility, &heads, sizes).unwrap();
-        prop_assert_eq!(got.dims(), &[heads.rows(sizes.heads, kv_heads), entries]);
         let want = reference::scores(&q, &rows, keys, scale, form, visibility, &heads, sizes).unwrap();
         let most = if raw { (sizes.rows * sizes.heads) as f32 } else { 1.0 };
-        assert_close(&flat(&got), &want, 2e-5, most);
+        each_gpu!(|gpu| {
+            let (q, k) = (on(gpu, &q), on(gpu, &k));
+            let keys = Keys { k: &k, positions: &positions };
+            let got = cuda::scores(gpu, &q, &rows, keys, scale, form, visibility, &heads, sizes).unwrap();
+            assert_eq!(got.dims(), &[heads.rows(sizes.heads, kv_heads), entries]);
+            assert_close(&flat(&got), &want, 2e-5, most);
+        });
     }
 }
 
 #[test]
 fn what_is_not_finite_is_named() {
-    let Some(gpu) = emulation() else { return };
-    let positions: Vec<u32> = (0..100).collect();
-    for (bad, form) in [(f32::NAN, Form::Raw), (f32::INFINITY, Form::Raw), (f32::NAN, Form::Softmax)] {
-        let mut numbers = vec![0.5f32; 100 * 16];
-        numbers[70 * 16 + 4] = bad;
-        let k = Tensor::from_vec(numbers, (1, 100, 16), &Device::Cpu).unwrap();
-        let q = Tensor::full(1f32, (1, 2, 16), &Device::Cpu).unwrap();
-        let keys = Keys { k: &k, positions: &positions };
-        let sizes = check("scores", &q, &[99], &k, &positions).unwrap();
-        for heads in [Heads::Sum, Heads::Max, Heads::Each] {
-            let got = cuda::scores(&gpu, &q, &[99], keys, 1.0, form, Visibility::Causal, &heads, sizes);
-            let named = if form == Form::Raw { 70 } else { 0 };
-            assert!(matches!(got, Err(Error::NonFinite { op: "scores", index, .. }) if index == named), "{got:?}");
+    each_gpu!(|gpu| {
+        let positions: Vec<u32> = (0..100).collect();
+        for (bad, form) in [(f32::NAN, Form::Raw), (f32::INFINITY, Form::Raw), (f32::NAN, Form::Softmax)] {
+            let mut numbers = vec![0.5f32; 100 * 16];
+            numbers[70 * 16 + 4] = bad;
+            let k = Tensor::from_vec(numbers, (1, 100, 16), gpu.device()).unwrap();
+            let q = Tensor::full(1f32, (1, 2, 16), gpu.device()).unwrap();
+            let keys = Keys { k: &k, positions: &positions };
+            let sizes = check("scores", &q, &[99], &k, &positions).unwrap();
+            for heads in [Heads::Sum, Heads::Max, Heads::Each] {
+                let got = cuda::scores(gpu, &q, &[99], keys, 1.0, form, Visibility::Causal, &heads, sizes);
+                let named = if form == Form::Raw { 70 } else { 0 };
+                assert!(matches!(got, Err(Error::NonFinite { op: "scores", index, .. }) if index == named), "{got:?}");
+            }
         }
-    }
+    });
 }

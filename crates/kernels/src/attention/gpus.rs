@@ -2,16 +2,13 @@ use candle_core::{DType, Device, Tensor};
 use proptest::prelude::*;
 
 use super::{Entries, Visibility, check, cuda, reference};
-use crate::gpu::emulation::emulation;
-use crate::testing::{assert_close, flat, tensor};
+use crate::testing::{assert_close, each_gpu, flat, on, tensor};
 
 /// The kernels against the textbook, within what their contracts allow.
 fn compare(q: &Tensor, rows: &[u32], entries: Entries<'_>, visibility: Visibility) {
-    let Some(gpu) = emulation() else { return };
     let sizes = check("attention", q, rows, entries.k, entries.positions).unwrap();
     let scale = 1.0 / (sizes.dim as f32).sqrt();
     let want = reference::attention(q, rows, entries, scale, visibility, sizes).unwrap();
-    let got = flat(&cuda::attention(&gpu, q, rows, entries, scale, visibility, sizes).unwrap());
     let norm = |of: &Tensor| {
         let all = flat(&of.to_dtype(DType::F32).unwrap());
         all.chunks_exact(sizes.dim).map(|v| v.iter().map(|x| x * x).sum::<f32>().sqrt()).fold(0.0, f32::max)
@@ -25,12 +22,18 @@ fn compare(q: &Tensor, rows: &[u32], entries: Entries<'_>, visibility: Visibilit
     let logits = (rounding * scale * norm(q) * norm(entries.k)).exp() - 1.0;
     let tolerance = 1e-5 + rounding + 2.0 * logits;
     let most = flat(&entries.v.to_dtype(DType::F32).unwrap()).iter().fold(0f32, |most, v| most.max(v.abs()));
-    let worst = got.iter().zip(&want).map(|(g, w)| (g - w).abs()).fold(0.0, f32::max);
-    assert!(worst <= tolerance * most, "{worst} of {most}, {tolerance} allowed");
-    // The rounding is random, so that the usual error is far below the bound.
-    let typical = (got.iter().zip(&want).map(|(g, w)| (g - w) * (g - w)).sum::<f32>() / got.len().max(1) as f32).sqrt();
-    assert!(typical <= (1e-5 + 3.0 * rounding) * most, "{typical} of {most}");
-    assert_close(&got, &want, tolerance, most);
+    each_gpu!(|gpu| {
+        let (q, k, v) = (on(gpu, q), on(gpu, entries.k), on(gpu, entries.v));
+        let there = Entries { k: &k, v: &v, ..entries };
+        let got = flat(&cuda::attention(gpu, &q, rows, there, scale, visibility, sizes).unwrap());
+        let worst = got.iter().zip(&want).map(|(g, w)| (g - w).abs()).fold(0.0, f32::max);
+        assert!(worst <= tolerance * most, "{worst} of {most}, {tolerance} allowed");
+        // The rounding is random, so that the usual error is far below the bound.
+        let typical =
+            (got.iter().zip(&want).map(|(g, w)| (g - w) * (g - w)).sum::<f32>() / got.len().max(1) as f32).sqrt();
+        assert!(typical <= (1e-5 + 3.0 * rounding) * most, "{typical} of {most}");
+        assert_close(&got, &want, tolerance, most);
+    });
 }
 
 fn visibilities() -> impl Strategy<Value = Visibility> {
@@ -116,20 +119,22 @@ fn rows_in_any_order_see_by_position() {
 /// What a row does not see spoils nothing, and what it sees shows.
 #[test]
 fn no_nan_becomes_a_number() {
-    let Some(gpu) = emulation() else { return };
-    let (rows, positions): (Vec<u32>, Vec<u32>) = ((100..200).collect(), (0..200).collect());
-    for dtype in [DType::F32, DType::F16] {
-        let q = tensor(1, &[100, 1, 64], &Device::Cpu);
-        let mut keys = crate::testing::numbers(2, 200 * 64);
-        keys[150 * 64 + 3] = f32::NAN;
-        let k = Tensor::from_vec(keys, (1, 200, 64), &Device::Cpu).unwrap().to_dtype(dtype).unwrap();
-        let v = tensor(3, &[1, 200, 64], &Device::Cpu).to_dtype(dtype).unwrap();
-        let entries = Entries { k: &k, v: &v, positions: &positions, tags: &[] };
-        let sizes = check("attention", &q, &rows, &k, &positions).unwrap();
-        let got = cuda::attention(&gpu, &q, &rows, entries, 0.125, Visibility::Causal, sizes).unwrap();
-        for (row, got) in flat(&got).chunks_exact(64).enumerate() {
-            let finite = got.iter().filter(|o| o.is_finite()).count();
-            assert!(finite == if row >= 50 { 0 } else { 64 }, "{dtype:?} row {row}: {finite} finite");
+    each_gpu!(|gpu| {
+        let (rows, positions): (Vec<u32>, Vec<u32>) = ((100..200).collect(), (0..200).collect());
+        for dtype in [DType::F32, DType::F16] {
+            let q = tensor(1, &[100, 1, 64], &Device::Cpu);
+            let mut keys = crate::testing::numbers(2, 200 * 64);
+            keys[150 * 64 + 3] = f32::NAN;
+            let k = Tensor::from_vec(keys, (1, 200, 64), &Device::Cpu).unwrap().to_dtype(dtype).unwrap();
+            let v = tensor(3, &[1, 200, 64], &Device::Cpu).to_dtype(dtype).unwrap();
+            let (q, k, v) = (on(gpu, &q), on(gpu, &k), on(gpu, &v));
+            let entries = Entries { k: &k, v: &v, positions: &positions, tags: &[] };
+            let sizes = check("attention", &q, &rows, &k, &positions).unwrap();
+            let got = cuda::attention(gpu, &q, &rows, entries, 0.125, Visibility::Causal, sizes).unwrap();
+            for (row, got) in flat(&got).chunks_exact(64).enumerate() {
+                let finite = got.iter().filter(|o| o.is_finite()).count();
+                assert!(finite == if row >= 50 { 0 } else { 64 }, "{dtype:?} row {row}: {finite} finite");
+            }
         }
-    }
+    });
 }
