@@ -30,7 +30,7 @@ export async function loadModel(source?: ModelSource, options: LoadOptions = {})
     throw invalidOption('onProgress', onProgress, 'a function')
   signal?.throwIfAborted()
   const device = chooseDevice(options.device ?? 'auto')
-  const engine = Object.fromEntries(engineKeys.map((key) => [key, options[key]]))
+  const engine = { ...Object.fromEntries(engineKeys.map((key) => [key, options[key]])), device: device.id }
   const json = JSON.stringify(plain(engine, '', { replaced: false }))
   const report = guardCallback<LoadProgress>('onProgress', onProgress, ({ code, message }) =>
     process.emitWarning(message, { type: 'SkimWarning', code }),

@@ -13,6 +13,7 @@ mod on_gpu;
 
 pub mod activation;
 pub mod attention;
+pub mod device;
 pub mod gather;
 pub mod linear;
 pub mod logits;

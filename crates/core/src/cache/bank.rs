@@ -130,18 +130,12 @@ impl Bank {
             return Err(Error::invalid_option("entries", bad, format!("below the {} entries", self.len())));
         }
         let values = indices.iter().take_while(|&&i| (i as usize) < self.with_values).count();
-        let pick = |from: &Tensor| -> Result<Tensor> {
-            let rows = heads.clone().map(|h| Ok(gather::rows(&from.get(h)?, indices)?)).collect::<Result<Vec<_>>>()?;
-            Ok(Tensor::stack(&rows, 0)?)
+        let mut picked = gather::entries(&[&self.k, &self.v], heads, indices, None)?.into_iter();
+        let (Some(k), Some(v)) = (picked.next(), picked.next()) else {
+            return Err(Error::new(Code::Internal, "keys and values went in, and fewer tensors came out."));
         };
         let at = |from: &[u32]| indices.iter().map(|&i| from[i as usize]).collect();
-        Ok(Self {
-            k: pick(&self.k)?,
-            v: pick(&self.v)?,
-            positions: at(&self.positions),
-            tags: at(&self.tags),
-            with_values: values,
-        })
+        Ok(Self { k, v, positions: at(&self.positions), tags: at(&self.tags), with_values: values })
     }
 
     /// Rotations add up, so a key that moves from position p to q turns by q - p.

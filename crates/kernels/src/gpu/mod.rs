@@ -9,6 +9,8 @@ mod driver;
 #[cfg(test)]
 pub(crate) mod emulation;
 mod launch;
+#[cfg(feature = "cuda")]
+pub(crate) mod probe;
 
 pub(crate) use launch::{Arg, Launch, TABLE};
 
