@@ -1,5 +1,6 @@
 //! With the feature `cuda`: compiles our kernels to machine code for the processors named below and to PTX for
-//! later ones. nvcc is what `NVCC` names, else that of `CUDA_HOME`, else the one in the path.
+//! later ones. nvcc is what `SKIMLM_NVCC` names, for these kernels alone, else `NVCC`, else that of `CUDA_HOME`, else
+//! the one in the path.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -18,6 +19,7 @@ fn main() -> Result<()> {
     }
     println!("cargo::rerun-if-changed=cuda");
     println!("cargo::rerun-if-changed=src");
+    println!("cargo::rerun-if-env-changed=SKIMLM_NVCC");
     println!("cargo::rerun-if-env-changed=NVCC");
     println!("cargo::rerun-if-env-changed=CUDA_HOME");
     let (nvcc, out) = (nvcc(), PathBuf::from(env::var("OUT_DIR")?));
@@ -36,7 +38,7 @@ fn main() -> Result<()> {
 }
 
 fn nvcc() -> PathBuf {
-    if let Some(nvcc) = env::var_os("NVCC") {
+    if let Some(nvcc) = env::var_os("SKIMLM_NVCC").or_else(|| env::var_os("NVCC")) {
         return nvcc.into();
     }
     let home = env::var_os("CUDA_HOME").map(|home| Path::new(&home).join("bin/nvcc"));
@@ -45,7 +47,7 @@ fn nvcc() -> PathBuf {
 
 fn compile(nvcc: &Path, source: &Path, image: &Path) -> Result<()> {
     let mut command = Command::new(nvcc);
-    command.args(["-O3", "-std=c++17", "-fatbin", "-Werror", "all-warnings", "-I", "cuda"]);
+    command.args(["-O3", "-std=c++17", "-fatbin", "-Werror", "all-warnings", "-Xptxas", "-warn-spills", "-I", "cuda"]);
     for processor in PROCESSORS {
         command.arg("-gencode").arg(format!("arch=compute_{processor},code=sm_{processor}"));
     }

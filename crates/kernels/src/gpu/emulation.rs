@@ -52,6 +52,9 @@ fn build() -> std::result::Result<Entry, String> {
         return Err(format!("no C++ compiler `{compiler}`"));
     }
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    if !root.exists() {
+        return Err("the sources are on another machine".into());
+    }
     let mut sources: Vec<PathBuf> = kernels(&root.join("src"));
     sources.push(root.join("cuda/emulate.cpp"));
     let folder = tempfile::tempdir().expect("a folder for the emulation");
