@@ -3,7 +3,7 @@
 use candle_core::Device;
 use serde::Serialize;
 use skimlm_core::{Error, Result};
-use skimlm_kernels::device::{self, Gpu};
+use skimlm_kernels::device::{self, GpuInfo};
 
 /// A device that models can run on, or why it cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -37,9 +37,9 @@ impl DeviceInfo {
     }
 }
 
-impl From<Gpu> for DeviceInfo {
-    fn from(gpu: Gpu) -> Self {
-        let Gpu { index, name, total_bytes, free_bytes, reason } = gpu;
+impl From<GpuInfo> for DeviceInfo {
+    fn from(gpu: GpuInfo) -> Self {
+        let GpuInfo { index, name, total_bytes, free_bytes, reason } = gpu;
         Self { id: format!("cuda:{index}"), name, total_bytes, free_bytes, reason }
     }
 }
@@ -50,10 +50,8 @@ pub(crate) fn open(id: Option<&str>) -> Result<Device> {
     let first = || device::gpus().map(|all| all.into_iter().find(|gpu| gpu.reason.is_none()).map(|gpu| gpu.index));
     let index = match id.unwrap_or("auto") {
         "cpu" => return Ok(Device::Cpu),
-        "auto" => match first() {
-            Ok(Some(index)) => index,
-            _ => return Ok(Device::Cpu),
-        },
+        // Nobody asked for a GPU, so one that cannot be had is no failure.
+        "auto" => return Ok(first().ok().flatten().map_or(Ok(Device::Cpu), device::open).unwrap_or(Device::Cpu)),
         "cuda" => first().ok().flatten().unwrap_or(0),
         other => {
             let index = other.strip_prefix("cuda:").ok_or_else(|| unknown(other))?;

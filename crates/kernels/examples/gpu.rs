@@ -60,7 +60,13 @@ fn main() {
         let bytes = (KV_HEADS * tokens * DIM * 2) as f64;
 
         let copied = Tensor::zeros(k.dims(), DType::BF16, &device).unwrap();
-        line("copy", tokens, median(&device, || copied.slice_set(&k, 0, 0).unwrap()), "gigabytesPerSecond", 2.0 * bytes);
+        line(
+            "copy",
+            tokens,
+            median(&device, || copied.slice_set(&k, 0, 0).unwrap()),
+            "gigabytesPerSecond",
+            2.0 * bytes,
+        );
 
         let q = random(&[1, HEADS, DIM], DType::F32, &device);
         let keys = Keys { k: &k, positions: &positions };

@@ -9,7 +9,7 @@ pub const BUILT: bool = cfg!(feature = "cuda");
 
 /// A GPU of this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Gpu {
+pub struct GpuInfo {
     /// The driver's number for it.
     pub index: usize,
     /// The maker's name.
@@ -23,7 +23,7 @@ pub struct Gpu {
 }
 
 /// The GPUs of this machine; an error says why none can even be listed.
-pub fn gpus() -> std::result::Result<Vec<Gpu>, String> {
+pub fn gpus() -> std::result::Result<Vec<GpuInfo>, String> {
     #[cfg(feature = "cuda")]
     return crate::gpu::probe::gpus();
     #[cfg(not(feature = "cuda"))]

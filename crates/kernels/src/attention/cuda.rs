@@ -2,7 +2,7 @@ use candle_core::{DType, Tensor};
 
 use super::{ANCHOR, Entries, Sizes, Visibility};
 use crate::error::{Error, Result};
-use crate::gpu::{Arg, Gpu, Launch, THREADS, in_pieces, name_of, small};
+use crate::gpu::{Arg, Gpu, Launch, THREADS, in_pieces, name_of, require_f32, small};
 
 /// Rows, of a row and its group's query heads, and entries of a tile.
 const TILE: usize = 64;
@@ -83,6 +83,7 @@ pub(crate) fn attention(
     visibility: Visibility,
     sizes: Sizes,
 ) -> Result<Tensor> {
+    require_f32("attention", &[q])?;
     let Sizes { rows, heads, kv_heads, capacity, dim } = sizes;
     let name = name_of("attention", entries.k.dtype())?;
     let out = gpu.zeros((rows, heads, dim), DType::F32)?;

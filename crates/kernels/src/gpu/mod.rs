@@ -69,6 +69,14 @@ pub(crate) fn name_of(op: &'static str, dtype: DType) -> Result<&'static str> {
     }
 }
 
+/// Fails unless all are f32, which the kernels take for granted of activations.
+pub(crate) fn require_f32(op: &'static str, tensors: &[&Tensor]) -> Result<()> {
+    match tensors.iter().find(|tensor| tensor.dtype() != DType::F32) {
+        Some(other) => invalid(op, format!("expected F32, got {:?}", other.dtype())),
+        None => Ok(()),
+    }
+}
+
 /// Whether rows of `dim` numbers can be read 16 bytes at a time.
 pub(crate) fn in_pieces(tensor: &Tensor, dim: usize) -> bool {
     let size = tensor.dtype().size_in_bytes();

@@ -4,7 +4,7 @@ use candle_core::cuda_backend::WrapErr;
 use candle_core::cuda_backend::cudarc::driver::{CudaContext, DriverError, result, sys};
 use candle_core::{CudaDevice, Device};
 
-use crate::device::Gpu;
+use crate::device::GpuInfo;
 use crate::error::Result;
 
 /// CUDA 13.0, as the build's libraries.
@@ -13,7 +13,7 @@ const DRIVER: i32 = 13_000;
 /// Ampere, the first that the kernels are compiled for.
 const CAPABILITY: (i32, i32) = (8, 0);
 
-pub(crate) fn gpus() -> std::result::Result<Vec<Gpu>, String> {
+pub(crate) fn gpus() -> std::result::Result<Vec<GpuInfo>, String> {
     let said = |error: DriverError| format!("The NVIDIA driver answers {error:?}.");
     result::init().map_err(said)?;
     let version = driver_version().map_err(said)?;
@@ -28,8 +28,8 @@ pub(crate) fn gpus() -> std::result::Result<Vec<Gpu>, String> {
     Ok((0..count as usize).map(gpu).collect())
 }
 
-fn gpu(index: usize) -> Gpu {
-    let mut found = Gpu { index, name: "GPU".into(), total_bytes: 0, free_bytes: 0, reason: None };
+fn gpu(index: usize) -> GpuInfo {
+    let mut found = GpuInfo { index, name: "GPU".into(), total_bytes: 0, free_bytes: 0, reason: None };
     let mut ask = || -> std::result::Result<(i32, i32), DriverError> {
         let context = CudaContext::new(index)?;
         found.name = context.name()?;

@@ -1,7 +1,7 @@
 use candle_core::{DType, Tensor};
 
 use crate::error::Result;
-use crate::gpu::{Arg, Gpu, Launch, THREADS, small};
+use crate::gpu::{Arg, Gpu, Launch, THREADS, require_f32, small};
 
 /// Shapes as in `rms_norm`; with `added`, `x` becomes `x + added` first.
 pub(crate) fn rms_norm(
@@ -11,6 +11,7 @@ pub(crate) fn rms_norm(
     weight: &Tensor,
     eps: f32,
 ) -> Result<Tensor> {
+    require_f32("rms_norm", &[x, weight, added.unwrap_or(x)])?;
     let width = weight.elem_count();
     let out = gpu.zeros(x.dims(), DType::F32)?;
     let rows = x.elem_count() / width.max(1);

@@ -2,9 +2,10 @@ use candle_core::Tensor;
 
 use super::{Angles, Pairing};
 use crate::error::Result;
-use crate::gpu::{Arg, Gpu, Launch, THREADS, small};
+use crate::gpu::{Arg, Gpu, Launch, THREADS, require_f32, small};
 
 pub(crate) fn rotate(gpu: &impl Gpu, x: &Tensor, angles: &Angles) -> Result<()> {
+    require_f32("rope", &[x])?;
     let ((rows, heads, dim), half) = (x.dims3()?, angles.cos.dims2()?.1);
     let pairs = rows * heads * half;
     let args = vec![

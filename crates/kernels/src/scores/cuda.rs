@@ -4,7 +4,7 @@ use super::{Form, Heads, Keys};
 use crate::attention::cuda::Seen;
 use crate::attention::{Sizes, Visibility};
 use crate::error::{Error, Result, invalid};
-use crate::gpu::{Arg, Gpu, Launch, THREADS, in_pieces, name_of, small};
+use crate::gpu::{Arg, Gpu, Launch, THREADS, in_pieces, name_of, require_f32, small};
 
 /// What the kernels call the ways to make a row of the answer.
 const ADD: u32 = 0;
@@ -27,6 +27,7 @@ pub(crate) fn scores(
     heads: &Heads,
     sizes: Sizes,
 ) -> Result<Tensor> {
+    require_f32("scores", &[q])?;
     let entries = keys.positions.len();
     let rows = heads.rows(sizes.heads, sizes.kv_heads);
     let out = gpu.zeros((rows, entries), DType::F32)?;

@@ -2,7 +2,7 @@ use candle_core::{DType, Tensor};
 
 use super::{Choice, Edge, Kept, Pool};
 use crate::error::{Error, Result};
-use crate::gpu::{Arg, Gpu, Launch, THREADS, small};
+use crate::gpu::{Arg, Gpu, Launch, THREADS, require_f32, small};
 
 /// Counters of a row: three histograms, and how many blocks have come to a meeting.
 const COUNTERS: usize = 3 * 2048 + 1;
@@ -12,6 +12,7 @@ const SHARE: usize = 1024;
 
 /// As the contract of `select`; the pool's width is odd.
 pub(crate) fn select(gpu: &impl Gpu, scores: &Tensor, choice: &Choice) -> Result<Vec<Kept>> {
+    require_f32("select", &[scores])?;
     let (rows, entries) = scores.dims2()?;
     if rows == 0 || entries == 0 {
         return Ok(vec![Kept { indices: Vec::new(), scores: Vec::new() }; if entries == 0 { 0 } else { rows }]);
