@@ -19,7 +19,8 @@ pub struct Bank {
 
 impl Bank {
     pub(super) fn new(heads: usize, dim: usize, dtype: DType, device: &Device, capacity: usize) -> Result<Self> {
-        let zeros = || Tensor::zeros((heads, capacity, dim), dtype, device);
+        // Room for one entry at least: a GPU need not allocate nothing.
+        let zeros = || Tensor::zeros((heads, capacity.max(1), dim), dtype, device);
         Ok(Self { k: zeros()?, v: zeros()?, positions: Vec::new(), tags: Vec::new(), with_values: 0 })
     }
 

@@ -14,7 +14,7 @@ pub(crate) mod probe;
 
 pub(crate) use launch::{Arg, Launch, TABLE};
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Device, Shape, Tensor};
 
 use crate::error::{Error, Result, invalid};
 
@@ -39,10 +39,15 @@ pub(crate) trait Gpu {
     }
 
     /// A tensor for a kernel to write.
-    fn zeros(&self, shape: impl Into<candle_core::Shape>, dtype: DType) -> Result<Tensor>
+    fn zeros(&self, shape: impl Into<Shape>, dtype: DType) -> Result<Tensor>
     where
         Self: Sized,
     {
+        let shape = shape.into();
+        if shape.elem_count() == 0 {
+            // The driver need not allocate nothing.
+            return Ok(Tensor::zeros(1, dtype, self.device())?.narrow(0, 0, 0)?.reshape(shape)?);
+        }
         Ok(Tensor::zeros(shape, dtype, self.device())?)
     }
 }
