@@ -9,6 +9,7 @@
 //! activations and scores are f32, cached keys and values f32, f16 or bf16.
 
 pub mod activation;
+pub mod allocator;
 pub mod attention;
 pub mod gather;
 pub mod linear;
@@ -18,6 +19,7 @@ pub mod residual;
 pub mod rope;
 pub mod scores;
 pub mod select;
+pub mod threads;
 
 mod error;
 mod host;

@@ -1,8 +1,8 @@
 use candle_core::{Device, Tensor};
 use skimlm_core::{Code, Error, Model, Projected, Result, Rotary, Shape, Which};
-use skimlm_kernels::activation::silu_mul;
 use skimlm_kernels::linear::{self, Weight, linear, linears};
 use skimlm_kernels::norm::rms_norm;
+use skimlm_kernels::residual;
 
 use crate::config::{Activation, Config};
 use crate::weights::{LayerPart, Part, Weights};
@@ -174,14 +174,20 @@ impl Model for Decoder {
     fn finish(&self, layer: usize, x: &Tensor, attended: &Tensor) -> Result<Tensor> {
         let layer = self.layer(layer)?;
         let attended = attended.reshape((attended.dim(0)?, self.config.query_width()))?;
-        let x = (x + self.post_norm(linear(&attended, &layer.output)?, &layer.post_attention_norm)?)?;
+        let y = self.post_norm(linear(&attended, &layer.output)?, &layer.post_attention_norm)?;
+        residual::add(&y, x)?;
+        let x = y;
         let normed = rms_norm(&x, &layer.mlp_norm, self.config.eps)?;
-        let [gate, up] = linears(&normed, [&layer.gate, &layer.up])?;
         let gated = match self.config.activation {
-            Activation::Silu => silu_mul(&gate, &up)?,
-            Activation::Gelu => (gate.gelu()? * up)?,
+            Activation::Silu => linear::gated(&normed, &layer.gate, &layer.up)?,
+            Activation::Gelu => {
+                let [gate, up] = linears(&normed, [&layer.gate, &layer.up])?;
+                (gate.gelu()? * up)?
+            }
         };
-        Ok((x + self.post_norm(linear(&gated, &layer.down)?, &layer.post_mlp_norm)?)?)
+        let y = self.post_norm(linear(&gated, &layer.down)?, &layer.post_mlp_norm)?;
+        residual::add(&y, &x)?;
+        Ok(y)
     }
 
     fn head(&self, x: &Tensor) -> Result<Tensor> {

@@ -1,7 +1,7 @@
 //! `silu(gate) * up`, the gated activation of a Llama-style MLP.
 
-mod cpu;
-mod reference;
+pub(crate) mod cpu;
+pub(crate) mod reference;
 #[cfg(test)]
 mod tests;
 
