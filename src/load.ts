@@ -3,7 +3,7 @@ import { guardCallback } from './callback.js'
 import { fromNative, invalidOption, SkimError } from './errors.js'
 import { resolveModel } from './hub/index.js'
 import { makeModel } from './model.js'
-import { call } from './native.js'
+import { call, cuda } from './native.js'
 import { plain } from './request.js'
 import type { DeviceInfo, LoadOptions, LoadProgress, Model, ModelSource } from './types.js'
 
@@ -30,7 +30,7 @@ export async function loadModel(source?: ModelSource, options: LoadOptions = {})
     throw invalidOption('onProgress', onProgress, 'a function')
   signal?.throwIfAborted()
   const device = chooseDevice(options.device ?? 'auto')
-  const engine = Object.fromEntries(engineKeys.map((key) => [key, options[key]]))
+  const engine = { ...Object.fromEntries(engineKeys.map((key) => [key, options[key]])), device: device.id }
   const json = JSON.stringify(plain(engine, '', { replaced: false }))
   const report = guardCallback<LoadProgress>('onProgress', onProgress, ({ code, message }) =>
     process.emitWarning(message, { type: 'SkimWarning', code }),
@@ -47,10 +47,10 @@ export async function loadModel(source?: ModelSource, options: LoadOptions = {})
 
 /** What models can run on, and what cannot be used with the reason. */
 export function devices(): DeviceInfo[] {
-  const usable = JSON.parse(call((binding) => binding.devices())) as DeviceInfo[]
-  if (usable.some(({ id }) => id.startsWith('cuda'))) return usable
-  const reason = 'This build runs on the CPU only.'
-  return [...usable, { id: 'cuda', name: 'CUDA', totalBytes: 0, freeBytes: 0, reason }]
+  const all = JSON.parse(call((binding) => binding.devices())) as DeviceInfo[]
+  const { path, reason } = cuda()
+  // The binding for the CPU knows only that it is one; why it was taken is known here.
+  return path === undefined ? all.map((device) => (device.id === 'cuda' ? { ...device, reason } : device)) : all
 }
 
 async function follow(
@@ -81,7 +81,9 @@ function chooseDevice(id: unknown): DeviceInfo {
   if (typeof id !== 'string' || !/^(auto|cpu|cuda(:\d+)?)$/.test(id))
     throw invalidOption('device', id, 'auto, cpu, cuda or cuda:N')
   const all = devices()
-  const found = all.find((device) => !device.reason && (id === 'auto' || device.id === id))
+  const wanted = (device: DeviceInfo) =>
+    id === 'auto' || device.id === id || (id === 'cuda' && device.id.startsWith('cuda:'))
+  const found = all.find((device) => !device.reason && wanted(device))
   if (found) return found
   const reason =
     all.find((device) => device.id === id || device.id === id.split(':')[0])?.reason ?? 'There is no such device.'

@@ -1,12 +1,38 @@
 import { createRequire } from 'node:module'
 import type * as Binding from '#native'
 import { fromNative, SkimError } from './errors.js'
+import { findVariant, type Variant } from './variant.js'
 
 let binding: typeof Binding | undefined
+let variant: Variant | undefined
 
-/** The native binding, loaded at first use. */
+/** The native binding, loaded at first use: the one with CUDA where it can be used, else the one for the CPU. */
 export function native(): typeof Binding {
-  return (binding ??= load((name) => createRequire(import.meta.url)(name)))
+  if (binding) return binding
+  const require = createRequire(import.meta.url)
+  const { path } = cuda()
+  if (path !== undefined) {
+    try {
+      return (binding = require(path) as typeof Binding)
+    } catch (error) {
+      variant = { reason: `The build with CUDA does not load: ${(error as Error).message}` }
+    }
+  }
+  return (binding = load((name) => require(name)))
+}
+
+/** Whether the binding is the one with CUDA, and if not, why. */
+export function cuda(): Variant {
+  return (variant ??= findVariant(resolved()))
+}
+
+function resolved(): string {
+  try {
+    return createRequire(import.meta.url).resolve('#native')
+  } catch {
+    // Where the binding is absent altogether, loading it says so.
+    return ''
+  }
 }
 
 /** Runs a synchronous native call; its errors come out as `SkimError`. */

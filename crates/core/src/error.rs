@@ -130,18 +130,33 @@ impl Error {
 impl From<skimlm_kernels::Error> for Error {
     fn from(error: skimlm_kernels::Error) -> Self {
         use skimlm_kernels::Error as Kernel;
+        let error = match error {
+            Kernel::Tensor(error) => return error.into(),
+            other => other,
+        };
         let code = match &error {
             Kernel::NonFinite { .. } => Code::Numerics,
             Kernel::Invalid { .. } | Kernel::Level { .. } => Code::InvalidArg,
-            Kernel::Unsupported { .. } => Code::Device,
+            Kernel::Unsupported { .. } | Kernel::Device { .. } => Code::Device,
             Kernel::Tensor(_) => Code::Internal,
         };
-        Self::new(code, error.to_string()).caused_by(error)
+        let coded = Self::new(code, error.to_string());
+        let coded = match &error {
+            Kernel::Device { id, why } => coded.with("device", id.as_str()).with("reason", why.as_str()),
+            _ => coded,
+        };
+        coded.caused_by(error)
     }
 }
 
 impl From<candle_core::Error> for Error {
     fn from(error: candle_core::Error) -> Self {
+        if skimlm_kernels::device::is_out_of_memory(&error) {
+            let suggestion = "a policy that keeps fewer tokens, a shorter prompt, or the option `device`: \"cpu\"";
+            return Self::new(Code::OutOfMemory, format!("The GPU has no memory left. Use {suggestion}."))
+                .with("suggestion", suggestion)
+                .caused_by(error);
+        }
         Self::new(Code::Internal, format!("a tensor operation failed: {error}")).caused_by(error)
     }
 }

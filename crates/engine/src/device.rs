@@ -1,6 +1,9 @@
 //! The machine under the model.
 
+use candle_core::Device;
 use serde::Serialize;
+use skimlm_core::{Error, Result};
+use skimlm_kernels::device::{self, GpuInfo};
 
 /// A device that models can run on, or why it cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -19,13 +22,61 @@ pub struct DeviceInfo {
     pub reason: Option<String>,
 }
 
-/// All devices, the usable ones first.
+/// All devices, the usable ones first and GPUs before the CPU.
 pub fn devices() -> Vec<DeviceInfo> {
+    let gpus = device::gpus()
+        .map_or_else(|why| vec![DeviceInfo::refused(why)], |all| all.into_iter().map(DeviceInfo::from).collect());
+    let (usable, refused): (Vec<_>, Vec<_>) = gpus.into_iter().partition(|gpu| gpu.reason.is_none());
+    usable.into_iter().chain([processor()]).chain(refused).collect()
+}
+
+impl DeviceInfo {
+    /// No GPU at all, with the reason.
+    fn refused(why: String) -> Self {
+        Self { id: "cuda".into(), name: "CUDA".into(), total_bytes: 0, free_bytes: 0, reason: Some(why) }
+    }
+}
+
+impl From<GpuInfo> for DeviceInfo {
+    fn from(gpu: GpuInfo) -> Self {
+        let GpuInfo { index, name, total_bytes, free_bytes, reason } = gpu;
+        Self { id: format!("cuda:{index}"), name, total_bytes, free_bytes, reason }
+    }
+}
+
+/// Opens `auto`, `cpu`, `cuda` (the first GPU that can be used) or `cuda:N`. `auto` is a GPU if one can be used.
+pub(crate) fn open(id: Option<&str>) -> Result<Device> {
+    let unknown = |id: &str| Error::invalid_option("device", id, "auto, cpu, cuda or cuda:N");
+    let first = || device::gpus().map(|all| all.into_iter().find(|gpu| gpu.reason.is_none()).map(|gpu| gpu.index));
+    let index = match id.unwrap_or("auto") {
+        "cpu" => return Ok(Device::Cpu),
+        // Nobody asked for a GPU, so one that cannot be had is no failure.
+        "auto" => return Ok(first().ok().flatten().map_or(Ok(Device::Cpu), device::open).unwrap_or(Device::Cpu)),
+        "cuda" => first().ok().flatten().unwrap_or(0),
+        other => {
+            let index = other.strip_prefix("cuda:").ok_or_else(|| unknown(other))?;
+            index.parse().map_err(|_| unknown(other))?
+        }
+    };
+    Ok(device::open(index)?)
+}
+
+/// Bytes that are free where a model runs.
+pub(crate) fn free(device: &Device) -> u64 {
+    device::memory(device).map_or_else(|| memory().1, |(_, free)| free)
+}
+
+/// The most bytes that have been taken where a model runs: by tensors on a GPU, by the process on the CPU.
+pub(crate) fn peak_bytes(device: &Device) -> u64 {
+    device::peak(device).unwrap_or_else(peak_resident_bytes)
+}
+
+fn processor() -> DeviceInfo {
     let mut system = sysinfo::System::new();
     system.refresh_cpu_list(sysinfo::CpuRefreshKind::nothing());
     let (total_bytes, free_bytes) = memory();
     let name = system.cpus().first().map(|cpu| cpu.brand().trim().to_owned()).unwrap_or_default();
-    vec![DeviceInfo { id: "cpu".into(), name, total_bytes, free_bytes, reason: None }]
+    DeviceInfo { id: "cpu".into(), name, total_bytes, free_bytes, reason: None }
 }
 
 /// Bytes in all and free, within the limits of a container if there are any. What a container's page
@@ -55,4 +106,31 @@ pub fn peak_resident_bytes() -> u64 {
 pub fn reset_peak() {
     // `5` is the request to forget the high-water mark; a refusal leaves a true number, only a larger one.
     drop(std::fs::write("/proc/self/clear_refs", "5"));
+}
+
+#[cfg(test)]
+mod tests {
+    use skimlm_core::Code;
+
+    use super::*;
+
+    #[test]
+    fn a_device_opens_or_says_why_not() {
+        assert!(open(Some("cpu")).unwrap().is_cpu());
+        for id in ["gpu", "cuda:", "cuda:x", "cuda:-1", ""] {
+            assert_eq!(open(Some(id)).unwrap_err().code, Code::InvalidArg, "{id}");
+        }
+        let error = open(Some("cuda:4095")).unwrap_err();
+        assert_eq!(error.code, Code::Device);
+        assert!(error.details["reason"].as_str().is_some_and(|why| error.message.contains(why)));
+    }
+
+    #[test]
+    fn the_first_device_is_the_one_that_auto_opens() {
+        let all = devices();
+        let cpu = all.iter().position(|device| device.id == "cpu").unwrap();
+        assert!(all[..=cpu].iter().all(|device| device.reason.is_none()));
+        assert!(all[cpu + 1..].iter().all(|device| device.reason.is_some()));
+        assert_eq!(open(None).unwrap().is_cpu(), cpu == 0);
+    }
 }

@@ -59,6 +59,7 @@ pub fn generate(
             cache_bytes: loaded.dtype.size_in_bytes(),
             quantize: None,
         },
+        loaded.model.device(),
     )?;
     let mut session = Session::new(&*loaded.model, request.policy.build(&context)?, loaded.dtype)?;
     let mut run = Run {
@@ -108,7 +109,7 @@ pub fn generate(
         usage,
         timings: times(queued, tokenizing, session.timings(), first, decode, run.new_tokens),
         memory: Memory {
-            peak_bytes: crate::device::peak_resident_bytes(),
+            peak_bytes: crate::device::peak_bytes(loaded.model.device()),
             kv_bytes: session.cache().bytes(),
             layer_entries: session.cache().lengths(),
         },

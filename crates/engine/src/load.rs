@@ -17,6 +17,8 @@ use crate::text::{self, ChatTemplate, Declared, GgufVocab, Tokenizer};
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub struct LoadOptions {
+    /// Where the model runs: `cpu`, `cuda`, `cuda:N`, or `auto`, a GPU if one can be used; none: `auto`.
+    pub device: Option<String>,
     /// Positions to allow; none: those the model was trained for, which is also the most.
     pub context_length: Option<usize>,
     /// Threads to compute with; none: one a core.
@@ -100,14 +102,18 @@ pub fn load(path: &Path, options: &LoadOptions, progress: &mut dyn FnMut(u64, u6
     if let Some(tokens @ 0) = options.context_length {
         return Err(Error::invalid_option("contextLength", tokens, "at least 1"));
     }
-    let open = OpenOptions { verify: options.verify, quantize, progress: Some(progress), ..OpenOptions::default() };
+    let device = crate::device::open(options.device.as_deref())?;
+    let verify = options.verify;
+    let open = OpenOptions { device: device.clone(), verify, quantize, progress: Some(progress) };
     let source = Source::open(path)?;
     let footprint = Footprint::of(&source)?;
-    memory::check_load(&footprint, quantize)?;
+    memory::check_load(&footprint, quantize, &device)?;
     // What is wrong with the words is said before the weights are read.
     let tokenizer = tokenizer(&source, options.tokenizer.as_deref())?;
     tokenizer.check_rows(footprint.config().vocab)?;
     let opened = skimlm_models::open_source(source, open)?;
+    // What has been copied is there before another thread computes with it.
+    device.synchronize()?;
     let shape = opened.model.shape();
     let source = options.chat_template.as_deref().or(opened.info.chat_template.as_deref());
     let text = |id: Option<u32>| id.map(|id| tokenizer.token_text(id)).unwrap_or_default();

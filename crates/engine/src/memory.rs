@@ -2,13 +2,14 @@
 
 use std::path::Path;
 
+use candle_core::Device;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use skimlm_core::{Code, Error, Reading, Result, read_options};
 use skimlm_models::{Estimate, Footprint, Need, Quantization, Source, families};
 use skimlm_policies::{Context, PolicySpec};
 
-use crate::device::memory;
+use crate::device::{free, memory};
 use crate::load::{profile, types};
 use crate::request::{DEFAULT_NEW_TOKENS, new_tokens};
 
@@ -94,20 +95,22 @@ pub fn estimate_memory(path: &Path, needs: &[MemoryNeed]) -> Result<Vec<MemoryEs
 }
 
 /// `ERR_OUT_OF_MEMORY` unless a request's caches and activations fit beside a loaded model.
-pub(crate) fn check_request(footprint: &Footprint, need: &Need) -> Result<()> {
+pub(crate) fn check_request(footprint: &Footprint, need: &Need, device: &Device) -> Result<()> {
     let Estimate { kv_cache, activations, .. } = footprint.estimate(need);
-    check(kv_cache.saturating_add(activations), "this request", "a policy that keeps fewer tokens, or a shorter prompt")
+    let suggestion = "a policy that keeps fewer tokens, or a shorter prompt";
+    check(kv_cache.saturating_add(activations), device, "this request", suggestion)
 }
 
 /// `ERR_OUT_OF_MEMORY` unless a model's weights fit.
-pub(crate) fn check_load(footprint: &Footprint, quantize: Option<Quantization>) -> Result<()> {
+pub(crate) fn check_load(footprint: &Footprint, quantize: Option<Quantization>, device: &Device) -> Result<()> {
     let need = Need { prompt_tokens: 0, new_tokens: 0, reading: Reading::Whole, cache_bytes: 0, quantize };
     let Estimate { weights, program, .. } = footprint.estimate(&need);
-    check(weights.saturating_add(program), "this model", "a smaller model, or the option `dtype`: \"q4_k\"")
+    let suggestion = "a smaller model, or the option `dtype`: \"q4_k\"";
+    check(weights.saturating_add(program), device, "this model", suggestion)
 }
 
-fn check(needed: u64, what: &str, suggestion: &str) -> Result<()> {
-    let (_, free) = memory();
+fn check(needed: u64, device: &Device, what: &str, suggestion: &str) -> Result<()> {
+    let free = free(device);
     // Where the system does not tell, nothing can be said.
     if free == 0 || needed <= free {
         return Ok(());

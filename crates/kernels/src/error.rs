@@ -27,6 +27,14 @@ pub enum Error {
         /// The device or data type.
         what: String,
     },
+    /// A device that cannot be used.
+    #[error("The device {id} cannot be used: {why}")]
+    Device {
+        /// `cuda:N`.
+        id: String,
+        /// Why, in a sentence.
+        why: String,
+    },
     /// `SKIMLM_KERNELS` asks for something that is not there.
     #[error("SKIMLM_KERNELS is `{asked}`: {why}. Unset it, or set it to one of: {present}.")]
     Level {

@@ -8,9 +8,13 @@
 //! This crate knows neither models nor policies. Tensors come in and go out as candle tensors;
 //! activations and scores are f32, cached keys and values f32, f16 or bf16.
 
+#[macro_use]
+mod on_gpu;
+
 pub mod activation;
 pub mod allocator;
 pub mod attention;
+pub mod device;
 pub mod gather;
 pub mod linear;
 pub mod logits;
@@ -22,6 +26,8 @@ pub mod select;
 pub mod threads;
 
 mod error;
+#[cfg(any(feature = "cuda", test))]
+mod gpu;
 mod host;
 mod level;
 mod output;

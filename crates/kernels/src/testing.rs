@@ -45,3 +45,27 @@ pub(crate) fn assert_close(got: &[f32], want: &[f32], tolerance: f32, scale: f32
         assert!((g - w).abs() <= tolerance * w.abs().max(scale), "at {i} of {}: {g}, not {w}", got.len());
     }
 }
+
+/// Runs a block with the emulated GPU and with each real one, as `$gpu`; what is missing is said aloud.
+macro_rules! each_gpu {
+    (|$gpu:ident| $body:block) => {
+        if let Some($gpu) = crate::gpu::emulation::emulation() {
+            let $gpu = &$gpu;
+            $body
+        }
+        #[cfg(feature = "cuda")]
+        for device in crate::testing::devices().into_iter().filter(candle_core::Device::is_cuda) {
+            let any = candle_core::Tensor::zeros(1, candle_core::DType::F32, &device).unwrap();
+            if let Some($gpu) = crate::gpu::of(&any).unwrap() {
+                let $gpu = &$gpu;
+                $body
+            }
+        }
+    };
+}
+pub(crate) use each_gpu;
+
+/// The tensor where a GPU wants it.
+pub(crate) fn on(gpu: &impl crate::gpu::Gpu, tensor: &Tensor) -> Tensor {
+    tensor.to_device(gpu.device()).unwrap()
+}

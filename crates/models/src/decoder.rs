@@ -1,7 +1,7 @@
 use candle_core::{Device, Tensor};
 use skimlm_core::{Code, Error, Model, Projected, Result, Rotary, Shape, Which};
 use skimlm_kernels::linear::{self, Weight, linear, linears};
-use skimlm_kernels::norm::rms_norm;
+use skimlm_kernels::norm::{add_rms_norm, rms_norm};
 use skimlm_kernels::residual;
 
 use crate::config::{Activation, Config};
@@ -48,11 +48,18 @@ impl Decoder {
             let values = weights.vector(part)?;
             Ok(Tensor::from_slice(&values, values.len(), device)?)
         };
+        let matrix = |part| -> Result<Weight> {
+            let matrix = weights.matrix(part)?;
+            matrix.prepare(device)?;
+            Ok(matrix)
+        };
+        // Rows of it are looked up where it lies; only as a head is it multiplied with.
         let embedding = weights.matrix(Part::Embedding)?;
         let head = if config.tied_head { embedding.clone() } else { weights.matrix(Part::Head)? };
+        head.prepare(device)?;
         let layers = (0..config.layers.len())
             .map(|l| {
-                let matrix = |part| weights.matrix(Part::Layer(l, part));
+                let matrix = |part| matrix(Part::Layer(l, part));
                 let vector = |part| vector(Part::Layer(l, part));
                 let projection = |weight, bias, norm: Option<LayerPart>, heads| -> Result<Projection> {
                     Ok(Projection {
@@ -174,10 +181,9 @@ impl Model for Decoder {
     fn finish(&self, layer: usize, x: &Tensor, attended: &Tensor) -> Result<Tensor> {
         let layer = self.layer(layer)?;
         let attended = attended.reshape((attended.dim(0)?, self.config.query_width()))?;
-        let y = self.post_norm(linear(&attended, &layer.output)?, &layer.post_attention_norm)?;
-        residual::add(&y, x)?;
-        let x = y;
-        let normed = rms_norm(&x, &layer.mlp_norm, self.config.eps)?;
+        // The product is nobody else's yet, so the sums may be made in it.
+        let sum = self.post_norm(linear(&attended, &layer.output)?, &layer.post_attention_norm)?;
+        let normed = add_rms_norm(&sum, x, &layer.mlp_norm, self.config.eps)?;
         let gated = match self.config.activation {
             Activation::Silu => linear::gated(&normed, &layer.gate, &layer.up)?,
             Activation::Gelu => {
@@ -185,9 +191,9 @@ impl Model for Decoder {
                 (gate.gelu()? * up)?
             }
         };
-        let y = self.post_norm(linear(&gated, &layer.down)?, &layer.post_mlp_norm)?;
-        residual::add(&y, &x)?;
-        Ok(y)
+        let out = self.post_norm(linear(&gated, &layer.down)?, &layer.post_mlp_norm)?;
+        residual::add(&out, &sum)?;
+        Ok(out)
     }
 
     fn head(&self, x: &Tensor) -> Result<Tensor> {

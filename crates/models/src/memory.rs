@@ -230,6 +230,22 @@ mod tests {
         assert!(activations(&llama(), &Need { prompt_tokens: 1, ..whole }) < chunk / 100);
     }
 
+    /// What a GPU must hold for a prompt that GemFilter cuts, weights of 16 bits: published code takes 28.5 GiB.
+    #[test]
+    fn a_prompt_of_128k_tokens_on_8b_fits_18_gib() {
+        let footprint = Footprint { config: llama(), stored: 16_060_522_496, floats: true };
+        let need = Need { new_tokens: 256, ..need(Reading::Restart { kept: 1024 }) };
+        // 16-bit copies of a chunk's rows and of its products, which only a GPU makes, and what one product needs.
+        let copies = CHUNK * 2 * (llama().mlp as u64 + llama().hidden as u64) + CHUNK * 2 * llama().mlp as u64;
+        let total = footprint.estimate(&need).total() + copies;
+        assert!(total < 18 << 30, "{:.2} GiB", total as f64 / (1u64 << 30) as f64);
+        assert!(footprint.estimate(&Need { reading: Reading::Whole, ..need }).total() > 32 << 30);
+        // No tensor of the walk has so many numbers that an index of 32 bits would not reach them.
+        let (prompt, config) = (need.prompt_tokens, llama());
+        let largest = [prompt * config.hidden, prompt * config.key_width(), CHUNK as usize * config.mlp];
+        assert!(largest.into_iter().all(|numbers| numbers < 1 << 31), "{largest:?}");
+    }
+
     /// What a process took at its peak for SmolLM2 135M, by the kernel's count.
     #[test]
     fn measured_peaks_are_met_within_a_twentieth() {

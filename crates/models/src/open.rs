@@ -66,8 +66,8 @@ pub fn open_source(source: Source, options: OpenOptions<'_>) -> Result<Opened> {
     let progress = options.progress.unwrap_or(&mut silent);
     let model = match options.quantize {
         Some(to) => {
-            // Shapes are checked once before the work begins.
-            Decoder::new(&*weights, &options.device)?;
+            // Shapes are checked once before the work begins, with nothing copied to a GPU.
+            Decoder::new(&*weights, &Device::Cpu)?;
             if options.verify {
                 source.scan(true, &mut |_, _| Ok(()))?;
             }

@@ -19,7 +19,8 @@ pub struct Bank {
 
 impl Bank {
     pub(super) fn new(heads: usize, dim: usize, dtype: DType, device: &Device, capacity: usize) -> Result<Self> {
-        let zeros = || Tensor::zeros((heads, capacity, dim), dtype, device);
+        // Room for one entry at least: a GPU need not allocate nothing.
+        let zeros = || Tensor::zeros((heads, capacity.max(1), dim), dtype, device);
         Ok(Self { k: zeros()?, v: zeros()?, positions: Vec::new(), tags: Vec::new(), with_values: 0 })
     }
 
@@ -130,18 +131,12 @@ impl Bank {
             return Err(Error::invalid_option("entries", bad, format!("below the {} entries", self.len())));
         }
         let values = indices.iter().take_while(|&&i| (i as usize) < self.with_values).count();
-        let pick = |from: &Tensor| -> Result<Tensor> {
-            let rows = heads.clone().map(|h| Ok(gather::rows(&from.get(h)?, indices)?)).collect::<Result<Vec<_>>>()?;
-            Ok(Tensor::stack(&rows, 0)?)
+        let mut picked = gather::entries(&[&self.k, &self.v], heads, indices, None)?.into_iter();
+        let (Some(k), Some(v)) = (picked.next(), picked.next()) else {
+            return Err(Error::new(Code::Internal, "keys and values went in, and fewer tensors came out."));
         };
         let at = |from: &[u32]| indices.iter().map(|&i| from[i as usize]).collect();
-        Ok(Self {
-            k: pick(&self.k)?,
-            v: pick(&self.v)?,
-            positions: at(&self.positions),
-            tags: at(&self.tags),
-            with_values: values,
-        })
+        Ok(Self { k, v, positions: at(&self.positions), tags: at(&self.tags), with_values: values })
     }
 
     /// Rotations add up, so a key that moves from position p to q turns by q - p.

@@ -1,6 +1,10 @@
 //! `silu(gate) * up`, the gated activation of a Llama-style MLP.
 
 pub(crate) mod cpu;
+#[cfg(any(feature = "cuda", test))]
+mod cuda;
+#[cfg(test)]
+mod gpus;
 pub(crate) mod reference;
 #[cfg(test)]
 mod tests;
@@ -17,6 +21,7 @@ pub fn silu_mul(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
     if gate.dims() != up.dims() {
         return invalid("silu_mul", format!("gate is {:?}, up is {:?}", gate.dims(), up.dims()));
     }
+    on_gpu!(gate, |gpu| cuda::silu_mul(gpu, gate, up));
     let (g, u) = (values::<f32>("silu_mul", gate)?, values::<f32>("silu_mul", up)?);
     let mut out = vec![0f32; g.len()];
     if crate::reference_forced() {

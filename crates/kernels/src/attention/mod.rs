@@ -2,6 +2,10 @@
 
 mod anchored;
 pub(crate) mod cpu;
+#[cfg(any(feature = "cuda", test))]
+pub(crate) mod cuda;
+#[cfg(test)]
+mod gpus;
 mod reference;
 #[cfg(test)]
 mod tests;
@@ -123,6 +127,7 @@ pub fn attention(
         let what = format!("{} tags for {} entries", entries.tags.len(), entries.positions.len());
         return invalid("attention", what);
     }
+    on_gpu!(q, |gpu| cuda::attention(gpu, q, positions, entries, scale, visibility, shape));
     let out = if crate::reference_forced() {
         reference::attention(q, positions, entries, scale, visibility, shape)?
     } else if let Visibility::Anchored { width } = visibility {

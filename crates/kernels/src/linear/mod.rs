@@ -11,6 +11,8 @@
 //! it, no others. A row with a NaN or an infinity has no finite result at any level.
 
 mod cpu;
+#[cfg(any(feature = "cuda", test))]
+mod cuda;
 mod reference;
 #[cfg(test)]
 mod tests;
@@ -35,6 +37,7 @@ pub fn linear(x: &Tensor, weight: &Weight) -> Result<Tensor> {
 /// Several products of the same rows, as `linear` would give them one by one.
 pub fn linears<const N: usize>(x: &Tensor, weights: [&Weight; N]) -> Result<[Tensor; N]> {
     let rows = fitting(x, &weights)?;
+    on_gpu!(x, |gpu| cuda::linears(gpu, x, weights));
     let xs = values::<f32>("linear", x)?;
     let mut outs = weights.map(|w| vec![0f32; rows * w.rows()]);
     if crate::reference_forced() {
@@ -60,6 +63,10 @@ pub fn gated(x: &Tensor, gate: &Weight, up: &Weight) -> Result<Tensor> {
     if gate.rows() != up.rows() {
         return invalid("gated", format!("the gate has {} outputs, up has {}", gate.rows(), up.rows()));
     }
+    on_gpu!(x, |gpu| {
+        let [gate, up] = cuda::linears(gpu, x, [gate, up])?;
+        crate::activation::silu_mul(&gate, &up)
+    });
     let xs = values::<f32>("gated", x)?;
     let mut out = vec![0f32; rows * gate.rows()];
     if crate::reference_forced() {

@@ -39,6 +39,9 @@ pub struct Weight {
     rows: usize,
     cols: usize,
     bytes: Bytes,
+    /// The copy that a GPU multiplies with.
+    #[cfg(feature = "cuda")]
+    on_gpu: Arc<std::sync::OnceLock<super::cuda::Matrix>>,
 }
 
 impl Weight {
@@ -53,7 +56,35 @@ impl Weight {
             );
         }
         let bytes = if Self::shares(bytes.as_slice()) { bytes } else { Aligned::copy(bytes.as_slice())? };
-        Ok(Self { dtype, rows, cols, bytes })
+        Ok(Self {
+            dtype,
+            rows,
+            cols,
+            bytes,
+            #[cfg(feature = "cuda")]
+            on_gpu: Arc::default(),
+        })
+    }
+
+    /// Copies the matrix to where its products will be computed, so that want of memory shows here; on the CPU
+    /// there is nothing to do.
+    pub fn prepare(&self, device: &candle_core::Device) -> Result<()> {
+        #[cfg(feature = "cuda")]
+        if device.is_cuda() {
+            self.on(device)?;
+        }
+        let _ = device;
+        Ok(())
+    }
+
+    /// The copy on a GPU, made at first use.
+    #[cfg(feature = "cuda")]
+    pub(super) fn on(&self, device: &candle_core::Device) -> Result<&super::cuda::Matrix> {
+        if self.on_gpu.get().is_none() {
+            // Another thread may have been faster, with the same numbers.
+            let _ = self.on_gpu.set(super::cuda::Matrix::new(self, device)?);
+        }
+        self.on_gpu.get().ok_or_else(|| Error::Invalid { op: "weight", what: "no copy on the GPU".into() })
     }
 
     /// Whether a matrix uses these bytes where they are. Blocks start with a 16-bit scale and dense rows

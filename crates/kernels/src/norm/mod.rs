@@ -1,6 +1,10 @@
 //! Root-mean-square normalisation.
 
 mod cpu;
+#[cfg(any(feature = "cuda", test))]
+mod cuda;
+#[cfg(test)]
+mod gpus;
 mod reference;
 #[cfg(test)]
 mod tests;
@@ -19,6 +23,7 @@ pub fn rms_norm(x: &Tensor, weight: &Tensor, eps: f32) -> Result<Tensor> {
     if x.dims().last() != Some(&width) {
         return invalid("rms_norm", format!("x is {:?}, weight has {width} values", x.dims()));
     }
+    on_gpu!(x, |gpu| cuda::rms_norm(gpu, x, None, weight, eps));
     let (xs, w) = (values::<f32>("rms_norm", x)?, values::<f32>("rms_norm", weight)?);
     let mut out = vec![0f32; xs.len()];
     if crate::reference_forced() {
@@ -27,4 +32,18 @@ pub fn rms_norm(x: &Tensor, weight: &Tensor, eps: f32) -> Result<Tensor> {
         cpu::rms_norm(&xs, &w, eps, &mut out);
     }
     Ok(Tensor::from_vec(out, x.dims(), x.device())?)
+}
+
+/// `x += added`, **in place**, and then [`rms_norm`] of the sum.
+///
+/// Shapes: `x` and `added` `[rows, width]` f32, contiguous. The caller must own `x`: every tensor that shares
+/// its storage changes with it.
+pub fn add_rms_norm(x: &Tensor, added: &Tensor, weight: &Tensor, eps: f32) -> Result<Tensor> {
+    if x.dims() != added.dims() || x.dims().last() != Some(&weight.elem_count()) {
+        let what = format!("x is {:?}, added {:?}, weight has {} values", x.dims(), added.dims(), weight.elem_count());
+        return invalid("add_rms_norm", what);
+    }
+    on_gpu!(x, |gpu| cuda::rms_norm(gpu, x, Some(added), weight, eps));
+    crate::residual::add(x, added)?;
+    rms_norm(x, weight, eps)
 }

@@ -1,5 +1,8 @@
 //! The residual connection.
 
+#[cfg(any(feature = "cuda", test))]
+mod cuda;
+
 use candle_core::{CpuStorage, InplaceOp2, Layout, Tensor};
 
 use crate::error::{Result, invalid};
@@ -12,6 +15,7 @@ pub fn add(y: &Tensor, x: &Tensor) -> Result<()> {
     if y.dims() != x.dims() {
         return invalid("residual", format!("y is {:?}, x is {:?}", y.dims(), x.dims()));
     }
+    on_gpu!(y, |gpu| cuda::add(gpu, y, x));
     Ok(y.inplace_op2(x, &Add)?)
 }
 
@@ -39,6 +43,20 @@ impl InplaceOp2 for Add {
 mod tests {
     use super::*;
     use candle_core::Device;
+
+    #[test]
+    fn the_kernel_adds() {
+        crate::testing::each_gpu!(|gpu| {
+            let (x, y) = (
+                crate::testing::tensor(1, &[3, 200], &Device::Cpu),
+                crate::testing::tensor(2, &[3, 200], &Device::Cpu),
+            );
+            let (got, want) = (y.copy().unwrap(), (&y + &x).unwrap());
+            let got = crate::testing::on(gpu, &got);
+            cuda::add(gpu, &got, &crate::testing::on(gpu, &x)).unwrap();
+            assert_eq!(crate::testing::flat(&got), crate::testing::flat(&want));
+        });
+    }
 
     #[test]
     fn a_slice_of_a_tensor_is_added() {

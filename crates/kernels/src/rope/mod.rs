@@ -5,6 +5,10 @@
 //! hundred thousand and more stay exact to f32 rounding.
 
 mod cpu;
+#[cfg(any(feature = "cuda", test))]
+mod cuda;
+#[cfg(test)]
+mod gpus;
 mod reference;
 #[cfg(test)]
 mod tests;
@@ -77,12 +81,27 @@ impl Rotary {
 /// Cosines and sines of some rows, each `[rows, dim / 2]` f32.
 #[derive(Debug, Clone)]
 pub struct Angles {
-    cos: Tensor,
-    sin: Tensor,
-    pairing: Pairing,
+    pub(crate) cos: Tensor,
+    pub(crate) sin: Tensor,
+    pub(crate) pairing: Pairing,
 }
 
 impl Angles {
+    /// Rows.
+    pub fn len(&self) -> usize {
+        self.cos.dims()[0]
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Numbers of a head that turn.
+    pub fn width(&self) -> usize {
+        self.cos.dims()[1] * 2
+    }
+
     /// The angles of `len` rows from `start` on, without a copy.
     pub fn rows(&self, start: usize, len: usize) -> Result<Self> {
         Ok(Self { cos: self.cos.narrow(0, start, len)?, sin: self.sin.narrow(0, start, len)?, pairing: self.pairing })
@@ -100,6 +119,7 @@ pub fn rotate(x: &Tensor, angles: &Angles) -> Result<()> {
     if rows != have || half * 2 > dim {
         return invalid("rope", format!("x is {:?}, angles are [{have}, {half}]", x.dims()));
     }
+    on_gpu!(x, |gpu| cuda::rotate(gpu, x, angles));
     Ok(x.inplace_op1(&Rotate(angles))?)
 }
 

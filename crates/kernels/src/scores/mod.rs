@@ -1,6 +1,10 @@
 //! Evidence: how strongly given queries ask for each cached entry, without a `rows x entries` matrix.
 
 mod cpu;
+#[cfg(any(feature = "cuda", test))]
+mod cuda;
+#[cfg(test)]
+mod gpus;
 mod reference;
 #[cfg(test)]
 mod tests;
@@ -83,6 +87,7 @@ pub fn scores(
     if let (Form::Softmax, Visibility::Anchored { .. }) = (form, visibility) {
         return Err(Error::Unsupported { op: "scores", what: "softmax under anchors: keys have no tags".into() });
     }
+    on_gpu!(q, |gpu| cuda::scores(gpu, q, positions, keys, scale, form, visibility, heads, sizes));
     let out = if crate::reference_forced() {
         reference::scores(q, positions, keys, scale, form, visibility, heads, sizes)?
     } else {

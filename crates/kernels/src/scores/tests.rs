@@ -12,7 +12,9 @@ fn compare(q: &Tensor, rows: &[u32], k: &Tensor, positions: &[u32], form: Form, 
     let scale = 1.0 / (sizes.dim as f32).sqrt();
     let got = scores(q, rows, keys, scale, form, visibility, heads).unwrap();
     assert_eq!(got.dims(), &[heads.rows(sizes.heads, sizes.kv_heads), positions.len()]);
-    let want = reference::scores(q, rows, keys, scale, form, visibility, heads, sizes).unwrap();
+    let host = [q, k].map(|tensor| tensor.to_device(&Device::Cpu).unwrap());
+    let keys = Keys { k: &host[1], positions };
+    let want = reference::scores(&host[0], rows, keys, scale, form, visibility, heads, sizes).unwrap();
     // Raw scores of many heads and rows cancel: errors are relative to what was added up.
     let most = if form == Form::Raw { (sizes.rows * sizes.heads) as f32 } else { 1.0 };
     assert_close(&flat(&got), &want, 2e-5, most);

@@ -4,6 +4,10 @@
 //! are errors, never sorted.
 
 mod cpu;
+#[cfg(any(feature = "cuda", test))]
+mod cuda;
+#[cfg(test)]
+mod gpus;
 mod reference;
 #[cfg(test)]
 mod tests;
@@ -41,11 +45,17 @@ pub enum Pool {
 
 /// Smooths one row of scores.
 pub fn pool(scores: &[f32], pool: Pool) -> Result<Vec<f32>> {
-    let (Pool::Avg { width, .. } | Pool::Max { width }) = pool;
-    if width % 2 == 0 {
-        return invalid("pool", format!("the width must be odd, got {width}"));
-    }
+    check(pool)?;
     Ok(if crate::reference_forced() { reference::pool(scores, pool) } else { cpu::pool(scores, pool) })
+}
+
+fn check(pool: Pool) -> Result<()> {
+    match pool {
+        Pool::Avg { width, .. } | Pool::Max { width } if width % 2 == 0 => {
+            invalid("pool", format!("the width must be odd, got {width}"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The indices of the `k` largest scores, ascending. `k` beyond the length keeps all.
@@ -85,6 +95,10 @@ pub fn select(scores: &Tensor, choice: &Choice) -> Result<Vec<Kept>> {
     if !choice.pinned.is_empty() && choice.pinned.len() != entries {
         return invalid("select", format!("{} pins for {entries} entries", choice.pinned.len()));
     }
+    if let Some(p) = choice.pool {
+        check(p)?;
+    }
+    on_gpu!(scores, |gpu| cuda::select(gpu, scores, choice));
     let all = values::<f32>("select", scores)?;
     all.chunks_exact(entries.max(1)).map(|row| select_row(row, choice)).collect()
 }

@@ -1,0 +1,147 @@
+use candle_core::{DType, Tensor};
+
+use super::{ANCHOR, Entries, Sizes, Visibility};
+use crate::error::{Error, Result};
+use crate::gpu::{Arg, Gpu, Launch, THREADS, in_pieces, name_of, require_f32, small};
+
+/// Rows, of a row and its group's query heads, and entries of a tile.
+const TILE: usize = 64;
+
+/// Bytes of shared memory of the f32 kernels: slices of the products, weights, and what the rows see.
+const F32_SHARED: usize = (2 * 32 + TILE) * (TILE + 4) * 4 + TILE * 12;
+
+/// What rows see, as index ranges: a kernel needs no positions.
+pub(crate) struct Seen {
+    /// First entry of each row.
+    pub(crate) from: Tensor,
+    /// End of each row's entries.
+    pub(crate) to: Tensor,
+    /// Under anchors: where each row's segment starts, and the number of tagged entries before each entry.
+    anchors: Option<(Tensor, Tensor)>,
+    /// Entries of the row that sees most.
+    longest: usize,
+}
+
+impl Seen {
+    pub(crate) fn of(
+        gpu: &impl Gpu,
+        visibility: Visibility,
+        rows: &[u32],
+        entries: &[u32],
+        tags: &[u32],
+    ) -> Result<Self> {
+        let mut ranges: Vec<_> = rows.iter().map(|&row| visibility.range(row, entries)).collect();
+        let mut anchors = None;
+        // Without tags everything is one segment.
+        if matches!(visibility, Visibility::Anchored { .. }) && !tags.is_empty() {
+            let ends: Vec<usize> = (0..tags.len()).filter(|&i| tags[i] == ANCHOR).collect();
+            let segments: Vec<u32> = rows
+                .iter()
+                .zip(&mut ranges)
+                .map(|(&row, range)| {
+                    // The row's own entry, or where it would be, ends no earlier segment.
+                    let own = entries.partition_point(|&p| p < row);
+                    let start = ends[..ends.partition_point(|&e| e < own)].last().map_or(0, |&last| last + 1);
+                    if entries.get(own) == Some(&row) && tags[own] == ANCHOR {
+                        range.start = range.start.max(start).min(range.end);
+                    }
+                    start as u32
+                })
+                .collect();
+            let mut tagged = 0;
+            let before = std::iter::once(0).chain(tags.iter().map(|&tag| {
+                tagged += u32::from(tag != 0);
+                tagged
+            }));
+            anchors = Some((gpu.upload(segments)?, gpu.upload(before.collect())?));
+        }
+        Ok(Self {
+            longest: ranges.iter().map(ExactSizeIterator::len).max().unwrap_or(0),
+            from: gpu.upload(ranges.iter().map(|range| range.start as u32).collect())?,
+            to: gpu.upload(ranges.iter().map(|range| range.end as u32).collect())?,
+            anchors,
+        })
+    }
+}
+
+/// Whether the tensor cores take it.
+fn takes(entries: Entries<'_>, dim: usize) -> bool {
+    matches!(entries.k.dtype(), DType::F16 | DType::BF16)
+        && matches!(dim, 64 | 96 | 128)
+        && in_pieces(entries.k, dim)
+        && in_pieces(entries.v, dim)
+}
+
+/// As the contract of `attention`. Entries of f16 and bf16 with heads of 64, 96 or 128 go to the tensor cores, all
+/// others are computed in f32.
+pub(crate) fn attention(
+    gpu: &impl Gpu,
+    q: &Tensor,
+    positions: &[u32],
+    entries: Entries<'_>,
+    scale: f32,
+    visibility: Visibility,
+    sizes: Sizes,
+) -> Result<Tensor> {
+    require_f32("attention", &[q])?;
+    let Sizes { rows, heads, kv_heads, capacity, dim } = sizes;
+    let name = name_of("attention", entries.k.dtype())?;
+    let out = gpu.zeros((rows, heads, dim), DType::F32)?;
+    if rows == 0 || entries.positions.is_empty() || dim == 0 {
+        return Ok(out);
+    }
+    small("attention", "the capacity", capacity)?;
+    let (kernel, threads, shared) = if takes(entries, dim) {
+        (format!("attention_mma_{name}_{dim}"), 128, 2 * TILE * (dim + 8) * 2 + TILE * 12)
+    } else {
+        let size = [64, 128, 256].into_iter().find(|&size| dim <= size).ok_or_else(|| Error::Unsupported {
+            op: "attention",
+            what: format!("heads of {dim} numbers on a GPU, which takes 256"),
+        })?;
+        (format!("attention_{name}_{size}"), THREADS, F32_SHARED)
+    };
+    let seen = Seen::of(gpu, visibility, positions, entries.positions, entries.tags)?;
+    let tiles = small("attention", "the number of rows", rows * sizes.group())?.div_ceil(TILE as u32) as usize;
+    // Few rows would leave most of the GPU idle: their entries are shared out and the shares merged.
+    let wanted = (2 * gpu.processors()).div_ceil(tiles * kv_heads);
+    let shares = wanted.min(seen.longest.div_ceil(4 * TILE)).clamp(1, 128);
+    let vectors = rows * heads;
+    let (parts, lse) = match shares {
+        1 => (out.clone(), None),
+        _ => (gpu.zeros((shares, vectors, dim), DType::F32)?, Some(gpu.zeros((shares, vectors), DType::F32)?)),
+    };
+    let (segment, before) = match &seen.anchors {
+        Some((segment, before)) => (Arg::In(segment), Arg::In(before)),
+        None => (Arg::Null, Arg::Null),
+    };
+    let args = vec![
+        Arg::In(q),
+        Arg::In(entries.k),
+        Arg::In(entries.v),
+        Arg::In(&seen.from),
+        Arg::In(&seen.to),
+        segment,
+        before,
+        Arg::Out(&parts),
+        lse.as_ref().map_or(Arg::Null, Arg::Out),
+        Arg::U32(rows as u32),
+        Arg::U32(small("attention", "the number of heads", heads)?),
+        Arg::U32(dim as u32),
+        Arg::U32(sizes.group() as u32),
+        Arg::U32(capacity as u32),
+        Arg::F32(scale * std::f32::consts::LOG2_E),
+    ];
+    gpu.launch(Launch::new(kernel, [tiles, kv_heads, shares], threads, args).with_shared(shared))?;
+    if let Some(lse) = &lse {
+        let args = vec![
+            Arg::In(&parts),
+            Arg::In(lse),
+            Arg::Out(&out),
+            Arg::U32(shares as u32),
+            Arg::U32(small("attention", "the number of vectors", vectors)?),
+            Arg::U32(dim as u32),
+        ];
+        gpu.launch(Launch::new("attention_merge", [vectors, 1, 1], 128, args))?;
+    }
+    Ok(out)
+}

@@ -1,0 +1,130 @@
+//! Kernels on a GPU through the CUDA driver.
+
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+
+use candle_core::cuda_backend::cudarc::driver::{
+    CudaFunction, CudaModule, CudaSlice, CudaStream, DevicePtr, DriverError, result, sys,
+};
+use candle_core::cuda_backend::cudarc::nvrtc::Ptx;
+use candle_core::cuda_backend::{CudaStorageSlice, WrapErr};
+use candle_core::{CudaDevice, CudaStorage, Device};
+
+use super::{Gpu, Launch};
+use crate::error::{Error, Result};
+
+/// Machine code for the processors we name and PTX for later ones, a file of kernels each; `build.rs` lists them.
+static IMAGES: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/images.rs"));
+
+/// One device and what is loaded on it.
+pub(crate) struct Driver {
+    device: Device,
+    stream: Arc<CudaStream>,
+    loaded: Arc<Loaded>,
+}
+
+/// The kernels of one context, loaded when first asked for.
+struct Loaded {
+    processors: usize,
+    /// Bytes of shared memory a block may have.
+    shared: i32,
+    modules: Vec<Arc<CudaModule>>,
+    functions: Mutex<HashMap<String, CudaFunction>>,
+}
+
+static CONTEXTS: LazyLock<Mutex<HashMap<usize, Arc<Loaded>>>> = LazyLock::new(Mutex::default);
+
+impl Driver {
+    pub(super) fn of(device: &CudaDevice) -> Result<Self> {
+        let stream = device.cuda_stream();
+        let context = stream.context();
+        let mut contexts = CONTEXTS.lock().unwrap_or_else(PoisonError::into_inner);
+        let loaded = match contexts.get(&(context.cu_ctx() as usize)) {
+            Some(loaded) => Arc::clone(loaded),
+            None => {
+                use sys::CUdevice_attribute as Of;
+                let modules = IMAGES.iter().map(|(name, image)| {
+                    let module = context.load_module(Ptx::from_binary(image.to_vec()));
+                    module.map_err(|error| refusal(name, error))
+                });
+                let loaded = Arc::new(Loaded {
+                    processors: context.attribute(Of::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT).w()?.max(1) as usize,
+                    shared: context.attribute(Of::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN).w()?,
+                    modules: modules.collect::<Result<_>>()?,
+                    functions: Mutex::default(),
+                });
+                contexts.insert(context.cu_ctx() as usize, Arc::clone(&loaded));
+                loaded
+            }
+        };
+        Ok(Self { device: Device::Cuda(device.clone()), stream, loaded })
+    }
+
+    fn function(&self, name: &str) -> Result<CudaFunction> {
+        let mut functions = self.loaded.functions.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(function) = functions.get(name) {
+            return Ok(function.clone());
+        }
+        let found = self.loaded.modules.iter().find_map(|module| module.load_function(name).ok());
+        let function = found.ok_or_else(|| Error::Unsupported { op: "launch", what: format!("the kernel {name}") })?;
+        // More than 48 KiB a block must be asked for, once a function.
+        let most = sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+        function.set_attribute(most, self.loaded.shared).w()?;
+        functions.insert(name.to_owned(), function.clone());
+        Ok(function)
+    }
+}
+
+/// No image for the processor is a fact about the device, not a mistake.
+fn refusal(name: &str, error: DriverError) -> Error {
+    Error::Unsupported { op: "launch", what: format!("the kernels of {name} on this GPU ({error})") }
+}
+
+impl Gpu for Driver {
+    fn device(&self) -> &Device {
+        &self.device
+    }
+
+    fn processors(&self) -> usize {
+        self.loaded.processors
+    }
+
+    fn launch(&self, launch: Launch<'_>) -> Result<()> {
+        let Some([x, y, z]) = launch.blocks()? else { return Ok(()) };
+        let function = self.function(&launch.kernel)?;
+        self.stream.context().bind_to_thread().w()?;
+        let start = if launch.cooperative { result::launch_cooperative_kernel } else { result::launch_kernel };
+        launch.with_parameters(&self.device, |parameters| {
+            // SAFETY: parameters are in the order and of the types that the kernel declares, and each operation's
+            // `cuda.rs` has checked the sizes. The tensors are locked here; what is done to them later, freeing
+            // included, is queued on the same stream behind the kernel.
+            #[allow(unsafe_code)]
+            let started = unsafe {
+                start(
+                    function.cu_function(),
+                    (x, y, z),
+                    (launch.threads as u32, 1, 1),
+                    launch.shared as u32,
+                    self.stream.cu_stream(),
+                    parameters,
+                )
+            };
+            Ok(started.w()?)
+        })
+    }
+}
+
+/// Where the numbers of a tensor start, from its element `start` on.
+pub(super) fn address(storage: &CudaStorage, start: usize) -> candle_core::Result<u64> {
+    fn of<T>(slice: &CudaSlice<T>, start: usize) -> u64 {
+        // One stream for everything, so there is nothing to wait for.
+        slice.device_ptr(slice.stream()).0 + (start * size_of::<T>()) as u64
+    }
+    match &storage.slice {
+        CudaStorageSlice::U32(slice) => Ok(of(slice, start)),
+        CudaStorageSlice::F32(slice) => Ok(of(slice, start)),
+        CudaStorageSlice::F16(slice) => Ok(of(slice, start)),
+        CudaStorageSlice::BF16(slice) => Ok(of(slice, start)),
+        _ => candle_core::bail!("launch: a tensor of an unknown type"),
+    }
+}
