@@ -10,7 +10,7 @@ const steps = [
   'npm run --silent build:native',
   'npm run --silent build:ts',
   'npm run --silent test:types',
-  'node scripts/gen.mjs --check',
+  'npm run --silent gen -- --check',
   'npm run --silent test',
 ]
 

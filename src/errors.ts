@@ -1,27 +1,7 @@
-const codes = [
-  'ERR_NATIVE_BINDING',
-  'ERR_MODEL_NOT_FOUND',
-  'ERR_MODEL_CORRUPT',
-  'ERR_MODEL_UNSUPPORTED',
-  'ERR_HUB',
-  'ERR_TOKENIZER',
-  'ERR_CHAT_TEMPLATE',
-  'ERR_INVALID_ARG',
-  'ERR_POLICY_UNSUPPORTED',
-  'ERR_EMPTY_PROMPT',
-  'ERR_CONTEXT_OVERFLOW',
-  'ERR_OUT_OF_MEMORY',
-  'ERR_DEVICE',
-  'ERR_DISPOSED',
-  'ERR_BUSY',
-  'ERR_ALREADY_CONSUMED',
-  'ERR_NUMERICS',
-  'ERR_STORAGE',
-  'ERR_INTERNAL',
-] as const
+import { errorCodes } from './error-codes.js'
 
 /** Stable names of failures; never renamed. */
-export type ErrorCode = (typeof codes)[number]
+export type ErrorCode = keyof typeof errorCodes
 
 /** Every failure of this package: a stable code, a sentence for people, values for machines. */
 export class SkimError extends Error {
@@ -90,5 +70,5 @@ function parseFailure(error: unknown): NativeFailure | null {
 }
 
 function isErrorCode(code: string): code is ErrorCode {
-  return (codes as readonly string[]).includes(code)
+  return Object.hasOwn(errorCodes, code)
 }

@@ -7,8 +7,14 @@ use std::error::Error;
 use std::path::PathBuf;
 
 use skimlm_engine::{Event, LoadOptions, Request, Worker};
+use skimlm_kernels::allocator::{self, Allocator};
+
+/// As in the addon, so that the two can be compared.
+#[global_allocator]
+static ALLOCATOR: Allocator = Allocator;
 
 fn main() -> Result<(), Box<dyn Error>> {
+    allocator::tune();
     let args: Vec<String> = std::env::args().skip(1).collect();
     let [model, request, rest @ ..] = args.as_slice() else {
         return Err("usage: generate MODEL.gguf REQUEST.json [THREADS]".into());

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use candle_core::DType;
 use serde::{Deserialize, Serialize};
 use skimlm_core::{Code, Error, Model, Result, Shape};
+use skimlm_kernels::threads::Threads;
 use skimlm_models::{Footprint, OpenOptions, Quantization, Source};
 use skimlm_policies::{Context, Profile, registry};
 
@@ -192,15 +193,13 @@ pub(crate) fn types(name: Option<&str>) -> Result<(DType, Option<Quantization>)>
 }
 
 /// The threads to compute with.
-pub(crate) fn thread_pool(threads: Option<usize>) -> Result<rayon::ThreadPool> {
+pub(crate) fn start_threads(threads: Option<usize>) -> Result<Threads> {
     if let Some(threads @ (0 | 1025..)) = threads {
         return Err(Error::invalid_option("threads", threads, "1 to 1024"));
     }
-    let mut builder = rayon::ThreadPoolBuilder::new().thread_name(|i| format!("skimlm-{i}"));
-    if let Some(threads) = threads {
-        builder = builder.num_threads(threads);
-    }
-    builder.build().map_err(|e| Error::new(Code::Internal, "the threads to compute with did not start.").caused_by(e))
+    let count = threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, Into::into));
+    Threads::new(count)
+        .map_err(|e| Error::new(Code::Internal, "the threads to compute with did not start.").caused_by(e))
 }
 
 #[cfg(test)]

@@ -8,11 +8,12 @@ use std::time::Instant;
 
 use async_channel::{Receiver, Sender};
 use skimlm_core::{Code, Error, Result, Shape};
+use skimlm_kernels::threads::Threads;
 use skimlm_policies::Context;
 
 use crate::control::Cancel;
 use crate::generate::generate;
-use crate::load::{LoadOptions, Loaded, ModelInfo, load, thread_pool};
+use crate::load::{LoadOptions, Loaded, ModelInfo, load, start_threads};
 use crate::output::Event;
 use crate::request::Request;
 use crate::text::{ChatTemplate, Tokenizer, named_tokens};
@@ -84,7 +85,7 @@ impl Worker {
         let (ready_sender, ready) = mpsc::sync_channel(1);
         let shared = Arc::new(Shared::default());
         let max_queue = options.max_queue.unwrap_or(QUEUE);
-        let pool = thread_pool(options.threads)?;
+        let threads = start_threads(options.threads)?;
         let serve = {
             let shared = Arc::clone(&shared);
             move || {
@@ -101,7 +102,7 @@ impl Worker {
                         );
                         // Nobody waits any more only if the loading thread died, which ends this one too.
                         if ready_sender.send(Ok(face)).is_ok() {
-                            serve(&loaded, &pool, &work, &shared);
+                            serve(&loaded, &threads, &work, &shared);
                         }
                     }
                     Err(error) => drop(ready_sender.send(Err(error))),
@@ -213,7 +214,7 @@ fn internal(panic: &(dyn std::any::Any + Send)) -> Error {
     Error::new(Code::Internal, format!("skimlm failed inside ({what}); please report it. Load the model again."))
 }
 
-fn serve(loaded: &Loaded, pool: &rayon::ThreadPool, work: &mpsc::Receiver<Job>, shared: &Shared) {
+fn serve(loaded: &Loaded, threads: &Threads, work: &mpsc::Receiver<Job>, shared: &Shared) {
     while let Ok(Job { task, run, queued }) = work.recv() {
         let mut emit = |event: Event| match event {
             // Progress is worth nothing later, so a slow reader does not hold up the prompt.
@@ -228,7 +229,7 @@ fn serve(loaded: &Loaded, pool: &rayon::ThreadPool, work: &mpsc::Receiver<Job>, 
             Err(Error::new(Code::Cancelled, "the request was cancelled while it waited."))
         } else {
             let work = AssertUnwindSafe(|| {
-                pool.install(|| match task {
+                threads.install(|| match task {
                     Task::Generate(request) => {
                         generate(loaded, &request, &run.cancel, queued.elapsed(), &mut emit).map(Some)
                     }

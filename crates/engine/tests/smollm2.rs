@@ -5,6 +5,7 @@
 
 use std::collections::HashSet;
 use std::path::PathBuf;
+use std::process::Command;
 use std::sync::LazyLock;
 
 use serde_json::{Value, json};
@@ -12,6 +13,7 @@ use skimlm_core::Report;
 use skimlm_engine::text::{Prompt, assemble};
 use skimlm_engine::{Cancel, FinishReason, LoadOptions, Loaded, Outcome, Request, Session, generate, load};
 use skimlm_engine::{Control, Event};
+use skimlm_kernels::Level;
 use skimlm_policies::{Context, PolicySpec};
 
 static GOLDEN: LazyLock<Value> = LazyLock::new(|| serde_json::from_str(include_str!("data/smollm2.json")).unwrap());
@@ -183,6 +185,31 @@ fn h2o_agrees_with_the_reference() {
     let sizes = json!({ "heavy": 128, "recent": 32 });
     check("h2o_one_shot_heavy128_recent32_query_heads", &preset("h2o-gemfilter", sizes.clone()), "f32", 0.98, 5e-2);
     check("h2o_every_step_heavy128_recent32_query_heads", &preset("h2o-upstream", sizes), "f32", 0.98, 5e-2);
+}
+
+/// Every level in a process of its own, which chooses its kernels once: the golden texts, logits and
+/// selections of full attention and GemFilter are held to the same bounds at each.
+#[test]
+fn every_level_of_the_kernels_agrees_with_the_reference() {
+    if model_file().is_none() {
+        return println!("skipped: every_level_of_the_kernels_agrees_with_the_reference needs the default model");
+    }
+    for level in Level::present() {
+        // The plain loops take minutes for a model of this size; the tiny golden models run on them.
+        if matches!(level, Level::Reference | Level::Scalar) {
+            println!("skipped: {level} is too slow for this model");
+            continue;
+        }
+        let tests = ["full_agrees_with_the_reference", "gemfilter_agrees_with_the_reference"];
+        let run = Command::new(std::env::current_exe().unwrap())
+            .arg("--exact")
+            .args(tests)
+            .env("SKIMLM_KERNELS", level.name())
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&run.stdout);
+        assert!(run.status.success() && said.contains("2 passed"), "at {level}: {said}");
+    }
 }
 
 fn answer(loaded: &Loaded, policy: Value) -> (Outcome, Vec<Event>) {

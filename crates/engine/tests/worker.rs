@@ -11,7 +11,8 @@ fn worker_with(options: LoadOptions) -> (Worker, TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("tiny.gguf");
     write_tiny(&file, &Tiny::default()).unwrap();
-    (Worker::load(file, LoadOptions { threads: Some(1), ..options }, |_, _| Ok(())).unwrap(), folder)
+    let options = LoadOptions { threads: options.threads.or(Some(1)), ..options };
+    (Worker::load(file, options, |_, _| Ok(())).unwrap(), folder)
 }
 
 fn worker() -> (Worker, TempDir) {
@@ -48,6 +49,18 @@ fn first_text(run: &Run) {
             return;
         }
     }
+}
+
+#[test]
+fn a_worker_starts_answers_and_ends_fifty_times() {
+    let request = request(json!({ "prompt": "once upon a time", "maxNewTokens": 3 }));
+    let answers: Vec<String> = (0..50)
+        .map(|_| {
+            let (worker, _folder) = worker_with(LoadOptions { threads: Some(2), ..LoadOptions::default() });
+            drain(&worker.start(request.clone()).unwrap()).unwrap().1.text
+        })
+        .collect();
+    assert!(answers.iter().all(|answer| *answer == answers[0]));
 }
 
 #[test]

@@ -12,6 +12,7 @@
 mod on_gpu;
 
 pub mod activation;
+pub mod allocator;
 pub mod attention;
 pub mod device;
 pub mod gather;
@@ -22,6 +23,7 @@ pub mod residual;
 pub mod rope;
 pub mod scores;
 pub mod select;
+pub mod threads;
 
 mod error;
 #[cfg(any(feature = "cuda", test))]

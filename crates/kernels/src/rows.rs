@@ -1,6 +1,6 @@
 //! Work that is independent row by row.
 
-use rayon::prelude::*;
+use crate::threads;
 
 /// Numbers below which another thread is not worth waking.
 const SMALL: usize = 1 << 16;
@@ -14,9 +14,9 @@ pub(crate) fn each<T: Send>(out: &mut [T], width: usize, work: impl Fn(usize, &m
     if out.is_empty() || width == 0 {
         return;
     }
-    if out.len() < SMALL || rayon::current_num_threads() == 1 {
+    if out.len() < SMALL || threads::count() == 1 {
         return work(0, out);
     }
     let rows = (SHARE / width).max(1);
-    out.par_chunks_mut(rows * width).enumerate().for_each(|(piece, out)| work(piece * rows, out));
+    threads::each_of(out.chunks_mut(rows * width).enumerate(), |(piece, out)| work(piece * rows, out));
 }

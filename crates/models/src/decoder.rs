@@ -1,6 +1,5 @@
 use candle_core::{Device, Tensor};
 use skimlm_core::{Code, Error, Model, Projected, Result, Rotary, Shape, Which};
-use skimlm_kernels::activation::silu_mul;
 use skimlm_kernels::linear::{self, Weight, linear, linears};
 use skimlm_kernels::norm::{add_rms_norm, rms_norm};
 use skimlm_kernels::residual;
@@ -185,10 +184,12 @@ impl Model for Decoder {
         // The product is nobody else's yet, so the sums may be made in it.
         let sum = self.post_norm(linear(&attended, &layer.output)?, &layer.post_attention_norm)?;
         let normed = add_rms_norm(&sum, x, &layer.mlp_norm, self.config.eps)?;
-        let [gate, up] = linears(&normed, [&layer.gate, &layer.up])?;
         let gated = match self.config.activation {
-            Activation::Silu => silu_mul(&gate, &up)?,
-            Activation::Gelu => (gate.gelu()? * up)?,
+            Activation::Silu => linear::gated(&normed, &layer.gate, &layer.up)?,
+            Activation::Gelu => {
+                let [gate, up] = linears(&normed, [&layer.gate, &layer.up])?;
+                (gate.gelu()? * up)?
+            }
         };
         let out = self.post_norm(linear(&gated, &layer.down)?, &layer.post_mlp_norm)?;
         residual::add(&out, &sum)?;

@@ -15,3 +15,11 @@ pub mod model;
 pub mod run;
 pub mod selection;
 pub mod study;
+
+#[global_allocator]
+static ALLOCATOR: skimlm_kernels::allocator::Allocator = skimlm_kernels::allocator::Allocator;
+
+#[napi_derive::module_init]
+fn start() {
+    skimlm_kernels::allocator::tune();
+}

@@ -1,4 +1,4 @@
-use pulp::{Simd, WithSimd};
+use pulp::{Arch, Simd, WithSimd};
 
 use crate::simd::exp::exp;
 use crate::simd::{load, store};
@@ -6,14 +6,19 @@ use crate::simd::{load, store};
 pub(super) fn silu_mul(gate: &[f32], up: &[f32], out: &mut [f32]) {
     crate::rows::each(out, 1, |first, out| {
         let range = first..first + out.len();
-        crate::simd::arch().dispatch(Span { gate: &gate[range.clone()], up: &up[range], out });
+        out.copy_from_slice(&gate[range.clone()]);
+        gated(crate::simd::arch(), out, &up[range]);
     });
 }
 
+/// `gate = silu(gate) * up`, on this thread.
+pub(crate) fn gated(arch: Arch, gate: &mut [f32], up: &[f32]) {
+    arch.dispatch(Span { gate, up });
+}
+
 struct Span<'a> {
-    gate: &'a [f32],
+    gate: &'a mut [f32],
     up: &'a [f32],
-    out: &'a mut [f32],
 }
 
 impl WithSimd for Span<'_> {
@@ -22,15 +27,15 @@ impl WithSimd for Span<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let lanes = S::F32_LANES;
-        let whole = self.out.len() / lanes * lanes;
+        let whole = self.gate.len() / lanes * lanes;
         for at in (0..whole).step_by(lanes) {
             let v = silu(simd, load::<S>(&self.gate[at..]));
-            store::<S>(&mut self.out[at..], simd.mul_f32s(v, load::<S>(&self.up[at..])));
+            store::<S>(&mut self.gate[at..], simd.mul_f32s(v, load::<S>(&self.up[at..])));
         }
-        if whole < self.out.len() {
+        if whole < self.gate.len() {
             let v = silu(simd, simd.partial_load_f32s(&self.gate[whole..]));
             let v = simd.mul_f32s(v, simd.partial_load_f32s(&self.up[whole..]));
-            simd.partial_store_f32s(&mut self.out[whole..], v);
+            simd.partial_store_f32s(&mut self.gate[whole..], v);
         }
     }
 }

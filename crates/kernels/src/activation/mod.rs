@@ -1,11 +1,11 @@
 //! `silu(gate) * up`, the gated activation of a Llama-style MLP.
 
-mod cpu;
+pub(crate) mod cpu;
 #[cfg(any(feature = "cuda", test))]
 mod cuda;
 #[cfg(test)]
 mod gpus;
-mod reference;
+pub(crate) mod reference;
 #[cfg(test)]
 mod tests;
 

@@ -36,13 +36,7 @@ pub fn linear(x: &Tensor, weight: &Weight) -> Result<Tensor> {
 
 /// Several products of the same rows, as `linear` would give them one by one.
 pub fn linears<const N: usize>(x: &Tensor, weights: [&Weight; N]) -> Result<[Tensor; N]> {
-    let (rows, width) = x.dims2()?;
-    if let Some(weight) = weights.iter().find(|w| w.cols() != width) {
-        return invalid(
-            "linear",
-            format!("x is [{rows}, {width}], the weight is [{}, {}]", weight.rows(), weight.cols()),
-        );
-    }
+    let rows = fitting(x, &weights)?;
     on_gpu!(x, |gpu| cuda::linears(gpu, x, weights));
     let xs = values::<f32>("linear", x)?;
     let mut outs = weights.map(|w| vec![0f32; rows * w.rows()]);
@@ -59,6 +53,37 @@ pub fn linears<const N: usize>(x: &Tensor, weights: [&Weight; N]) -> Result<[Ten
         .map(|(out, w)| Ok(Tensor::from_vec(out, (rows, w.rows()), x.device())?))
         .collect::<Result<Vec<_>>>()?;
     tensors.try_into().or_else(|_| invalid("linear", "an impossible number of outputs".into()))
+}
+
+/// `silu(x G^T) * (x U^T)`, the first half of a gated MLP, without a matrix of either product.
+///
+/// Shapes: `x` `[rows, in]` f32, `gate` and `up` `[out, in]`; the result is `[rows, out]` f32.
+pub fn gated(x: &Tensor, gate: &Weight, up: &Weight) -> Result<Tensor> {
+    let rows = fitting(x, &[gate, up])?;
+    if gate.rows() != up.rows() {
+        return invalid("gated", format!("the gate has {} outputs, up has {}", gate.rows(), up.rows()));
+    }
+    on_gpu!(x, |gpu| {
+        let [gate, up] = cuda::linears(gpu, x, [gate, up])?;
+        crate::activation::silu_mul(&gate, &up)
+    });
+    let xs = values::<f32>("gated", x)?;
+    let mut out = vec![0f32; rows * gate.rows()];
+    if crate::reference_forced() {
+        reference::gated(&xs, gate, up, &mut out)?;
+    } else {
+        cpu::gated(crate::level::current(), &xs, rows, gate, up, &mut out)?;
+    }
+    Ok(Tensor::from_vec(out, (rows, gate.rows()), x.device())?)
+}
+
+/// The number of rows of `x`, if its width is that of every weight.
+fn fitting(x: &Tensor, weights: &[&Weight]) -> Result<usize> {
+    let (rows, width) = x.dims2()?;
+    match weights.iter().find(|w| w.cols() != width) {
+        Some(w) => invalid("linear", format!("x is [{rows}, {width}], the weight is [{}, {}]", w.rows(), w.cols())),
+        None => Ok(rows),
+    }
 }
 
 /// The rows `ids` of a weight, dequantised: an embedding look-up.

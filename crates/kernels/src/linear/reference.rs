@@ -13,6 +13,15 @@ pub(super) fn linear(x: &[f32], weight: &Weight, out: &mut [f32]) -> Result<()> 
     Ok(())
 }
 
+/// Both products, then the activation.
+pub(super) fn gated(x: &[f32], gate: &Weight, up: &Weight, out: &mut [f32]) -> Result<()> {
+    let (mut gates, mut ups) = (vec![0f32; out.len()], vec![0f32; out.len()]);
+    linear(x, gate, &mut gates)?;
+    linear(x, up, &mut ups)?;
+    crate::activation::reference::silu_mul(&gates, &ups, out);
+    Ok(())
+}
+
 /// Row by row.
 pub(super) fn embed(ids: &[u32], weight: &Weight, out: &mut [f32]) -> Result<()> {
     ids.iter()

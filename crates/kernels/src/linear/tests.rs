@@ -3,7 +3,7 @@ use std::sync::Arc;
 use candle_core::{DType, Device, Tensor};
 use proptest::prelude::*;
 
-use super::{BlockType, Bytes, Weight, cpu, embed, linear, linears, reference};
+use super::{BlockType, Bytes, Weight, cpu, embed, gated, linear, linears, reference};
 use crate::level::Level;
 use crate::testing::{assert_close, devices, flat, numbers, tensor};
 
@@ -105,6 +105,36 @@ proptest! {
             check(level, &x, &w);
         }
     }
+}
+
+#[test]
+fn a_gated_product_is_the_two_products_and_the_activation() {
+    for (seed, dtype) in TYPES.into_iter().enumerate() {
+        let cols = if dtype.block_size() == 1 { 57 } else { 256 };
+        let (gate, up) = (weight(seed as u64, dtype, 333, cols), weight(99, BlockType::Q4_1, 333, 256));
+        let up = if cols == 256 { up } else { weight(99, dtype, 333, cols) };
+        for rows in [0, 1, 7, 9, 20, 530] {
+            let x = tensor(7, &[rows, cols], &Device::Cpu);
+            for level in levels() {
+                let mut both = [vec![0f32; rows * 333], vec![0f32; rows * 333]];
+                cpu::products(level, &flat(&x), rows, &[&gate, &up], &mut both).unwrap();
+                let mut want = vec![0f32; rows * 333];
+                crate::activation::reference::silu_mul(&both[0], &both[1], &mut want);
+                let mut got = vec![f32::NAN; want.len()];
+                cpu::gated(level, &flat(&x), rows, &gate, &up, &mut got).unwrap();
+                assert_close(&got, &want, 1e-5, 1.0);
+            }
+        }
+    }
+    let (gate, up) = (weight(1, BlockType::Q4_1, 40, 96), weight(2, BlockType::Q8_0, 40, 96));
+    for device in devices() {
+        let x = tensor(3, &[5, 96], &device);
+        let mut want = vec![0f32; 5 * 40];
+        reference::gated(&flat(&x), &gate, &up, &mut want).unwrap();
+        assert_close(&flat(&gated(&x, &gate, &up).unwrap()), &want, 1e-5, 10.0);
+    }
+    let narrow = weight(2, BlockType::Q8_0, 39, 96);
+    assert!(gated(&tensor(3, &[5, 96], &Device::Cpu), &gate, &narrow).is_err());
 }
 
 #[test]

@@ -34,6 +34,12 @@ impl Scratch {
         Self::borrow(&KEPT, work)
     }
 
+    /// Runs `work` with memory of this thread that may be in use while [`Scratch::with`] is.
+    pub(crate) fn beside<R>(work: impl FnOnce(&mut Self) -> R) -> R {
+        thread_local!(static KEPT: RefCell<Scratch> = RefCell::default());
+        Self::borrow(&KEPT, work)
+    }
+
     fn borrow<R>(kept: &'static std::thread::LocalKey<RefCell<Self>>, work: impl FnOnce(&mut Self) -> R) -> R {
         let mut scratch = kept.take();
         let result = work(&mut scratch);

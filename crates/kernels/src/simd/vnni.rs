@@ -69,6 +69,22 @@ impl Vnni {
         pulp::cast(self.avx512f._mm512_cvtps_epi32(pulp::cast(x)))
     }
 
+    /// `2^x` within 3e-6 of itself, a tenth of what a weight loses in 15 bits: a third of the work of
+    /// [`super::exp::exp2`]. Exactly 1 for 0, 0 for negative infinity and what is too small, NaN for NaN.
+    #[inline(always)]
+    pub(crate) fn power(self, x: f32x16) -> f32x16 {
+        /// Minimax polynomial of `2^f` for `0 <= f < 1`, highest power first.
+        const POWERS: [f32; 5] = [1.342_668_5e-2, 5.224_247_3e-2, 0.241_280_2, 0.693_044_84, 1.0];
+        const DOWN: i32 = std::arch::x86_64::_MM_FROUND_TO_NEG_INF | std::arch::x86_64::_MM_FROUND_NO_EXC;
+        let fraction = pulp::cast(self.avx512dq._mm512_reduce_ps::<DOWN>(pulp::cast(x)));
+        let mut p = self.splat_f32x16(POWERS[0]);
+        for &c in &POWERS[1..] {
+            p = self.mul_add_f32x16(p, fraction, self.splat_f32x16(c));
+        }
+        // Multiplies by two to the power of the next integer below `x`.
+        pulp::cast(self.avx512f._mm512_scalef_ps(pulp::cast(p), pulp::cast(x)))
+    }
+
     /// The lower 16 bits of each lane, saturated.
     #[inline(always)]
     pub(crate) fn narrow(self, x: i32x16) -> [i16; LANES] {
@@ -126,6 +142,36 @@ mod tests {
             ));
             sum
         }
+    }
+
+    struct Powers<'a>(&'a mut [f32]);
+
+    impl WithVnni for Powers<'_> {
+        type Output = ();
+
+        #[inline(always)]
+        fn with_vnni(self, simd: Vnni) {
+            for x in self.0.chunks_exact_mut(LANES) {
+                let v = simd.power(super::super::load::<pulp::x86::V4>(x));
+                super::super::store::<pulp::x86::V4>(x, v);
+            }
+        }
+    }
+
+    #[test]
+    fn powers_are_as_good_as_weights_need() {
+        let Some(simd) = Vnni::find() else { return println!("skipped: no VNNI") };
+        let xs: Vec<f32> = (0..64_000).map(|i| -100.0 + i as f32 * 0.0025).collect();
+        let mut out = xs.clone();
+        simd.run(Powers(&mut out));
+        for (&x, &got) in xs.iter().zip(&out) {
+            assert!((f64::from(got) / f64::from(x).exp2() - 1.0).abs() < 3.1e-6, "2^{x} = {got}");
+        }
+        let mut ends = [0.0f32; LANES];
+        ends[..4].copy_from_slice(&[0.0, f32::NEG_INFINITY, f32::MIN, f32::NAN]);
+        simd.run(Powers(&mut ends));
+        assert_eq!(ends[..3], [1.0, 0.0, 0.0]);
+        assert!(ends[3].is_nan());
     }
 
     #[test]

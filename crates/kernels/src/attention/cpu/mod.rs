@@ -10,7 +10,6 @@ use std::ops::Range;
 
 use candle_core::{DType, WithDType};
 use half::{bf16, f16};
-use rayon::prelude::*;
 
 use super::{Entries, Sizes, Visibility};
 use crate::error::{Error, Result};
@@ -20,6 +19,7 @@ use crate::output::Output;
 use crate::simd::Scratch;
 use crate::simd::exp::LOG2_E;
 use crate::simd::half::Stored;
+use crate::threads;
 
 /// Lanes (rows times query heads of a group) of a tile: enough to make the widening of 16-bit
 /// entries and the trips of a block to the cache cheap.
@@ -98,7 +98,7 @@ fn typed<T: Stored + WithDType>(
     }
     let (first, last) =
         (seen.iter().map(|s| s.start).min().unwrap_or(0), seen.iter().map(|s| s.end).max().unwrap_or(0));
-    let threads = if work * heads * dim < SMALL { 1 } else { rayon::current_num_threads() };
+    let threads = if work * heads * dim < SMALL { 1 } else { threads::count() };
     let few = rows * sizes.group() < FEW && dim.is_multiple_of(crate::simd::outer::lanes(level.arch()));
     let height = if few { rows } else { (LANES / sizes.group()).max(1) };
     let bases = kv_heads * rows.div_ceil(height);
@@ -151,7 +151,7 @@ fn typed<T: Stored + WithDType>(
 fn each(tasks: &[Task], parallel: bool, run: impl Fn(&Task, &mut Scratch) + Sync) {
     let run = |task: &Task| Scratch::with(|scratch| run(task, scratch));
     if parallel && tasks.len() > 1 {
-        tasks.par_iter().with_max_len(1).for_each(run);
+        threads::each(tasks.len(), |i| run(&tasks[i]));
     } else {
         tasks.iter().for_each(run);
     }

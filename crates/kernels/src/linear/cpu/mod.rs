@@ -10,13 +10,14 @@ mod panel;
 use std::ops::Range;
 
 use pulp::{Simd, WithSimd};
-use rayon::prelude::*;
 
 use super::Weight;
+use crate::activation;
 use crate::error::Result;
 use crate::level::Level;
 use crate::output::Output;
 use crate::simd::Scratch;
+use crate::threads;
 
 /// From this many rows on a panel pays for its transposition.
 const MANY: usize = 16;
@@ -38,48 +39,90 @@ struct Piece {
     rows: Range<usize>,
 }
 
+/// Multiplies one piece of a weight, into the result or a window of it.
+type Multiply<'a> = dyn Fn(&Weight, &Piece, Output, &mut Scratch) -> Result<()> + Sync + 'a;
+
 /// The products of `x` (`rows` rows) with every weight, in one parallel region.
 pub(super) fn products(level: Level, x: &[f32], rows: usize, weights: &[&Weight], outs: &mut [Vec<f32>]) -> Result<()> {
     let outputs: Vec<Output> = outs.iter_mut().zip(weights).map(|(o, w)| Output::new(o, w.rows())).collect();
-    let (arch, threads) = (level.arch(), rayon::current_num_threads());
-    let total: usize = weights.iter().map(|w| w.rows() * w.cols()).sum();
-    let parallel = threads > 1 && total * rows >= SMALL;
-    #[cfg(target_arch = "x86_64")]
-    if rows >= MANY_INTEGERS
-        && let Some((simd, reach)) = integer::choose(level, weights)
-    {
-        return Scratch::shared(|scratch| {
-            let rounded = integer::rows(simd, x, weights[0].cols(), reach, parallel, scratch);
-            each(&wide(weights, rows, threads, arch), parallel, |piece, scratch| {
-                let (weight, out) = (weights[piece.weight], outputs[piece.weight]);
-                if integer::takes(weight) {
-                    simd.run(integer::Panels { rows: &rounded, weight, piece, out, scratch })
-                } else {
-                    arch.dispatch(panel::Panels { x, weight, piece, out, scratch })
-                }
-            })
-        });
-    }
-    if rows < MANY {
-        return each(&narrow(weights, rows, threads, total), parallel, |piece, scratch| {
-            let (weight, out) = (weights[piece.weight], outputs[piece.weight]);
-            arch.dispatch(dot::Dots { x, weight, piece, out, scratch })
-        });
-    }
-    each(&wide(weights, rows, threads, arch), parallel, |piece, scratch| {
-        let (weight, out) = (weights[piece.weight], outputs[piece.weight]);
-        arch.dispatch(panel::Panels { x, weight, piece, out, scratch })
+    Call { level, x, rows, weights }
+        .run(weights, |multiply, piece, scratch| multiply(weights[piece.weight], piece, outputs[piece.weight], scratch))
+}
+
+/// `out = silu(x gate^T) * (x up^T)`. The second product exists for one piece at a time, in the cache.
+pub(super) fn gated(level: Level, x: &[f32], rows: usize, gate: &Weight, up: &Weight, out: &mut [f32]) -> Result<()> {
+    let out = Output::new(out, gate.rows());
+    Call { level, x, rows, weights: &[gate, up] }.run(&[gate], |multiply, piece, scratch| {
+        multiply(gate, piece, out, scratch)?;
+        Scratch::beside(|ups| {
+            let width = piece.outputs.len();
+            let ups = ups.take(piece.rows.len() * width);
+            multiply(up, piece, Output::window(ups, piece.rows.start, piece.outputs.clone()), scratch)?;
+            for (row, ups) in piece.rows.clone().zip(ups.chunks_exact(width)) {
+                // SAFETY: this piece alone writes these rows and outputs, on this thread.
+                #[allow(unsafe_code)]
+                let gates = unsafe { out.row(row, piece.outputs.clone()) };
+                activation::cpu::gated(level.arch(), gates, ups);
+            }
+            Ok(())
+        })
     })
+}
+
+/// Rows and all weights that they are multiplied with.
+struct Call<'a> {
+    level: Level,
+    x: &'a [f32],
+    rows: usize,
+    weights: &'a [&'a Weight],
+}
+
+impl Call<'_> {
+    /// Cuts the products with `split`, some of the weights, into pieces and does `work` for each.
+    fn run(
+        self,
+        split: &[&Weight],
+        work: impl Fn(&Multiply<'_>, &Piece, &mut Scratch) -> Result<()> + Sync,
+    ) -> Result<()> {
+        let Self { level, x, rows, weights } = self;
+        let (arch, threads) = (level.arch(), threads::count());
+        let size = |weights: &[&Weight]| weights.iter().map(|w| w.rows() * w.cols()).sum::<usize>();
+        let parallel = threads > 1 && size(weights) * rows >= SMALL;
+        let panels = |weight: &Weight, piece: &Piece, out: Output, scratch: &mut Scratch| {
+            arch.dispatch(panel::Panels { x, weight, piece, out, scratch })
+        };
+        #[cfg(target_arch = "x86_64")]
+        if rows >= MANY_INTEGERS
+            && let Some((simd, reach)) = integer::choose(level, weights)
+        {
+            return Scratch::shared(|scratch| {
+                let rows = &integer::rows(simd, x, weights[0].cols(), reach, parallel, scratch);
+                let multiply = |weight: &Weight, piece: &Piece, out: Output, scratch: &mut Scratch| {
+                    if integer::takes(weight) {
+                        simd.run(integer::Panels { rows, weight, piece, out, scratch })
+                    } else {
+                        panels(weight, piece, out, scratch)
+                    }
+                };
+                let pieces = wide(split, self.rows, threads, arch);
+                each(&pieces, parallel, |piece, scratch| work(&multiply, piece, scratch))
+            });
+        }
+        if rows < MANY {
+            let dots = |weight: &Weight, piece: &Piece, out: Output, scratch: &mut Scratch| {
+                arch.dispatch(dot::Dots { x, weight, piece, out, scratch })
+            };
+            let pieces = narrow(split, rows, threads, size(split));
+            return each(&pieces, parallel, |piece, scratch| work(&dots, piece, scratch));
+        }
+        each(&wide(split, rows, threads, arch), parallel, |piece, scratch| work(&panels, piece, scratch))
+    }
 }
 
 /// Runs every piece with a thread's scratch.
 fn each(pieces: &[Piece], parallel: bool, run: impl Fn(&Piece, &mut Scratch) -> Result<()> + Sync) -> Result<()> {
     let run = |piece: &Piece| Scratch::with(|scratch| run(piece, scratch));
-    if parallel && pieces.len() > 1 {
-        pieces.par_iter().with_max_len(1).try_for_each(run)
-    } else {
-        pieces.iter().try_for_each(run)
-    }
+    if parallel && pieces.len() > 1 { threads::try_each_of(pieces, run) } else { pieces.iter().try_for_each(run) }
 }
 
 /// Pieces for few rows: about three for each thread, so that a slow core does not hold up the rest.
@@ -125,7 +168,7 @@ pub(super) fn embed(level: Level, ids: &[u32], weight: &Weight, out: &mut [f32])
     if ids.len() * width < SMALL {
         run((ids, out))
     } else {
-        ids.par_chunks(64).zip(out.par_chunks_mut(64 * width)).try_for_each(run)
+        threads::try_each_of(ids.chunks(64).zip(out.chunks_mut(64 * width)), run)
     }
 }
 

@@ -2,12 +2,12 @@
 //! one query first: the keys are read once and multiplied once.
 
 use pulp::{Simd, WithSimd};
-use rayon::prelude::*;
 
 use super::super::Heads;
 use crate::attention::Sizes;
 use crate::output::Output;
 use crate::simd::half::{Stored, dots};
+use crate::threads;
 
 /// Multiplications below which another thread is not worth waking.
 const SMALL: usize = 1 << 17;
@@ -66,7 +66,7 @@ pub(super) fn scores<T: Stored>(
     let mut out = vec![0f32; count * entries];
     let target = Output::new(&mut out, entries.max(1));
     let work = folded.iter().map(|f| f.q.len()).sum::<usize>() * entries;
-    let threads = if work < SMALL { 1 } else { rayon::current_num_threads() };
+    let threads = if work < SMALL { 1 } else { threads::count() };
     let step = entries.div_ceil(threads * 3).next_multiple_of(64).max(64);
     let run = |start: usize| {
         let range = start..(start + step).min(entries);
@@ -75,7 +75,7 @@ pub(super) fn scores<T: Stored>(
     if threads == 1 {
         (0..entries).step_by(step).for_each(run);
     } else {
-        (0..entries.div_ceil(step)).into_par_iter().with_max_len(1).for_each(|i| run(i * step));
+        threads::each(entries.div_ceil(step), |i| run(i * step));
     }
     if *heads == Heads::Max { super::combine(&out, entries, heads, sizes) } else { out }
 }

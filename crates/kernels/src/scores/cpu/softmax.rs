@@ -4,7 +4,6 @@
 use std::ops::Range;
 
 use pulp::{Simd, WithSimd};
-use rayon::prelude::*;
 
 use crate::attention::Sizes;
 use crate::attention::cpu::tile::{BLOCK, LOWEST, bounds, logits, weights};
@@ -13,6 +12,7 @@ use crate::simd::exp::{LOG2_E, exp2};
 use crate::simd::half::Stored;
 use crate::simd::outer::{WIDE, widest};
 use crate::simd::{Scratch, load, store};
+use crate::threads;
 
 /// Entries of a second-sweep task: enough to make transposing the rows' queries cheap.
 const SPAN: usize = 512;
@@ -46,10 +46,10 @@ pub(super) fn column_sums<T: Stored>(
     }
     let job = Job { q, k, sizes, scale: scale * LOG2_E, seen };
     let mut totals = vec![0f32; heads * rows];
-    let parallel = work >= SMALL && rayon::current_num_threads() > 1;
+    let parallel = work >= SMALL && threads::count() > 1;
     let each = |count: usize, run: &(dyn Fn(usize) + Sync)| {
         if parallel {
-            (0..count).into_par_iter().with_max_len(1).for_each(run);
+            threads::each(count, run);
         } else {
             (0..count).for_each(run);
         }

@@ -11,14 +11,13 @@ mod tile;
 
 use std::ops::Range;
 
-use rayon::prelude::*;
-
 use super::tile::BLOCK;
 use super::{Job, Sizes, Stock, Task, each};
 use crate::level::Level;
 use crate::simd::Scratch;
 use crate::simd::half::Stored;
 use crate::simd::vnni::Vnni;
+use crate::threads;
 
 /// Bytes of packed keys and values that a call holds at a time, unless one kv head needs more.
 const TOGETHER: usize = 32 << 20;
@@ -64,8 +63,8 @@ pub(super) fn attend<T: Stored>(
                 });
             };
             if parallel {
-                let chunks = room.par_chunks_mut(PACKED_TOGETHER * record);
-                chunks.enumerate().for_each(|(i, room)| pack((i * PACKED_TOGETHER, room)));
+                let chunks = room.chunks_mut(PACKED_TOGETHER * record);
+                threads::each_of(chunks.enumerate(), |(i, room)| pack((i * PACKED_TOGETHER, room)));
             } else {
                 pack((0, &mut *room));
             }

@@ -7,7 +7,6 @@ use pulp::f32x16;
 use super::super::tile::{BLOCK, LOWEST, bounds};
 use super::super::{Job, Task};
 use super::pack::{self, Packed, WEIGHTS, join, record};
-use crate::simd::exp::exp2;
 use crate::simd::outer::WIDE;
 use crate::simd::vnni::{LANES, Vnni, WithVnni, outer};
 use crate::simd::{Scratch, load, store};
@@ -180,7 +179,7 @@ impl Group<'_> {
         for p in p.chunks_exact_mut(MV * LANES) {
             for v in 0..MV {
                 let below = simd.sub_f32x16(load::<V4>(&p[v * LANES..]), most[v]);
-                let weight = exp2(*simd, simd.mul_f32x16(below, scale[v]));
+                let weight = simd.power(simd.mul_f32x16(below, scale[v]));
                 store::<V4>(&mut p[v * LANES..], weight);
                 total[v] = simd.add_f32x16(total[v], weight);
             }
@@ -190,12 +189,12 @@ impl Group<'_> {
             let old: f32x16 = load::<V4>(&self.max[v * LANES..]);
             let new = simd.max_f32x16(most[v], old);
             store::<V4>(&mut self.max[v * LANES..], new);
-            let shrink = exp2(*simd, simd.mul_f32x16(simd.sub_f32x16(old, new), scale[v]));
+            let shrink = simd.power(simd.mul_f32x16(simd.sub_f32x16(old, new), scale[v]));
             store::<V4>(&mut work.shrink[v * LANES..], shrink);
             // Rounding adds half an integer an entry at most. Of a NaN the minimum keeps the second.
             let room = simd.splat_f32x16((WEIGHTS - 1 - BLOCK as i32 / 2) as f32);
             factor[v] = simd.min_f32x16(simd.splat_f32x16(WEIGHT), simd.div_f32x16(room, total[v]));
-            let gain = exp2(*simd, simd.mul_f32x16(simd.sub_f32x16(most[v], new), scale[v]));
+            let gain = simd.power(simd.mul_f32x16(simd.sub_f32x16(most[v], new), scale[v]));
             store::<V4>(&mut work.gain[v * LANES..], simd.div_f32x16(gain, factor[v]));
         }
         let mut sums = [simd.splat_i32x16(0); MV];

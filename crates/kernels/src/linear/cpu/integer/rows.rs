@@ -1,10 +1,9 @@
 //! Activations as 16-bit integers, once for all weights of a call.
 
-use rayon::prelude::*;
-
 use super::super::block::PART;
 use crate::simd::vnni::{LANES, Vnni, WithVnni};
 use crate::simd::{Scratch, load};
+use crate::threads;
 
 /// Peaks below this count as zero: their inverse would overflow.
 const TINY: f32 = 1e-30;
@@ -40,11 +39,10 @@ pub(in crate::linear::cpu) fn rows<'a>(
     let reach = f32::from(reach);
     if parallel {
         let step = TOGETHER * cols;
-        x.par_chunks(step)
-            .zip(ints.par_chunks_mut(step))
-            .zip(scales.par_chunks_mut(step / PART))
-            .zip(sums.par_chunks_mut(step / PART))
-            .for_each(|(((x, ints), scales), sums)| simd.run(Round { x, ints, scales, sums, reach }));
+        let outs = ints.chunks_mut(step).zip(scales.chunks_mut(step / PART)).zip(sums.chunks_mut(step / PART));
+        threads::each_of(x.chunks(step).zip(outs), |(x, ((ints, scales), sums))| {
+            simd.run(Round { x, ints, scales, sums, reach });
+        });
     } else {
         simd.run(Round { x, ints: &mut *ints, scales: &mut *scales, sums: &mut *sums, reach });
     }

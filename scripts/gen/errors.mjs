@@ -1,0 +1,20 @@
+/** `docs/errors.md`. */
+export function errors(codes) {
+  const row = ([code, { means, help, details }]) =>
+    `| \`${code}\` | ${means} | ${help} | ${details.map((name) => `\`${name}\``).join(', ')} |`
+  return `<!-- Written by \`npm run gen\` from src/error-codes.ts. -->
+
+# Errors
+
+Every failure is a \`SkimError\` with a stable \`code\`, a \`message\` for people (what happened, the value, the limit, one thing
+to do) and \`details\` for machines. A wrong option throws at once; everything that depends on data or hardware rejects the
+promise or ends the iterator. A request that an \`AbortSignal\` ends rejects with the signal's own reason, not with one of these.
+
+| Code | What happened | What helps | In \`details\` |
+| --- | --- | --- | --- |
+${Object.entries(codes).map(row).join('\n')}
+
+On the command line the exit code is 2 where the command itself is wrong, 130 where it was interrupted and 1 otherwise;
+\`--json\` prints code, message and details.
+`
+}
