@@ -14,8 +14,8 @@ rmSync(folder, { recursive: true, force: true })
 mkdirSync(folder, { recursive: true })
 const built = [
   ['kernel-tests', ['test', '--no-run', '-p', 'skimlm-kernels', '--lib', ...feature]],
-  ['kernel-bench', ['build', '-p', 'skimlm-kernels', '--example', 'gpu', ...feature]],
-  ['engine-bench', ['build', '-p', 'skimlm-engine', '--example', 'gpu', ...feature]],
+  ['kernel-bench', ['build', '-p', 'skimlm-kernels', '--example', 'gpu_kernels', ...feature]],
+  ['engine-bench', ['build', '-p', 'skimlm-engine', '--example', 'gpu_requests', ...feature]],
 ]
 for (const [name, args] of built) {
   copyFileSync(executable([...args, '--release', '--locked']), join(folder, name))

@@ -1,6 +1,6 @@
 //! How fast the kernels are on a GPU, beside the copy bandwidth of the same run.
 //!
-//! `cargo run --release -p skimlm-kernels --features cuda --example gpu [DEVICE]`
+//! `cargo run --release -p skimlm-kernels --features cuda --example gpu_kernels [DEVICE]`
 //!
 //! Shapes of an 8B model: 32 query heads, 8 kv heads, heads of 128, bf16. One line of JSON an operation and length:
 //! the median of several runs in microseconds, queueing and what the operation sends back to the host included, and

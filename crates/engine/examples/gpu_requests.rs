@@ -1,6 +1,6 @@
 //! Whole requests on models of 8B sizes with random weights: time to first token, decoding and peak memory.
 //!
-//! `cargo run --release -p skimlm-engine --features skimlm-kernels/cuda --example gpu -- [DEVICE] [LENGTHS] [ROUNDS]`
+//! `cargo run --release -p skimlm-engine --features skimlm-kernels/cuda --example gpu_requests -- [DEVICE] [LENGTHS] [ROUNDS]`
 //!
 //! All layers share one matrix of random numbers on the host and have copies of their own on the device: speed does
 //! not depend on the numbers. Rounds are interleaved (full, gemfilter, promptdistill, full, ...). One JSON line a
