@@ -79,6 +79,8 @@ impl Voice {
         self.heard = match self.policy.at_layer(own) {
             Err(error) => Some(Heard::Done(Err(error))),
             Ok(step) if step.flow == Flow::Continue && step.keep.is_empty() => None,
+            // It changes the cache layer by layer.
+            Ok(step) if step.flow == Flow::Continue => Some(Heard::Alone),
             Ok(_) => match self.policy.report() {
                 Some(report) => Some(Heard::Done(Ok(Some(report)))),
                 None => Some(Heard::Alone),
