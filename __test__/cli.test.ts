@@ -4,8 +4,10 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test from 'ava'
 import { firstBadByte } from '../src/cli/input.js'
+import { Pace } from '../src/cli/render/pace.js'
 import { table } from '../src/cli/render/table.js'
 import { bytes, duration } from '../src/cli/render/units.js'
+import type { EvaluationSummary } from '../index.js'
 import { tinyModel } from './tiny.js'
 
 const root = join(import.meta.dirname, '..')
@@ -65,6 +67,9 @@ for (const [args, says] of [
   [['ask', 'who', 'opened', 'it?'], /in quotes/],
   [['ask', 'model.gguf'], /the question is missing/],
   [['select', '--text', '--json', 'why?'], /cannot be used with/],
+  [['eval'], /--file.*a text to hide facts in/s],
+  [['eval', '--benchmark', 'squad:qa.json'], /longbench, ruler, infinitebench, needle and a path/],
+  [['calibrate'], /--file.*a text to hide facts in/s],
 ] as const) {
   test(`usage: ${args.join(' ')}`, async (t) => {
     const { code, out, err } = await skimlm([...args])
@@ -292,6 +297,41 @@ test('units and tables', (t) => {
       ['long', '100'],
     ]),
     'a       1\nlong  100\n',
+  )
+})
+
+test('the time left is guessed from the steps of this run', (t) => {
+  let now = 1000
+  const pace = new Pace(() => now)
+  t.is(pace.left(40, 100), '')
+  now += 8000
+  t.is(pace.left(44, 100), ', about 2 min left')
+  t.is(pace.left(60, 100), ', about 16 s left')
+  t.is(pace.left(100, 100), '')
+})
+
+test('eval: tables on stdout, files in the folder, and nothing measured twice', async (t) => {
+  const lines = Array.from(
+    { length: 400 },
+    (_, i) => `The keeper wrote line ${i} about ${'aeiou'[i % 5]}${i} and rope.`,
+  )
+  const book = await file('book.txt', lines.join(' '))
+  const out = join(folder, 'measured')
+  const flags = ['-f', book, '--tasks', 'needle', '--lengths', '300', '--cases', '2', '--control', '50%', '-o', out]
+  const args = ['eval', await tinyModel(), ...flags, '--policies', 'snapkv:budget=64']
+  const first = await skimlm(args)
+  t.is(first.code, 0, first.err)
+  t.regex(first.out, /against full +evidence/)
+  t.regex(first.out, /all single facts 300: snapkv +2 /)
+  t.regex(first.out, /needle 300: bm25 +2 /)
+  const records = await readFile(join(out, 'records.jsonl'), 'utf8')
+  t.is(records.trimEnd().split('\n').length, 10)
+  const second = await skimlm([...args, '--json'])
+  t.is(await readFile(join(out, 'records.jsonl'), 'utf8'), records)
+  const summary = JSON.parse(second.out) as EvaluationSummary
+  t.deepEqual(
+    summary.policies.map((cell) => cell.policy),
+    ['full', 'snapkv', 'random', 'firstlast', 'bm25'],
   )
 })
 

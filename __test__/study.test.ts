@@ -1,4 +1,4 @@
-import { mkdtemp, readFile, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readFile, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test from 'ava'
@@ -50,6 +50,42 @@ test('a stopped evaluation resolves with what is done', async (t) => {
   const summary = await evaluate(model, { ...plan('part'), cases: 60 }, { signal: stop.signal, onProgress })
   t.true(summary.policies.reduce((all, cell) => all + cell.cases, 0) < 120)
   t.is(await model.generate('the of', { maxNewTokens: 1 }).result.then((r) => r.usage.newTokens), 1)
+})
+
+test('an evaluation that only selects answers nothing', async (t) => {
+  const policy = policies.gemfilter({ budget: { ratio: 0.5 }, pins: { chargeBudget: false } })
+  const chosen = { ...plan('chosen'), policies: [{ name: 'half', policy }], selectOnly: true }
+  const { policies: cells, groups } = await evaluate(model, chosen)
+  t.deepEqual([cells[0]?.cases, cells[0]?.score, cells[0]?.ttftMs], [2, null, null])
+  t.true((cells[0]?.kept?.mean ?? 1) < 0.8)
+  t.deepEqual(
+    groups.map((cell) => [cell.length, cell.family]),
+    [
+      [300, undefined],
+      [300, 'single'],
+    ],
+  )
+})
+
+test('the needle test reads a folder of texts', async (t) => {
+  const path = join(folder, 'essays')
+  await mkdir(path)
+  await writeFile(join(path, 'one.txt'), await readFile(text, 'utf8'))
+  const { text: _, tasks: __, ...rest } = plan('needle')
+  const bm25 = { name: 'bm25', policy: { kind: 'bm25' as const, budget: { ratio: 0.2 }, chargeBudget: false } }
+  const summary = await evaluate(model, {
+    ...rest,
+    lengths: [600],
+    files: [{ format: 'needle', path }],
+    policies: [{ name: 'full', policy: policies.full() }, bm25],
+  })
+  t.deepEqual(
+    summary.cells.map((cell) => [cell.task, cell.length, cell.policy, cell.cases, cell.recall?.mean]),
+    [
+      ['needle-folder', 600, 'full', 2, 1],
+      ['needle-folder', 600, 'bm25', 2, 1],
+    ],
+  )
 })
 
 test('a calibration makes a profile that the model takes', async (t) => {

@@ -4,6 +4,16 @@ import { studyOf } from './model.js'
 import type { Policy } from './policy-types.js'
 import type { Model } from './types.js'
 
+/** A file of cases; for `needle` the folder of text files that the published needle test hides its sentence in. */
+export interface BenchmarkFile {
+  format: 'longbench' | 'ruler' | 'infinitebench' | 'needle'
+  path: string
+  /** The benchmark's own prompts. */
+  templates?: string
+  /** The needle test with the two flaws of the published harness. */
+  asPublished?: boolean
+}
+
 /** Policies beside each other on tasks with known answers. Paths are the caller's. */
 export interface EvaluationPlan {
   /** A text file to hide facts in; needed for `tasks`. */
@@ -12,15 +22,25 @@ export interface EvaluationPlan {
   tasks?: string[]
   /** Document lengths in tokens. */
   lengths?: number[]
-  /** Cases of each task and length, or of each file. */
+  /** Cases of each task and length, or of each file; depths of each length of the needle test. */
   cases: number
   seed?: number
-  /** Files of published benchmarks. */
-  files?: { format: 'longbench' | 'ruler' | 'infinitebench'; path: string; templates?: string }[]
-  /** `full` first, so that the others have something to differ from; `bm25` is the control that reads words only. */
-  policies: { name: string; policy: Policy | { kind: 'bm25'; budget: number } }[]
+  /** What published benchmarks are made of. */
+  files?: BenchmarkFile[]
+  /** Nothing is answered: what policies keep is all that is measured, and filter passes are shared. */
+  selectOnly?: boolean
+  /** `full` first, so that the others have something to differ from. */
+  policies: { name: string; policy: Policy | Bm25 }[]
   /** The folder for records, summary, table and report; records that are there are not measured again. */
   output: string
+}
+
+/** The control that reads words only: the best sentences for the question, and everything around the document. */
+export interface Bm25 {
+  kind: 'bm25'
+  budget: number | { ratio: number }
+  /** Whether what is around the document counts towards the budget; default true. */
+  chargeBudget?: boolean
 }
 
 export interface EvaluationProgress {
@@ -40,6 +60,7 @@ export interface Mean {
 export interface EvaluationCell {
   policy: string
   task?: string
+  family?: 'single' | 'several' | 'words' | 'continuation'
   length?: number
   cases: number
   errors: number
@@ -56,6 +77,8 @@ export interface EvaluationCell {
 
 export interface EvaluationSummary {
   policies: EvaluationCell[]
+  /** By length: over all tasks, and over those of each family. */
+  groups: EvaluationCell[]
   cells: EvaluationCell[]
 }
 
@@ -68,6 +91,8 @@ export interface CalibrationPlan {
   /** Cases of each task and length to choose heads on, and as many to check them. */
   cases?: number
   seed?: number
+  /** The share of the prompt that is read in the end; default 0.2. */
+  keep?: number
   /** Prompts of fewer tokens shall be read whole. */
   exactBelow?: number
 }

@@ -72,7 +72,14 @@ pub enum Flow {
     /// As it is.
     Continue,
     /// With the selected rows only, from the attention of this layer on.
-    Narrow(Selection),
+    Narrow {
+        /// Which rows go on.
+        rows: Selection,
+        /// Whether they close up above this layer: positions without gaps that end with the last row's. What
+        /// rotation and causality see are distances, which are then those of a prompt of these rows alone, and the
+        /// next token takes one position in all layers.
+        close_up: bool,
+    },
     /// Not at all: the policy has what it wanted.
     Stop,
 }
@@ -119,9 +126,9 @@ impl Step {
         Self { flow: Flow::Stop, keep: Vec::new() }
     }
 
-    /// Go on with fewer rows.
+    /// Go on with fewer rows, at the positions they have.
     pub fn narrow(rows: Selection) -> Self {
-        Self { flow: Flow::Narrow(rows), keep: Vec::new() }
+        Self { flow: Flow::Narrow { rows, close_up: false }, keep: Vec::new() }
     }
 
     /// Go on with all rows and let the cache of one layer keep some entries.

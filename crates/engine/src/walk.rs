@@ -149,8 +149,8 @@ impl Walk<'_, '_> {
             let v = self.model.project(layer, &self.rows_of(&chunk)?, Which::V)?.v.ok_or_else(missing)?;
             cache.append_values(&v)?;
         }
-        if let Flow::Narrow(selection) = &step.flow {
-            self.narrow(selection)?;
+        if let Flow::Narrow { rows, .. } = &step.flow {
+            self.narrow(rows)?;
         }
         // Where every row has asked, its query is there already.
         let asked = asked.filter(|q| q.dims()[0] == self.pass.rows.len() && step.flow == Flow::Continue);
@@ -160,6 +160,9 @@ impl Walk<'_, '_> {
                 None => self.queries(layer, &chunk)?,
             };
             self.attend(layer, cache, &chunk, q)?;
+        }
+        if let Flow::Narrow { close_up: true, .. } = &step.flow {
+            self.close_up()?;
         }
         Ok(step)
     }
@@ -212,6 +215,14 @@ impl Walk<'_, '_> {
         self.pass.rows = self.pass.rows.gather(kept);
         self.turns.turn_to(&self.pass.rows.positions)?;
         Ok(())
+    }
+
+    /// Positions without gaps that end where they end now.
+    fn close_up(&mut self) -> Result<()> {
+        let (n, last) = (self.pass.rows.len(), self.pass.rows.positions.last().copied().unwrap_or(0));
+        // Ascending positions are at least as far apart as their rows.
+        self.pass.rows.positions = (0..n as u32).map(|i| last - (n as u32 - 1 - i)).collect();
+        self.turns.turn_to(&self.pass.rows.positions)
     }
 
     fn chunks(&self) -> Vec<Range<usize>> {

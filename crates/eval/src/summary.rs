@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde::{Deserialize, Serialize};
 use skimlm_core::{Code, Error, Result};
@@ -17,6 +17,9 @@ const SEED: u64 = 0;
 pub struct Summary {
     /// Each policy over all tasks and lengths, in the order of the records; every task and length counts alike.
     pub policies: Vec<Cell>,
+    /// Policy by length: over all tasks, and over those of each family. Every task counts alike.
+    #[serde(default)]
+    pub groups: Vec<Cell>,
     /// Policy by task by length, in the order of the records, lengths ascending.
     pub cells: Vec<Cell>,
 }
@@ -27,10 +30,10 @@ pub struct Summary {
 pub struct Cell {
     /// The policy.
     pub policy: String,
-    /// The task; none for all.
+    /// The task; none for several.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub task: Option<String>,
-    /// The task's family, where it has one.
+    /// The family of the tasks, where there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub family: Option<Family>,
     /// The length, in tokens; none for all.
@@ -94,7 +97,24 @@ impl Summary {
                 groups.iter().filter(|((.., policy), _)| *policy == i).map(|(_, group)| group).collect();
             cell(policy, &own, &full)
         });
-        Self { policies: overall.collect(), cells: cells.collect() }
+        let over = |length: usize, family: Option<Family>| {
+            let groups = &groups;
+            let of = move |i: usize| -> Vec<&Group> {
+                let own = |key: &(usize, usize, usize), group: &Group| {
+                    key.1 == length && key.2 == i && (family.is_none() || group[0].family == family)
+                };
+                groups.iter().filter(|(key, group)| own(key, group)).map(|(_, group)| group).collect()
+            };
+            let with_cases = (0..policies.len()).map(move |i| (i, of(i))).filter(|(_, own)| !own.is_empty());
+            let full = &full;
+            let policies = &policies;
+            with_cases.map(move |(i, own)| Cell { family, length: Some(length), ..cell(policies[i], &own, full) })
+        };
+        let lengths: BTreeSet<usize> = records.iter().map(|record| record.length).collect();
+        let families: BTreeSet<Family> = records.iter().filter_map(|record| record.family).collect();
+        let families: Vec<Option<Family>> = [None].into_iter().chain(families.into_iter().map(Some)).collect();
+        let grouped = lengths.iter().flat_map(|&length| families.iter().flat_map(move |&family| over(length, family)));
+        Self { policies: overall.collect(), groups: grouped.collect(), cells: cells.collect() }
     }
 
     /// Readable JSON.
@@ -203,6 +223,36 @@ mod tests {
     }
 
     #[test]
+    fn groups_are_lengths_and_families_with_tasks_alike() {
+        let mut records = records();
+        for record in &mut records {
+            record.family = Some(if record.task == "a" { Family::Several } else { Family::Single });
+        }
+        let summary = Summary::new(&records);
+        let names: Vec<_> = summary
+            .groups
+            .iter()
+            .map(|cell| (cell.length.unwrap(), cell.family, cell.policy.as_str(), cell.score.unwrap().mean))
+            .collect();
+        let (single, several) = (Some(Family::Single), Some(Family::Several));
+        assert_eq!(
+            names,
+            [
+                // (0.5 + 1.0) / 2: two tasks of two cases and of one.
+                (100, None, "full", 0.75),
+                (100, None, "quick", 1.0),
+                (100, single, "full", 0.5),
+                (100, single, "quick", 1.0),
+                (100, several, "full", 1.0),
+                (200, None, "full", 1.0),
+                (200, None, "quick", 0.5),
+                (200, single, "full", 1.0),
+                (200, single, "quick", 0.5),
+            ]
+        );
+    }
+
+    #[test]
     fn errors_are_counted_and_not_averaged() {
         let mut records = records();
         records[3].error = Some("out of memory".into());
@@ -226,6 +276,6 @@ mod tests {
         let summary = Summary::new(&records());
         let json = summary.to_json().unwrap();
         assert_eq!(serde_json::from_str::<Summary>(&json).unwrap(), summary);
-        assert_eq!(Summary::new(&[]), Summary { policies: Vec::new(), cells: Vec::new() });
+        assert_eq!(Summary::new(&[]), Summary { policies: Vec::new(), groups: Vec::new(), cells: Vec::new() });
     }
 }

@@ -113,6 +113,41 @@ fn a_stopped_run_keeps_what_is_done_and_goes_on_there() {
 }
 
 #[test]
+fn the_published_needle_test_runs_over_a_folder_of_texts() {
+    let folder = tempfile::tempdir().unwrap();
+    let loaded = loaded(folder.path());
+    let essays = folder.path().join("essays");
+    std::fs::create_dir(&essays).unwrap();
+    std::fs::copy(book(folder.path()), essays.join("one.txt")).unwrap();
+    std::fs::write(essays.join("two.md"), "Not read.").unwrap();
+    let mut plan: Plan = serde_json::from_value(json!({
+        "files": [{ "format": "needle", "path": essays }],
+        "lengths": [600, 900],
+        "cases": 3,
+        "policies": [
+            { "name": "full", "policy": { "kind": "full" } },
+            { "name": "bm25", "policy": { "kind": "bm25", "budget": 500 } },
+        ],
+        "output": folder.path().join("out"),
+    }))
+    .unwrap();
+    run(&plan, &loaded, &Cancel::default(), &mut |_| {}).unwrap();
+    let (records, _) = read_records(&plan.output.join("records.jsonl")).unwrap();
+    let found: Vec<_> = records.iter().map(|r| (r.length, r.depth.unwrap(), r.policy.as_str())).collect();
+    let want = [600, 900].into_iter().flat_map(|length| [0.0, 0.5, 1.0].map(|depth| (length, depth)));
+    let want: Vec<_> =
+        want.flat_map(|(length, depth)| ["full", "bm25"].map(|policy| (length, depth, policy))).collect();
+    assert_eq!(found, want);
+    for record in &records {
+        assert_eq!((record.task.as_str(), record.recall), ("needle-folder", Some(1.0)), "{record:?}");
+        assert!(record.score.is_some() && record.prompt_tokens < record.length, "{record:?}");
+    }
+    plan.files[0].path = folder.path().join("nothing");
+    let error = run(&plan, &loaded, &Cancel::default(), &mut |_| {}).unwrap_err();
+    assert_eq!(error.code, Code::InvalidArg);
+}
+
+#[test]
 fn plans_that_cannot_run_are_refused_before_the_work() {
     let folder = tempfile::tempdir().unwrap();
     let loaded = loaded(folder.path());

@@ -2,8 +2,8 @@
 //! calibration has shown to find the evidence.
 //!
 //! A short prompt, a prompt without a question and a model without a profile are read whole. Otherwise the
-//! profile's cheapest setting whose recall holds serves; it goes back to the whole prompt by itself where the
-//! question finds nothing in particular (`fallbackBelow`).
+//! profile's cheapest setting whose recall holds serves, of those that go back to the whole prompt by themselves
+//! where the question finds nothing in particular (`fallbackBelow`), if the profile has any.
 
 use std::sync::Arc;
 
@@ -275,6 +275,10 @@ mod tests {
         assert_eq!(profile.setting(0.4).unwrap().name, "poor");
         assert_eq!(profile.setting(0.9).unwrap().name, "good");
         assert_eq!(profile.setting(0.995).unwrap().name, "better");
+        let mut knowing = (*profile).clone();
+        knowing.settings[2].policy["fallbackBelow"] = json!(0.3);
+        assert_eq!(knowing.setting(0.9).unwrap().name, "better", "it knows when to read everything");
+        assert_eq!(knowing.setting(0.4).unwrap().name, "better");
         let (pass, report) = begun(0.9, Some(&profile), 40, true);
         assert_eq!((pass.stage, report.reason.as_str()), (Stage::Filter, "serving"));
     }

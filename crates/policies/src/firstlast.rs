@@ -5,24 +5,22 @@ use serde::{Deserialize, Serialize};
 use skimlm_core::{Policy, Reading, Result};
 
 use crate::fixed::Fixed;
-use crate::options::Pins;
+use crate::options::{Budget, Pins};
 use crate::registry::{About, Context, Method};
-use crate::snapkv::check_budget;
 
 /// Options of the first-and-last control.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub struct FirstLast {
     /// Tokens to keep.
-    #[schemars(range(min = 1))]
-    pub budget: usize,
+    pub budget: Budget,
     /// Tokens that are always kept.
     pub pins: Pins,
 }
 
 impl Default for FirstLast {
     fn default() -> Self {
-        Self { budget: 1024, pins: Pins::default() }
+        Self { budget: Budget::Tokens(1024), pins: Pins::default() }
     }
 }
 
@@ -37,7 +35,7 @@ impl Method for FirstLast {
     };
 
     fn check(&self, _: &Context<'_>) -> Result<()> {
-        check_budget(self.budget, 0, "nothing")
+        self.budget.check_blind()
     }
 
     fn build(self, _: &Context<'_>) -> Box<dyn Policy> {
@@ -46,7 +44,7 @@ impl Method for FirstLast {
         }))
     }
 
-    fn reading(&self, _: &Context<'_>, _: usize) -> Reading {
-        Reading::Short { kept: self.budget }
+    fn reading(&self, _: &Context<'_>, tokens: usize) -> Reading {
+        Reading::Short { kept: self.budget.of(tokens) }
     }
 }

@@ -3,19 +3,19 @@
 use skimlm_core::{Pass, Policy, Report, Result, Shape};
 
 use crate::choose::free_tokens;
-use crate::options::Pins;
+use crate::options::{Budget, Pins};
 
 /// A prompt of which the pins and some other tokens are read, renumbered from the first position.
 pub(crate) struct Fixed<F> {
     pins: Pins,
-    budget: usize,
+    budget: Budget,
     /// The order in which free tokens are taken, given their number.
     order: F,
     report: Option<Report>,
 }
 
 impl<F: FnMut(usize) -> Vec<usize> + Send> Fixed<F> {
-    pub(crate) fn new(pins: Pins, budget: usize, order: F) -> Self {
+    pub(crate) fn new(pins: Pins, budget: Budget, order: F) -> Self {
         Self { pins, budget, order, report: None }
     }
 }
@@ -25,7 +25,8 @@ impl<F: FnMut(usize) -> Vec<usize> + Send> Policy for Fixed<F> {
         let n = prompt.rows.len();
         let mut keep = self.pins.flags(&prompt.rows);
         let pinned = keep.iter().filter(|k| **k).count();
-        let left = free_tokens(self.budget, pinned, self.pins.charge_budget, true)?;
+        let budget = self.budget.of(n);
+        let left = free_tokens(budget, pinned, self.pins.charge_budget, true)?;
         let free: Vec<usize> = (0..n).filter(|&i| !keep[i]).collect();
         for i in (self.order)(free.len()).into_iter().take(left) {
             keep[free[i]] = true;
@@ -36,7 +37,7 @@ impl<F: FnMut(usize) -> Vec<usize> + Send> Policy for Fixed<F> {
         prompt.rows.positions = (first..).take(indices.len()).collect();
         self.report = Some(Report {
             layer: 0,
-            budget: self.budget,
+            budget,
             scores: vec![0.0; indices.len()],
             reason: format!("{} of {n} tokens, chosen without looking at them", indices.len()),
             indices,

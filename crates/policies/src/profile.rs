@@ -139,10 +139,20 @@ impl Profile {
         self.settings.iter().try_for_each(|setting| PolicySpec::parse(&setting.policy)?.check(&context))
     }
 
-    /// The cheapest setting whose recall holds.
+    /// The cheapest setting whose recall holds, of those that know when to read everything, if there are any.
     pub fn setting(&self, recall: f64) -> Option<&Setting> {
-        let holds = |setting: &&Setting| setting.recall.mean >= recall;
-        self.settings.iter().filter(holds).min_by(|a, b| a.cost.total_cmp(&b.cost))
+        let cheapest = |falls_back: bool| {
+            let holds = |setting: &&Setting| setting.recall.mean >= recall && (setting.falls_back() || !falls_back);
+            self.settings.iter().filter(holds).min_by(|a, b| a.cost.total_cmp(&b.cost))
+        };
+        cheapest(true).or_else(|| cheapest(false))
+    }
+}
+
+impl Setting {
+    /// Whether it reads everything where a question finds nothing in particular.
+    pub fn falls_back(&self) -> bool {
+        self.policy.get("fallbackBelow").is_some_and(|share| !share.is_null())
     }
 }
 

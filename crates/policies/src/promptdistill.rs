@@ -2,6 +2,8 @@
 //!
 //! One pass. At a stage's layer the query token scores the tokens that are left, the best go on, with
 //! everything from the query token on, at their original positions; the layers above see only those.
+//! With `positions: 'fresh'` they close up above each stage, as GemFilter's do, so that distances between
+//! kept tokens are small; they end where the prompt ends, and decoding goes on there in every layer.
 //! Lean at every stage: keys and values of all rows, queries, attention and MLP of the kept rows
 //! only (lossless; the published code runs the whole layer and drops rows afterwards).
 //!
@@ -22,13 +24,13 @@ use skimlm_core::{
 
 use crate::choose::{Ends, choose, free_tokens};
 use crate::narrowing::Narrowing;
-use crate::options::{Budget, Pins, QueriesSpec, Score, StageSpec};
+use crate::options::{Budget, Pins, Positions, QueriesSpec, Score, StageSpec};
 use crate::registry::{About, Context, Method};
 
 const DEFAULT_BUDGET: Budget = Budget::Tokens(1024);
 
 /// Options of PromptDistill.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub struct PromptDistill {
     /// Where and to how many tokens the prompt narrows, layers ascending; none: to 1024 at the model's
@@ -44,12 +46,27 @@ pub struct PromptDistill {
     pub pins: Pins,
     /// Published pooling: the scores from the query token on count as 0.
     pub zero_tail: bool,
+    /// Where the tokens that go on stand above a stage: `original` with gaps, `fresh` without.
+    pub positions: Positions,
+}
+
+impl Default for PromptDistill {
+    fn default() -> Self {
+        Self {
+            stages: None,
+            truncate_stages: 0,
+            query_token: None,
+            pins: Pins::default(),
+            zero_tail: false,
+            positions: Positions::Original,
+        }
+    }
 }
 
 impl Method for PromptDistill {
     const KIND: &'static str = "promptdistill";
     const ABOUT: About = About {
-        idea: "One pass that narrows: at each stage's layer the most relevant tokens go on to the layers above, at their original positions.",
+        idea: "One pass that narrows: at each stage's layer the most relevant tokens go on to the layers above.",
         paper: "Jin et al., PromptDistill (arXiv 2503.23274)",
         good: "Long prompts from about 1500 tokens on; early layers have read everything, nothing is read twice.",
         bad: "With `truncateStages` 0 the early layers keep long caches; a stage that misses the evidence cannot be repaired above.",
@@ -198,7 +215,8 @@ impl Policy for Distill {
             self.all_scores = Some(scores);
         }
         let entries = Selection::shared(keep)?;
-        let mut step = Step { flow: Flow::Narrow(entries.clone()), keep: Vec::new() };
+        let close_up = self.spec.positions == Positions::Fresh;
+        let mut step = Step { flow: Flow::Narrow { rows: entries.clone(), close_up }, keep: Vec::new() };
         if self.spec.truncate_stages == -1 || self.narrowing.done() <= self.spec.truncate_stages as usize {
             step.keep.push(Keep { layers: 0..seen.layer + 1, entries, among: Among::Rows, renumber: false });
             self.held.fill(self.narrowing.rows().to_vec());

@@ -5,17 +5,15 @@ use serde::{Deserialize, Serialize};
 use skimlm_core::{Policy, Reading, Result};
 
 use crate::fixed::Fixed;
-use crate::options::Pins;
+use crate::options::{Budget, Pins};
 use crate::registry::{About, Context, Method};
-use crate::snapkv::check_budget;
 
 /// Options of the random control.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub struct Random {
     /// Tokens to keep.
-    #[schemars(range(min = 1))]
-    pub budget: usize,
+    pub budget: Budget,
     /// The draw.
     pub seed: u64,
     /// Tokens that are always kept.
@@ -24,7 +22,7 @@ pub struct Random {
 
 impl Default for Random {
     fn default() -> Self {
-        Self { budget: 1024, seed: 0, pins: Pins::default() }
+        Self { budget: Budget::Tokens(1024), seed: 0, pins: Pins::default() }
     }
 }
 
@@ -39,7 +37,7 @@ impl Method for Random {
     };
 
     fn check(&self, _: &Context<'_>) -> Result<()> {
-        check_budget(self.budget, 0, "nothing")
+        self.budget.check_blind()
     }
 
     fn build(self, _: &Context<'_>) -> Box<dyn Policy> {
@@ -51,8 +49,8 @@ impl Method for Random {
         }))
     }
 
-    fn reading(&self, _: &Context<'_>, _: usize) -> Reading {
-        Reading::Short { kept: self.budget }
+    fn reading(&self, _: &Context<'_>, tokens: usize) -> Reading {
+        Reading::Short { kept: self.budget.of(tokens) }
     }
 }
 

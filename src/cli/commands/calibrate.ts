@@ -3,9 +3,10 @@ import { basename, resolve } from 'node:path'
 import type { Command } from 'commander'
 import { invalidOption } from '../../errors.js'
 import { calibrate, type Profile } from '../../study.js'
-import { type ModelFlags, addModelFlags, flag, whole, wholes } from '../flags.js'
+import { type ModelFlags, addModelFlags, flag, number, whole, wholes } from '../flags.js'
 import { interruptible } from '../interrupt.js'
 import { openModel } from '../open.js'
+import { Pace } from '../render/pace.js'
 import { ProgressLine } from '../render/progress.js'
 import { table } from '../render/table.js'
 import { count } from '../render/units.js'
@@ -17,6 +18,7 @@ interface Flags extends ModelFlags {
   cases: number
   lengths: number[]
   seed: number
+  keep: number
   out: string
 }
 
@@ -34,6 +36,7 @@ export function calibrateCommand(program: Command, done: (code: number) => void)
     .addOption(flag('--cases <n>', 'cases of each task and length', whole).default(3))
     .addOption(flag('--lengths <list>', 'document lengths in tokens', wholes).default([1000, 2500], '1000,2500'))
     .addOption(flag('--seed <n>', 'the first seed', whole).default(0))
+    .addOption(flag('--keep <share>', 'the share of the prompt that is read in the end', number).default(0.2))
     .addOption(flag('-o, --out <file>', 'where the profile goes').default('profile.skimlm.json'))
     .action(async (name: string | undefined, flags: Flags) => done(await run(name, flags)))
 }
@@ -51,10 +54,16 @@ async function run(name: string | undefined, flags: Flags): Promise<number> {
         lengths: flags.lengths,
         cases: flags.cases,
         seed: flags.seed,
+        keep: flags.keep,
       }
+      let at: keyof typeof phases | undefined
+      let pace = new Pace()
       const profile = await calibrate(model, plan, {
         signal: interrupts.signal,
-        onProgress: (p) => progress.show(phases[p.phase], p.done, p.total, (n) => `${count(n)} steps`),
+        onProgress: ({ phase, done, total }) => {
+          if (phase !== at) [at, pace] = [phase, new Pace()]
+          progress.show(`${phases[phase]}${pace.left(done, total)}`, done, total, (n) => `${count(n)} steps`)
+        },
       })
       progress.clear()
       await writeFile(flags.out, `${JSON.stringify(profile, null, 2)}\n`)

@@ -2,18 +2,34 @@ import { resolve } from 'node:path'
 import type { Command } from 'commander'
 import { invalidOption } from '../../errors.js'
 import { policies as make } from '../../policy.js'
-import { type EvaluationCell, type EvaluationPlan, type EvaluationSummary, type Mean, evaluate } from '../../study.js'
+import {
+  type BenchmarkFile,
+  type EvaluationCell,
+  type EvaluationPlan,
+  type EvaluationSummary,
+  type Mean,
+  evaluate,
+} from '../../study.js'
 import type { Policy } from '../../types.js'
-import { type ModelFlags, addModelFlags, flag, whole, wholes } from '../flags.js'
+import { type ModelFlags, addModelFlags, flag, number, whole, wholes } from '../flags.js'
 import { interruptible } from '../interrupt.js'
 import { openModel } from '../open.js'
+import { Pace } from '../render/pace.js'
 import { ProgressLine } from '../render/progress.js'
 import { table } from '../render/table.js'
 import { bytes, count, duration } from '../render/units.js'
 import { policyList } from './compare.js'
 
 const tasks = 'needle,paraphrase,multikey,multivalue,multiquery,twohop,continuation'
-const formats = ['longbench', 'ruler', 'infinitebench'] as const
+const formats = ['longbench', 'ruler', 'infinitebench', 'needle'] as const
+const families = {
+  single: 'single facts',
+  several: 'several facts',
+  words: 'word counts',
+  continuation: 'continuations',
+}
+
+type Control = number | { ratio: number }
 
 interface Flags extends ModelFlags {
   file?: string
@@ -22,8 +38,9 @@ interface Flags extends ModelFlags {
   cases: number
   seed: number
   policies: Policy[]
-  control: number
-  benchmark: NonNullable<EvaluationPlan['files']>
+  control: Control
+  benchmark: BenchmarkFile[]
+  selectOnly?: boolean
   out: string
   json?: boolean
 }
@@ -49,13 +66,20 @@ export function evalCommand(program: Command, done: (code: number) => void): voi
         'auto,gemfilter',
       ),
     )
-    .addOption(flag('--control <tokens>', 'tokens that the controls keep; 0: no controls', whole).default(256))
     .addOption(
-      flag('--benchmark <format:path>', 'a file of longbench, ruler or infinitebench; may be repeated', files).default(
-        [],
-        'none',
+      flag('--control <budget>', 'what the controls keep, in tokens or percent; 0: no controls', share).default(
+        { ratio: 0.2 },
+        '20%',
       ),
     )
+    .addOption(
+      flag(
+        '--benchmark <format:path>',
+        'a file of longbench, ruler or infinitebench, or needle and a folder of texts; may be repeated',
+        files,
+      ).default([], 'none'),
+    )
+    .addOption(flag('--select-only', 'measure what policies keep and let them answer nothing'))
     .addOption(flag('-o, --out <folder>', 'where results go').default('skimlm-eval'))
     .addOption(flag('--json', 'print the summary as JSON'))
     .action(async (name: string | undefined, flags: Flags) => done(await run(name, flags)))
@@ -69,10 +93,12 @@ async function run(name: string | undefined, flags: Flags): Promise<number> {
     const model = await openModel(name, flags, progress, interrupts.signal)
     try {
       const stop = new AbortController()
+      const pace = new Pace()
       interrupts.soften(() => stop.abort())
       const summary = await evaluate(model, toPlan(flags), {
         signal: stop.signal,
-        onProgress: (p) => progress.show('measuring', p.done, p.total, (n) => `${count(n)} records`),
+        onProgress: (p) =>
+          progress.show(`measuring${pace.left(p.done, p.total)}`, p.done, p.total, (n) => `${count(n)} records`),
       })
       progress.clear()
       process.stdout.write(flags.json ? `${JSON.stringify(summary)}\n` : text(summary))
@@ -93,18 +119,9 @@ function toPlan({
   policies,
   control,
   benchmark,
+  selectOnly,
   out,
 }: Flags): EvaluationPlan {
-  const k = control
-  const controls: EvaluationPlan['policies'] =
-    k === 0
-      ? []
-      : [
-          { name: 'random', policy: make.random({ budget: k }) },
-          { name: 'firstlast', policy: make.firstlast({ budget: k }) },
-          { name: 'sinkwindow', policy: make.sinkwindow({ sink: 4, recent: k - 4 }) },
-          { name: 'bm25', policy: { kind: 'bm25', budget: k } },
-        ]
   const seen = new Map<string, number>([['full', 1]])
   const named = policies
     .filter((policy) => policy.kind !== 'full')
@@ -114,13 +131,36 @@ function toPlan({
       return { name: times === 1 ? policy.kind : `${policy.kind} ${times}`, policy }
     })
   return {
-    ...(file === undefined ? {} : { text: resolve(file), tasks: wanted, lengths }),
+    ...(file === undefined ? {} : { text: resolve(file), tasks: wanted }),
+    lengths,
     cases,
     seed,
     files: benchmark,
-    policies: [{ name: 'full', policy: make.full() }, ...named, ...controls],
+    selectOnly: selectOnly === true,
+    policies: [{ name: 'full', policy: make.full() }, ...named, ...controls(control)],
     output: resolve(out),
   }
+}
+
+function controls(budget: Control): EvaluationPlan['policies'] {
+  if (budget === 0) return []
+  // A share is one of the prompt on top of what always stays, as in the settings of `auto`.
+  const chargeBudget = typeof budget === 'number'
+  const pins = { chargeBudget }
+  return [
+    { name: 'random', policy: make.random({ budget, pins }) },
+    { name: 'firstlast', policy: make.firstlast({ budget, pins }) },
+    ...(typeof budget === 'number' && budget > 4
+      ? [{ name: 'sinkwindow', policy: make.sinkwindow({ sink: 4, recent: budget - 4 }) }]
+      : []),
+    { name: 'bm25', policy: { kind: 'bm25', budget, chargeBudget } },
+  ]
+}
+
+function share(value: string): Control {
+  if (!value.endsWith('%')) return whole(value)
+  const ratio = number(value.slice(0, -1)) / 100
+  return ratio === 0 ? 0 : { ratio }
 }
 
 function text(summary: EvaluationSummary): string {
@@ -141,8 +181,10 @@ function text(summary: EvaluationSummary): string {
     cell.speedup === null ? '-' : `${cell.speedup.toFixed(2)}x`,
     cell.peakBytes === null ? '-' : bytes(cell.peakBytes),
   ]
-  const cells = summary.cells.map((cell) => row(`${cell.task} ${cell.length}: ${cell.policy}`, cell))
-  return `${table([head, ...summary.policies.map((cell) => row(cell.policy, cell))])}\n${table([head, ...cells])}`
+  const label = ({ task, family, length, policy }: EvaluationCell) =>
+    length === undefined ? policy : `${task ?? (family ? `all ${families[family]}` : 'all')} ${length}: ${policy}`
+  const parts = [summary.policies, summary.groups, summary.cells].filter((cells) => cells.length > 0)
+  return parts.map((cells) => table([head, ...cells.map((cell) => row(label(cell), cell))])).join('\n')
 }
 
 function names(list: string): string[] {
@@ -153,10 +195,7 @@ function names(list: string): string[] {
 }
 
 /** `longbench:qasper.jsonl`, collected over repeated flags. */
-function files(
-  value: string,
-  before: NonNullable<EvaluationPlan['files']> | undefined,
-): NonNullable<EvaluationPlan['files']> {
+function files(value: string, before: BenchmarkFile[] | undefined): BenchmarkFile[] {
   const [format = '', ...path] = value.split(':')
   const known = formats.find((name) => name === format)
   if (!known || path.length === 0)

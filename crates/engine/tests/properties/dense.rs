@@ -24,11 +24,13 @@ pub(crate) struct Dense<'m> {
     model: &'m dyn Model,
     /// Everything ever read, by layer.
     pub(crate) layers: Vec<Vec<Entry>>,
+    /// Whether a row stands at its place among the rows that a layer has read, not at its position.
+    pub(crate) by_place: bool,
 }
 
 impl<'m> Dense<'m> {
     pub(crate) fn new(model: &'m dyn Model) -> Self {
-        Self { model, layers: vec![Vec::new(); model.shape().layers.len()] }
+        Self { model, layers: vec![Vec::new(); model.shape().layers.len()], by_place: false }
     }
 
     /// Full causal attention over the tokens at the positions 0, 1, 2, ...
@@ -49,6 +51,8 @@ impl<'m> Dense<'m> {
             let (q, k, v) = (flat(projected.q), flat(projected.k), flat(projected.v));
             let first = self.layers[layer].len();
             for (((raw, q), v), &position) in k.into_iter().zip(q).zip(v).zip(&positions) {
+                let place = self.layers[layer].len() as u32;
+                let position = if self.by_place { place } else { position };
                 let (q, k) = (self.rotated(&q, position), self.rotated(&raw, position));
                 self.layers[layer].push(Entry { position, raw, q, k, v });
             }

@@ -93,6 +93,34 @@ proptest! {
     }
 
     #[test]
+    fn with_fresh_positions_a_layer_knows_nothing_of_the_gaps((given, policy) in given_with(2..=40, promptdistill)) {
+        let model = given.model();
+        let policy = { let mut p = fresh(policy); p["truncateStages"] = 0.into(); p };
+        let mut session = session(&model, &policy);
+        let got = read(&mut session, given.rows(), given.chunk);
+        let n = given.n() as u32;
+        let kept = |layer: usize, held: &Option<Vec<skimlm_core::LayerHeads>>| match held {
+            Some(layers) => layers[layer].heads[0].clone(),
+            None => (0..n).collect(),
+        };
+        let held = session.report().unwrap().heads;
+        for (layer, banks) in entries(&session).iter().enumerate() {
+            let count = kept(layer, &held).len() as u32;
+            assert_eq!(banks[0], (n - count..n).collect::<Vec<_>>(), "{policy}: layer {layer}");
+        }
+        let mut dense = Dense::new(&model);
+        dense.by_place = true;
+        let above = |layer: usize| (layer + 1 < given.sizes.layers).then(|| kept(layer + 1, &held));
+        let want = dense.read(&given.tokens, &(0..n).collect::<Vec<_>>(), &|_, _, _, _| true, &above);
+        assert_near(&got, &want, 2e-5, &policy.to_string());
+        for token in 0..3 {
+            assert_eq!(session.next_position(), n + token);
+            let want = dense.read(&[token], &[n + token], &|_, _, _, _| true, &|_| None);
+            assert_near(&step(&mut session, token), &want, 2e-5, &format!("{policy}, token {token}"));
+        }
+    }
+
+    #[test]
     fn p05_truncation_changes_no_logits_of_the_prompt((given, policy) in given_with(2..=40, promptdistill)) {
         let model = given.model();
         let logits = (-1..4).map(|truncate| {

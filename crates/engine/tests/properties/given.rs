@@ -157,6 +157,12 @@ pub(crate) fn promptdistill(given: &Given) -> BoxedStrategy<Value> {
         .boxed()
 }
 
+/// The same with the rows closed up above each stage.
+pub(crate) fn fresh(mut promptdistill: Value) -> Value {
+    promptdistill["positions"] = "fresh".into();
+    promptdistill
+}
+
 /// Policies that read everything and then drop cache entries, which keep their positions.
 pub(crate) fn evicting(given: &Given) -> BoxedStrategy<Value> {
     let n = given.n();
@@ -212,6 +218,7 @@ pub(crate) fn every(given: &Given) -> BoxedStrategy<Value> {
         2 => anchors,
         3 => gemfilter(given),
         4 => promptdistill(given),
+        1 => promptdistill(given).prop_map(fresh),
         6 => evicting(given),
         1 => streaming(given),
         1 => fixed,

@@ -1,3 +1,4 @@
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use skimlm_core::{Evidence, Form, Heads, Pass, Policy, Queries, Result, Seen, Shape, Stage, Step};
@@ -20,6 +21,8 @@ pub(super) struct Heard {
     pub(super) evidence: Vec<usize>,
     /// Whether a token is a plain part of the document.
     pub(super) document: Vec<bool>,
+    /// The sentences of the prompt, in order and without gaps.
+    pub(super) sentences: Vec<Range<usize>>,
     /// Pooled scores, `[layers][heads][tokens]`.
     pub(super) scores: Vec<Vec<Vec<f32>>>,
 }
@@ -46,9 +49,17 @@ pub(super) fn listen(case: &Case, loaded: &Loaded, last: usize, cancel: &Cancel)
     Ok(Heard {
         task: case.task.clone(),
         evidence: reading.tokens_of(&case.evidence).iter().map(|&token| token as usize).collect(),
+        sentences: sentences(&reading.assembled.rows.tokens, &loaded.tokenizer.sentence_ends()),
         scores: scores.collect::<Result<_, _>>()?,
         document,
     })
+}
+
+/// Where tokens of `ends`, ascending, end sentences.
+fn sentences(tokens: &[u32], ends: &[u32]) -> Vec<Range<usize>> {
+    let mut start = 0;
+    let stops = (1..=tokens.len()).filter(|&i| i == tokens.len() || ends.binary_search(&tokens[i - 1]).is_ok());
+    stops.map(|stop| std::mem::replace(&mut start, stop)..stop).collect()
 }
 
 /// Walks the layers up to `last` and writes down what each head says.

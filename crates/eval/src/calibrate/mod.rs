@@ -7,9 +7,12 @@
 mod choose;
 mod cost;
 mod listen;
+mod overhear;
 mod way;
+mod whole;
 
 use std::path::PathBuf;
+use std::sync::PoisonError;
 
 use serde::{Deserialize, Serialize};
 use skimlm_core::{Error, Result, Rows};
@@ -21,18 +24,18 @@ use crate::run::prompt::Reading;
 use crate::{Case, Haystack, Recipe, Split, evidence_recall, stats, task};
 use cost::Cost;
 use listen::{Heard, listen};
+use overhear::Overheard;
 use way::{Outline, Way, choose, cross_validated};
+use whole::about_everything;
 
 /// Tasks whose evidence is known.
 const TASKS: [&str; 6] = ["needle", "paraphrase", "multikey", "multivalue", "multiquery", "twohop"];
-/// Tasks that need all of the text: a question like theirs finds nothing in particular.
-const WHOLE: [&str; 2] = ["common", "frequent"];
 /// The deepest layer that listens, as a share of the depth.
 const DEEPEST: f64 = 0.55;
-/// The share of the document that is read in the end.
-const KEEP: f64 = 0.2;
-/// The share that a first stage leaves, in runs of so many tokens.
-const FIRST: (f64, usize) = (0.25, 32);
+/// What two stages leave, as multiples of what one alone would: the second chooses better and can be stricter.
+const TWO: (f64, f64) = (1.25, 0.5);
+/// The share of questions about something that may be read whole, so that those about everything are.
+const WHOLE_READ: f64 = 1.0 / 3.0;
 /// Settings of a profile.
 const MOST_SETTINGS: usize = 4;
 /// The length that costs are stated for, if the model can read it.
@@ -55,6 +58,9 @@ pub struct CalibrationPlan {
     /// The first seed.
     #[serde(default)]
     pub seed: u64,
+    /// The share of the prompt that is read in the end, above 0 and below 1.
+    #[serde(default = "keep")]
+    pub keep: f64,
     /// Prompts of fewer tokens shall be read whole.
     #[serde(default = "exact_below")]
     pub exact_below: usize,
@@ -66,6 +72,10 @@ fn lengths() -> Vec<usize> {
 
 fn cases() -> usize {
     3
+}
+
+fn keep() -> f64 {
+    0.2
 }
 
 fn exact_below() -> usize {
@@ -100,37 +110,47 @@ pub fn calibrate(
             "at least one, of at least one length, on three layers",
         ));
     }
+    if !(plan.keep > 0.0 && plan.keep < 1.0) {
+        return Err(Error::invalid_option("keep", plan.keep, "a share above 0 and below 1"));
+    }
     let text = haystack(&plan.text)?;
-    let made = |tasks: &[&str], seed: u64, split| cases_of(plan, &text, loaded, tasks, seed, split);
-    let sighted = made(&TASKS, plan.seed, Split::Calibration)?;
-    let blind = made(&WHOLE, plan.seed, Split::Calibration)?;
-    let total = sighted.len() + blind.len();
+    let sighted = cases_of(plan, &text, loaded, plan.seed)?;
+    let total = sighted.len();
     let mut heard = Vec::with_capacity(total);
-    for (done, case) in sighted.iter().chain(&blind).enumerate() {
+    for (done, case) in sighted.iter().enumerate() {
         progress(CalibrationProgress { phase: "listen", done, total });
         heard.push(listen(case, loaded, deepest, cancel)?);
     }
-    let (with_evidence, without) = heard.split_at(sighted.len());
-    let with_evidence: Vec<&Heard> = with_evidence.iter().collect();
+    let heard: Vec<&Heard> = heard.iter().collect();
     let cost = Cost::new(shape, loaded.info.file.parameters.saturating_sub((shape.vocab * shape.hidden) as u64));
     let mut look = |done, total| {
         progress(CalibrationProgress { phase: "choose", done, total });
         cancel.check()
     };
-    let ways = ways(&with_evidence, deepest, &cost, COST_TOKENS.min(shape.max_positions) as f64, &mut look)?;
-    let fresh = made(&TASKS, plan.seed + (plan.cases * plan.lengths.len()) as u64, Split::Calibration)?;
-    let total = ways.len() * fresh.len();
+    let tokens = COST_TOKENS.min(shape.max_positions) as f64;
+    let ways = ways(&heard, deepest, plan.keep, &cost, tokens, &mut look)?;
+    let next = plan.seed + (plan.cases * plan.lengths.len()) as u64;
+    let fresh = cases_of(plan, &text, loaded, next)?;
+    let blind = blind_cases_of(plan, &text, loaded, next)?;
+    let total = ways.len() * (fresh.len() + blind.len());
+    let mut done = 0;
     let mut settings = Vec::with_capacity(ways.len());
-    for (i, way) in ways.iter().enumerate() {
-        let policy = way.policy(threshold(way, &with_evidence, without));
-        let mut recalls = Vec::with_capacity(fresh.len());
-        for (j, case) in fresh.iter().enumerate() {
-            progress(CalibrationProgress { phase: "check", done: i * fresh.len() + j, total });
-            recalls.extend(recall(case, &policy, loaded, cancel)?);
-        }
+    for way in &ways {
+        let mut check = |cases: &[Case]| {
+            let mut checked = Vec::with_capacity(cases.len());
+            for case in cases {
+                progress(CalibrationProgress { phase: "check", done, total });
+                done += 1;
+                checked.push(check(case, way, loaded, cancel)?);
+            }
+            Ok::<_, Error>(checked)
+        };
+        let (found, lost) = (check(&fresh)?, check(&blind)?);
+        let recalls: Vec<f64> = found.iter().filter_map(|checked| checked.recall).collect();
+        let shares = |checked: &[Checked]| checked.iter().filter_map(|checked| checked.share).collect::<Vec<f64>>();
         settings.push(Setting {
             name: way.stages.iter().map(|stage| stage.layer().to_string()).collect::<Vec<_>>().join("-"),
-            policy,
+            policy: way.policy(threshold(shares(&found), shares(&lost))),
             recall: measured(&recalls)?,
             cost: rounded(way.cost),
         });
@@ -138,7 +158,7 @@ pub fn calibrate(
     // What cross-validation promised and the check did not keep.
     let mut best = f64::NEG_INFINITY;
     settings.retain(|setting: &Setting| {
-        let better = setting.recall.mean > best;
+        let better = setting.recall.mean > best || setting.falls_back();
         best = best.max(setting.recall.mean);
         better
     });
@@ -157,32 +177,34 @@ pub fn calibrate(
     })
 }
 
-fn cases_of(
-    plan: &CalibrationPlan,
-    text: &Haystack,
-    loaded: &Loaded,
-    tasks: &[&str],
-    seed: u64,
-    split: Split,
-) -> Result<Vec<Case>> {
+fn cases_of(plan: &CalibrationPlan, text: &Haystack, loaded: &Loaded, seed: u64) -> Result<Vec<Case>> {
     let count = |text: &str| loaded.tokenizer.encode(text, false).map_or(usize::MAX, |ids| ids.len());
     let mut cases = Vec::new();
-    for name in tasks {
+    for name in TASKS {
         for (l, &tokens) in plan.lengths.iter().enumerate() {
             for i in 0..plan.cases {
                 let depth = (i as f32 + 0.5) / plan.cases as f32;
                 let seed = seed + (l * plan.cases + i) as u64;
-                cases.push(task(name)?.make(text, &Recipe { tokens, seed, depth, split }, &count)?);
+                let recipe = Recipe { tokens, seed, depth, split: Split::Calibration };
+                cases.push(task(name)?.make(text, &recipe, &count)?);
             }
         }
     }
     Ok(cases)
 }
 
+fn blind_cases_of(plan: &CalibrationPlan, text: &Haystack, loaded: &Loaded, seed: u64) -> Result<Vec<Case>> {
+    let count = |text: &str| loaded.tokenizer.encode(text, false).map_or(usize::MAX, |ids| ids.len());
+    let recipe = |&tokens: &usize| Recipe { tokens, seed, depth: 0.5, split: Split::Calibration };
+    let of_length = |tokens| about_everything(text, &recipe(tokens), &count);
+    Ok(plan.lengths.iter().map(of_length).collect::<Result<Vec<_>>>()?.concat())
+}
+
 /// Ways of one and of two stages, those that are beaten in both cost and recall left out, the cheapest first.
 fn ways(
     cases: &[&Heard],
     deepest: usize,
+    keep: f64,
     cost: &Cost,
     tokens: f64,
     look: &mut dyn FnMut(usize, usize) -> Result<()>,
@@ -194,20 +216,21 @@ fn ways(
         found.push(Way { cost, ..way.clone() });
         way
     };
+    let (first_keep, second_keep) = ((TWO.0 * keep).min(1.0), TWO.1 * keep);
     let mut firsts: Vec<(usize, f64)> = Vec::new();
     for layer in 1..=deepest {
         look(layer - 1, 2 * deepest)?;
-        let one = add(&[(0..=layer, KEEP, 1)]);
+        let one = add(&[(0..=layer, keep)]);
         // Where a deeper layer adds nothing, the way ends as high as before.
         if one.stages[0].layer() == layer {
-            firsts.push((layer, cross_validated(cases, &[(0..=layer, FIRST.0, FIRST.1)])));
+            firsts.push((layer, cross_validated(cases, &[(0..=layer, first_keep)])));
         }
     }
     let best = firsts.iter().map(|(_, recall)| *recall).fold(0.0, f64::max);
     let first = firsts.iter().find(|(_, recall)| *recall >= best - 0.02).map_or(deepest, |(layer, _)| *layer);
     for layer in first + 1..=deepest {
         look(deepest + layer - 1, 2 * deepest)?;
-        add(&[(0..=first, FIRST.0, FIRST.1), (first + 1..=layer, KEEP, 1)]);
+        add(&[(0..=first, first_keep), (first + 1..=layer, second_keep)]);
     }
     found.sort_by(|a, b| a.cost.total_cmp(&b.cost));
     let mut best = 0.0;
@@ -222,36 +245,42 @@ fn ways(
     Ok(found.split_off(surplus))
 }
 
-/// The share of the scores on the document that tells questions about something from those about everything: midway
-/// between the two, if they can be told apart at all.
-fn threshold(way: &Way, sighted: &[&Heard], blind: &[Heard]) -> Option<f64> {
-    let last = way.stages.last()?;
-    let share = |heard: &Heard| {
-        let left = way.walk(heard);
-        last.share(heard, &left[left.len() - 2])
-    };
-    let mut on: Vec<f64> = sighted.iter().map(|heard| share(heard)).collect();
-    let mut off: Vec<f64> = blind.iter().map(share).collect();
-    on.sort_by(f64::total_cmp);
-    off.sort_by(f64::total_cmp);
-    let (low, high) = (*on.get(on.len() / 20)?, *off.get(off.len() - 1 - off.len() / 10)?);
-    (low > high).then(|| (50.0 * (low + high)).round() / 100.0)
+/// The share of the scores on the document below which a question is about everything. Questions about something that
+/// are below it, too, are read whole for nothing; if those are many, there is no such share.
+fn threshold(mut sighted: Vec<f64>, mut blind: Vec<f64>) -> Option<f64> {
+    sighted.sort_by(f64::total_cmp);
+    blind.sort_by(f64::total_cmp);
+    let most = (100.0 * blind.get(blind.len() - 1 - blind.len() / 20)?).ceil() / 100.0;
+    let below = sighted.partition_point(|share| *share < most);
+    (below as f64 <= WHOLE_READ * sighted.len() as f64).then_some(most)
 }
 
-/// The evidence that a policy keeps of a case; none where it went back to the whole prompt.
-fn recall(case: &Case, policy: &serde_json::Value, loaded: &Loaded, cancel: &Cancel) -> Result<Option<f64>> {
+/// What a way makes of a case, fallback left out.
+struct Checked {
+    /// The evidence that it keeps.
+    recall: Option<f64>,
+    /// The share of its last scores that falls on the document.
+    share: Option<f64>,
+}
+
+fn check(case: &Case, way: &Way, loaded: &Loaded, cancel: &Cancel) -> Result<Checked> {
     let reading = Reading::new(case, loaded)?;
     let context = Context {
         sentence_ends: &|| loaded.tokenizer.sentence_ends(),
         ..Context::new(loaded.model.shape(), loaded.info.file.default_filter_layer)
     };
-    let spec = PolicySpec::parse(policy)?;
+    let spec = PolicySpec::parse(&way.policy(None))?;
     spec.check(&context)?;
-    let mut session = Session::new(&*loaded.model, spec.build(&context)?, loaded.dtype)?;
+    let (_, before) = way.stages.split_last().map_or((None, &[][..]), |(last, before)| (Some(last), before));
+    let from = before.last().map_or(0, |stage| stage.layer() + 1);
+    let (policy, share) = Overheard::new(spec.build(&context)?, from);
+    let mut session = Session::new(&*loaded.model, Box::new(policy), loaded.dtype)?;
     let rows: Rows = reading.assembled.rows.clone();
     let mut control = Control { cancel, progress: &mut |_| {}, chunk: DEFAULT_CHUNK, headroom: 0 };
     let report = session.select(rows, &mut control)?;
-    Ok(report.and_then(|report| evidence_recall(&case.evidence, &reading.bytes_of(&report.indices))))
+    let recall = report.and_then(|report| evidence_recall(&case.evidence, &reading.bytes_of(&report.indices)));
+    let share = *share.lock().unwrap_or_else(PoisonError::into_inner);
+    Ok(Checked { recall, share })
 }
 
 /// Four decimals are more than a few dozen cases say.

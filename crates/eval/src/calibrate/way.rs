@@ -24,8 +24,7 @@ impl Way {
         let score = |stage: &Choice| {
             let heads: Vec<Value> =
                 stage.heads.iter().map(|(layer, head)| json!({ "layer": layer, "head": head })).collect();
-            let round = if stage.run > 1 { json!({ "chunk": stage.run }) } else { json!("sentence") };
-            json!({ "queries": { "window": WINDOW }, "softmax": true, "heads": heads, "round": round,
+            json!({ "queries": { "window": WINDOW }, "softmax": true, "heads": heads, "round": "sentence",
                     "pool": { "kind": "avg", "width": POOL, "edge": "valid" } })
         };
         let (last, before) = self.stages.split_last().map_or((None, &[][..]), |(last, before)| (Some(last), before));
@@ -63,16 +62,16 @@ impl Way {
     }
 }
 
-/// What stages there shall be: the layers that may be listened to, the share kept, tokens a run.
-pub(super) type Outline = [(std::ops::RangeInclusive<usize>, f64, usize)];
+/// What stages there shall be: the layers that may be listened to, and the share kept.
+pub(super) type Outline = [(std::ops::RangeInclusive<usize>, f64)];
 
 /// Chooses the heads of every stage on some cases.
 pub(super) fn choose(cases: &[&Heard], outline: &Outline) -> Way {
     let mut way = Way { stages: Vec::new(), recall: 0.0, cost: 0.0 };
-    for (layers, keep, run) in outline {
+    for (layers, keep) in outline {
         let left: Vec<Vec<bool>> = cases.iter().filter_map(|case| way.walk(case).pop()).collect();
         let among: Vec<&[bool]> = left.iter().map(Vec::as_slice).collect();
-        way.stages.push(heads(cases, &among, layers.clone(), *keep, *run));
+        way.stages.push(heads(cases, &among, layers.clone(), *keep));
     }
     way
 }

@@ -32,17 +32,14 @@ pub struct NeedleTest {
 
 impl Default for NeedleTest {
     fn default() -> Self {
-        let even = |i: usize, steps: usize, from: usize, to: usize| {
-            (from as f64 + (to - from) as f64 * i as f64 / (steps - 1) as f64).round() as usize
-        };
         Self {
             needle:
                 "\nThe best thing to do in San Francisco is eat a sandwich and sit in Dolores Park on a sunny day.\n"
                     .into(),
             question: "What is the best thing to do in San Francisco?".into(),
             answer: "eat a sandwich and sit in Dolores Park on a sunny day.".into(),
-            lengths: (0..40).map(|i| even(i, 40, 1000, 128_000)).collect(),
-            depths: (0..10).map(|i| even(i, 10, 0, 100)).collect(),
+            lengths: Self::even(40, 1000, 128_000),
+            depths: Self::even(10, 0, 100),
             slack: 200,
             leading: None,
             sorted: true,
@@ -51,6 +48,13 @@ impl Default for NeedleTest {
 }
 
 impl NeedleTest {
+    /// `n` even steps from one number to another, both included; their middle for one.
+    pub fn even(n: usize, from: usize, to: usize) -> Vec<usize> {
+        let (first, width) = (from as f64, to as f64 - from as f64);
+        let share = |i: usize| if n == 1 { 0.5 } else { i as f64 / (n - 1) as f64 };
+        (0..n).map(|i| (first + width * share(i)).round() as usize).collect()
+    }
+
     /// The cases over a folder of `.txt` files, length by length, depth by depth.
     ///
     /// `ERR_INVALID_ARG` for a folder without text, and for a length that does not hold the needle.
@@ -100,10 +104,11 @@ impl NeedleTest {
         ids.splice(at..at, needle);
         let document = tokens.decode(&ids)?;
         let hidden = self.needle.trim();
+        let flawed = if self.leading.is_some() || !self.sorted { "-published" } else { "" };
         let evidence = document.find(hidden).map(|start| start..start + hidden.len()).into_iter().collect();
         Ok(Case {
             task: "needle-folder".into(),
-            id: format!("needle-folder-{length}-d{depth}"),
+            id: format!("needle-folder-{length}-d{depth}{flawed}"),
             document,
             question: self.question.clone(),
             system: None,
@@ -186,6 +191,7 @@ pub(super) mod tests {
     fn the_published_grid() {
         let NeedleTest { lengths, depths, .. } = NeedleTest::default();
         assert_eq!(depths, [0, 11, 22, 33, 44, 56, 67, 78, 89, 100]);
+        assert_eq!(NeedleTest::even(1, 0, 100), [50]);
         assert_eq!(
             (lengths.len(), lengths[0], lengths[1], lengths[36], lengths[39]),
             (40, 1000, 4256, 118_231, 128_000)

@@ -10,13 +10,17 @@ const LEFT: usize = 52;
 const TOP: usize = 8;
 const BOTTOM: usize = 40;
 
-/// Score by length and depth, one map for each task with depths and each policy.
-pub(super) fn heatmaps(records: &[Record]) -> String {
+/// Score (where nothing was answered: evidence recall) by length and depth, one map for each task with depths and each
+/// policy. With it what is shown.
+pub(super) fn heatmaps(records: &[Record]) -> (&'static str, String) {
+    let answered = records.iter().any(|record| record.score.is_some());
+    let what = if answered { "Score by length and depth" } else { "Evidence recall by length and depth" };
     // Depths in thousandths: a key that is equal where the printed depth is.
     type Cells = BTreeMap<(u32, usize), Vec<f64>>;
     let mut maps: Vec<((&str, &str), Cells)> = Vec::new();
     for record in records.iter().filter(|record| record.error.is_none()) {
-        let (Some(depth), Some(score)) = (record.depth, record.score) else { continue };
+        let value = if answered { record.score } else { record.recall };
+        let (Some(depth), Some(score)) = (record.depth, value) else { continue };
         let key = (record.task.as_str(), record.policy.as_str());
         let at = maps.iter().position(|(known, _)| *known == key).unwrap_or_else(|| {
             maps.push((key, Cells::new()));
@@ -25,17 +29,17 @@ pub(super) fn heatmaps(records: &[Record]) -> String {
         maps[at].1.entry(((depth * 1000.0).round() as u32, record.length)).or_default().push(score);
     }
     maps.sort_by_key(|((task, _), _)| *task);
-    maps.iter().map(|((task, policy), cells)| heatmap(task, policy, cells)).collect()
+    (what, maps.iter().map(|((task, policy), cells)| heatmap(what, task, policy, cells)).collect())
 }
 
-fn heatmap(task: &str, policy: &str, cells: &BTreeMap<(u32, usize), Vec<f64>>) -> String {
+fn heatmap(what: &str, task: &str, policy: &str, cells: &BTreeMap<(u32, usize), Vec<f64>>) -> String {
     let depths: Vec<u32> = cells.keys().map(|(depth, _)| *depth).collect::<BTreeSet<_>>().into_iter().collect();
     let lengths: Vec<usize> = cells.keys().map(|(_, length)| *length).collect::<BTreeSet<_>>().into_iter().collect();
     let (width, height) = (LEFT + WIDTH * lengths.len() + 8, TOP + HEIGHT * depths.len() + BOTTOM);
     let title = format!("{}, {}", escaped(task), escaped(policy));
     let mut svg = format!(
         "<figure><figcaption>{title}</figcaption>\
-         <svg viewBox=\"0 0 {width} {height}\" width=\"{width}\" role=\"img\" aria-label=\"Score by length and depth: {title}\">"
+         <svg viewBox=\"0 0 {width} {height}\" width=\"{width}\" role=\"img\" aria-label=\"{what}: {title}\">"
     );
     for (row, depth) in depths.iter().enumerate() {
         let y = TOP + HEIGHT * row;
@@ -99,9 +103,15 @@ mod tests {
             record("needle", "<b>", Some(1.0), 0.0),
             record("common", "full", None, 1.0),
         ];
-        let svg = heatmaps(&records);
+        let (what, svg) = heatmaps(&records);
+        assert!(what.starts_with("Score"), "{what}");
         assert_eq!(svg.matches("<svg").count(), 2);
         assert!(svg.contains("1024 tokens, depth 12.5 %: 0.75, 2 cases"));
         assert!(svg.contains("needle, &lt;b&gt;") && !svg.contains("<b>") && !svg.contains("common"));
+        let chosen: Vec<Record> =
+            records.into_iter().map(|r| Record { recall: r.score.map(|s| s / 2.0), score: None, ..r }).collect();
+        let (what, svg) = heatmaps(&chosen);
+        assert!(what.starts_with("Evidence recall") && svg.contains("depth 100 %: 0.00, 1 cases"), "{svg}");
+        assert!(svg.contains("depth 12.5 %: 0.38, 2 cases"));
     }
 }

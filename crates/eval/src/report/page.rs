@@ -44,9 +44,10 @@ pub fn html(summary: &Summary, records: &[Record], about: &[(String, String)]) -
     };
     section("All tasks and lengths", "Every task and length counts alike.", table(&summary.policies));
     section("Score against time", "Up and to the left is better.", chart(summary));
-    let maps = heatmaps(records);
+    let (what, maps) = heatmaps(records);
     let maps = if maps.is_empty() { maps } else { format!("<div class=\"maps\">{maps}</div>") };
-    section("Score by length and depth", "Depth is where the evidence lies: 0 % is the start of the document.", maps);
+    section(what, "Depth is where the evidence lies: 0 % is the start of the document.", maps);
+    section("By length and kind", "Every task counts alike.", table(&summary.groups));
     section("By task and length", "A dash is a number that was not measured.", table(&summary.cells));
     section("Failures", "Cases without a result.", failures(records));
     format!(

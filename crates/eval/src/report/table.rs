@@ -22,7 +22,11 @@ pub(super) fn row(cell: &Cell) -> [String; 12] {
     let share = |value: f64| format!("{:.1} %", 100.0 * value);
     let failed = if cell.errors > 0 { format!(" ({} failed)", cell.errors) } else { String::new() };
     [
-        cell.task.clone().unwrap_or_else(|| "all".into()),
+        match (&cell.task, cell.family) {
+            (Some(task), _) => task.clone(),
+            (None, Some(family)) => format!("all {}", family.name()),
+            (None, None) => "all".into(),
+        },
         cell.length.map_or_else(dash, |length| length.to_string()),
         cell.policy.clone(),
         format!("{}{failed}", cell.cases),
@@ -37,10 +41,15 @@ pub(super) fn row(cell: &Cell) -> [String; 12] {
     ]
 }
 
-/// The summary as Markdown: a table over everything, and one of the cells.
+/// The summary as Markdown: a table over everything, one over lengths and kinds of tasks, and one of the cells.
 pub fn markdown(summary: &Summary) -> String {
     let mut out = String::new();
-    for (title, cells) in [("All tasks and lengths", &summary.policies), ("By task and length", &summary.cells)] {
+    let parts = [
+        ("All tasks and lengths", &summary.policies),
+        ("By length and kind", &summary.groups),
+        ("By task and length", &summary.cells),
+    ];
+    for (title, cells) in parts {
         out.push_str(&format!("## {title}\n\n| {} |\n|{}\n", HEADS.join(" | "), " --- |".repeat(HEADS.len())));
         for cell in cells {
             let row = row(cell).map(|text| text.replace('|', "\\|").replace(['\n', '\r'], " "));
@@ -72,9 +81,10 @@ mod tests {
         let failed = Record { case: "d".into(), error: Some("no".into()), ..record.clone() };
         let text = markdown(&Summary::new(&[record, failed]));
         let rows: Vec<_> = text.lines().filter(|line| line.contains("full |")).collect();
-        assert_eq!(rows.len(), 4, "{text}");
+        assert_eq!(rows.len(), 6, "{text}");
         let row = "1 (1 failed) | 1.00 [1.00, 1.00] | +0.00 [+0.00, +0.00] | - | - | 12.5 % | - | - | 3 |";
         assert_eq!(rows[1], format!("| all | - | full | {row}"));
-        assert_eq!(rows[3], format!("| a\\|b | 512 | full | {row}"));
+        assert_eq!(rows[3], format!("| all | 512 | full | {row}"));
+        assert_eq!(rows[5], format!("| a\\|b | 512 | full | {row}"));
     }
 }

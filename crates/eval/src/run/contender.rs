@@ -1,9 +1,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use skimlm_core::{Result, Role};
+use skimlm_core::{Policy, Result, read_options};
 use skimlm_engine::Loaded;
-use skimlm_engine::text::Source;
-use skimlm_policies::{Context, PolicySpec};
+use skimlm_policies::{Budget, Context, PolicySpec};
 
 use super::prompt::Reading;
 use crate::{Case, bm25};
@@ -14,8 +13,30 @@ use crate::{Case, bm25};
 pub struct Contender {
     /// What to call it.
     pub name: String,
-    /// `{ kind, ...options }`, or `{ kind: "bm25", budget }` for the control that reads words only.
+    /// `{ kind, ...options }`, or [`Bm25`].
     pub policy: Value,
+}
+
+/// The control that reads words only: `{ kind: "bm25", budget }`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Bm25 {
+    kind: Bm25Kind,
+    /// Tokens of the prompt that stay.
+    budget: Budget,
+    /// Whether what is around the document, which always stays, counts towards the budget.
+    #[serde(default = "yes")]
+    charge_budget: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Bm25Kind {
+    Bm25,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// A contender on one case.
@@ -24,10 +45,21 @@ pub(crate) struct Chosen {
     pub(crate) forced: Option<Vec<u32>>,
 }
 
+impl Chosen {
+    pub(crate) fn build(&self, loaded: &Loaded) -> Result<Box<dyn Policy>> {
+        self.policy.build(&Context {
+            forced: self.forced.as_deref(),
+            sentence_ends: &|| loaded.tokenizer.sentence_ends(),
+            profile: loaded.profile.as_ref(),
+            ..Context::new(loaded.model.shape(), loaded.info.file.default_filter_layer)
+        })
+    }
+}
+
 impl Contender {
     /// Refuses what cannot run on this model.
     pub(crate) fn check(&self, loaded: &Loaded) -> Result<()> {
-        if self.bm25_budget().is_some() {
+        if self.bm25()?.is_some() {
             return Ok(());
         }
         let context = Context::new(loaded.model.shape(), loaded.info.file.default_filter_layer);
@@ -40,16 +72,14 @@ impl Contender {
     }
 
     pub(crate) fn on(&self, case: &Case, reading: &Reading, loaded: &Loaded) -> Result<Chosen> {
-        let Some(budget) = self.bm25_budget() else {
+        let Some(bm) = self.bm25()? else {
             return Ok(Chosen { policy: PolicySpec::parse(&self.policy)?, forced: None });
         };
         // Everything but the document stays, as with the other policies' pins.
-        let rows = &reading.assembled.rows;
-        let origins = &reading.assembled.origins;
-        let pinned = |i: usize| rows.roles[i] != Role::Document || origins[i].source != Source::Document;
-        let pins: Vec<u32> = (0..rows.len()).filter(|&i| pinned(i)).map(|i| i as u32).collect();
+        let n = reading.assembled.rows.len();
+        let pins: Vec<u32> = (0..n).filter(|&i| !reading.is_document(i)).map(|i| i as u32).collect();
         let count = |text: &str| loaded.tokenizer.encode(text, false).map_or(usize::MAX, |ids| ids.len());
-        let left = budget.saturating_sub(pins.len());
+        let left = bm.budget.of(n).saturating_sub(if bm.charge_budget { pins.len() } else { 0 });
         let places = bm25(&case.document, &case.question, left, &count);
         let mut forced = reading.tokens_of(&places);
         forced.extend(pins);
@@ -58,8 +88,8 @@ impl Contender {
         Ok(Chosen { policy: PolicySpec::parse(&json!({ "kind": "gemfilter" }))?, forced: Some(forced) })
     }
 
-    fn bm25_budget(&self) -> Option<usize> {
-        let kind = self.policy.get("kind")?.as_str()?;
-        (kind == "bm25").then(|| self.policy.get("budget").and_then(Value::as_u64).unwrap_or(1024) as usize)
+    fn bm25(&self) -> Result<Option<Bm25>> {
+        let is = self.policy.get("kind").and_then(Value::as_str) == Some("bm25");
+        is.then(|| read_options(&self.policy, "policy")).transpose()
     }
 }

@@ -5,7 +5,6 @@ use skimlm_engine::{
     Cancel, Control, DEFAULT_CHUNK, Event, Loaded, Request, SelectionData, Session, generate, peak_resident_bytes,
     reset_peak,
 };
-use skimlm_policies::Context;
 
 use super::contender::{Chosen, Contender};
 use super::prompt::Reading;
@@ -39,10 +38,15 @@ pub(crate) fn measure(
     }
     record.peak_bytes = Some(peak_resident_bytes()).filter(|bytes| *bytes > 0);
     if contender.is_full() {
-        (record.kept, record.recall) = (Some(1.0), (!case.evidence.is_empty()).then_some(1.0));
-        record.kept_tokens = Some(record.prompt_tokens);
+        everything(case, &mut record);
     }
     Ok(record)
+}
+
+/// Notes that the whole prompt is read.
+pub(super) fn everything(case: &Case, record: &mut Record) {
+    (record.kept, record.recall) = (Some(1.0), (!case.evidence.is_empty()).then_some(1.0));
+    record.kept_tokens = Some(record.prompt_tokens);
 }
 
 /// The answer and its score.
@@ -90,13 +94,7 @@ fn continued(
     record: &mut Record,
 ) -> Result<()> {
     let continuation = loaded.tokenizer.encode(case.continuation.as_deref().unwrap_or_default(), false)?;
-    let context = Context {
-        forced: chosen.forced.as_deref(),
-        sentence_ends: &|| loaded.tokenizer.sentence_ends(),
-        profile: loaded.profile.as_ref(),
-        ..Context::new(loaded.model.shape(), loaded.info.file.default_filter_layer)
-    };
-    let mut session = Session::new(&*loaded.model, chosen.policy.build(&context)?, loaded.dtype)?;
+    let mut session = Session::new(&*loaded.model, chosen.build(loaded)?, loaded.dtype)?;
     let headroom = continuation.len();
     let mut control = Control { cancel, progress: &mut |_| {}, chunk: DEFAULT_CHUNK, headroom };
     let started = std::time::Instant::now();
@@ -119,7 +117,7 @@ fn continued(
 }
 
 /// How much of the prompt and of the evidence is left. Where heads keep different tokens: their mean.
-fn kept(case: &Case, indices: &[u32], heads: Option<&[LayerHeads]>, reading: &Reading, record: &mut Record) {
+pub(super) fn kept(case: &Case, indices: &[u32], heads: Option<&[LayerHeads]>, reading: &Reading, record: &mut Record) {
     let lists: Vec<&[u32]> = match heads {
         // One list a layer is a pass that narrows: what it ends with is what it read.
         Some(layers) if layers.iter().any(|layer| layer.heads.len() > 1) => {

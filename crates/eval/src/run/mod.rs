@@ -1,8 +1,11 @@
 //! A run: every case under every policy, one record each.
 
+mod cases;
+mod chorus;
 mod contender;
 mod measure;
 pub(crate) mod prompt;
+mod select;
 
 use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
@@ -13,12 +16,15 @@ use serde::{Deserialize, Serialize};
 use skimlm_core::{Code, Error, Result};
 use skimlm_engine::{Cancel, Loaded};
 
-pub use contender::Contender;
+pub(crate) use cases::haystack;
+pub use cases::{CaseFile, Format};
+pub use contender::{Bm25, Contender};
 
-use crate::read::{Templates, infinitebench, longbench, ruler};
-use crate::{Case, Family, Haystack, Recipe, Record, Split, Summary, read_records, report, task};
+use crate::{Record, Split, Summary, read_records, report};
+use cases::cases;
 use measure::measure;
 use prompt::Reading;
+use select::select;
 
 /// What to run.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -44,36 +50,14 @@ pub struct Plan {
     /// Files of published benchmarks.
     #[serde(default)]
     pub files: Vec<CaseFile>,
+    /// Nothing is answered: what policies keep is all that is measured, and filter passes are shared.
+    #[serde(default)]
+    pub select_only: bool,
     /// Policies in the order of the table; `full` first, so that the others have something to differ from.
     pub policies: Vec<Contender>,
-    /// The folder for `records.jsonl`, `summary.json`, `table.md` and `report.html`. Records that are there already
-    /// are not measured again.
+    /// The folder for `plan.json`, `records.jsonl`, `summary.json`, `table.md` and `report.html`. Records that are
+    /// there already are not measured again.
     pub output: PathBuf,
-}
-
-/// A file of cases.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct CaseFile {
-    /// Whose format.
-    pub format: Format,
-    /// The file.
-    pub path: PathBuf,
-    /// The benchmark's own prompts, as its repository has them.
-    #[serde(default)]
-    pub templates: Option<PathBuf>,
-}
-
-/// Formats of case files.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Format {
-    /// LongBench.
-    Longbench,
-    /// RULER.
-    Ruler,
-    /// InfiniteBench.
-    Infinitebench,
 }
 
 /// How far a run has come.
@@ -110,18 +94,28 @@ pub fn run(plan: &Plan, loaded: &Loaded, cancel: &Cancel, progress: &mut dyn FnM
             continue;
         }
         let reading = Reading::new(case, loaded)?;
-        for contender in missing {
-            let mut record = match measure(case, *family, contender, &reading, loaded, cancel) {
-                Ok(record) => record,
+        // One by one where each takes its own passes, all at once where they share them.
+        let turns: Vec<&[&Contender]> = missing.chunks(if plan.select_only { missing.len() } else { 1 }).collect();
+        for turn in turns {
+            let measured = match turn {
+                [contender] if !plan.select_only => {
+                    measure(case, *family, contender, &reading, loaded, cancel).map(|record| vec![record])
+                }
+                _ => select(case, *family, turn, &reading, loaded, cancel),
+            };
+            let new = match measured {
+                Ok(new) => new,
                 Err(error) if error.code == Code::Cancelled && !cancel.is_aborted() => break 'cases,
                 Err(error) => return Err(error),
             };
-            let full = records.iter().find(|r| r.case == record.case && r.policy == "full");
-            record.loss_full = if record.policy == "full" { record.loss } else { full.and_then(|r| r.loss) };
-            file.write_all(record.line()?.as_bytes()).map_err(|e| unwritable(&path, e))?;
-            done += 1;
-            records.push(record);
-            progress(&Progress { done, total, last: records.last().cloned() });
+            for mut record in new {
+                let full = records.iter().find(|r| r.case == record.case && r.policy == "full");
+                record.loss_full = if record.policy == "full" { record.loss } else { full.and_then(|r| r.loss) };
+                file.write_all(record.line()?.as_bytes()).map_err(|e| unwritable(&path, e))?;
+                done += 1;
+                records.push(record);
+                progress(&Progress { done, total, last: records.last().cloned() });
+            }
         }
     }
     finish(plan, loaded, &records)
@@ -130,19 +124,22 @@ pub fn run(plan: &Plan, loaded: &Loaded, cancel: &Cancel, progress: &mut dyn FnM
 /// The files made from records.
 fn finish(plan: &Plan, loaded: &Loaded, records: &[Record]) -> Result<Summary> {
     let summary = Summary::new(records);
-    let info = &loaded.info.file;
+    let (folder, info) = (&plan.output, &loaded.info.file);
     let about = vec![
         ("model".to_owned(), format!("{} with {} layers, {}", info.architecture, info.layers, info.fingerprint)),
         ("skimlm".to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
         ("cases".to_owned(), format!("{} a task and length, seeds from {}", plan.cases, plan.seed)),
     ];
+    let plan = serde_json::to_string_pretty(plan)
+        .map_err(|error| Error::new(Code::Internal, format!("The plan is no JSON: {error}.")).caused_by(error))?;
     let files = [
+        ("plan.json", plan),
         ("summary.json", summary.to_json()?),
         ("table.md", report::markdown(&summary)),
         ("report.html", report::html(&summary, records, &about)),
     ];
     for (name, text) in files {
-        let path = plan.output.join(name);
+        let path = folder.join(name);
         fs::write(&path, text).map_err(|e| unwritable(&path, e))?;
     }
     Ok(summary)
@@ -158,53 +155,6 @@ fn reopen(path: &Path) -> Result<(Vec<Record>, File)> {
         Ok(file)
     };
     Ok((records, open().map_err(|e| unwritable(path, e))?))
-}
-
-/// All cases of a plan.
-fn cases(plan: &Plan, loaded: &Loaded) -> Result<Vec<(Case, Option<Family>)>> {
-    let mut cases = Vec::new();
-    if !plan.tasks.is_empty() {
-        let text = plan.text.as_deref().ok_or_else(|| {
-            Error::invalid_option("text", serde_json::Value::Null, "a text file, because tasks hide facts in one")
-        })?;
-        cases.extend(made(plan, &haystack(text)?, loaded)?);
-    }
-    for file in &plan.files {
-        let templates = file.templates.as_deref().map(Templates::read).transpose()?;
-        let read: Box<dyn Iterator<Item = Result<Case>>> = match file.format {
-            Format::Longbench => Box::new(longbench(&file.path, templates.as_ref())?),
-            Format::Ruler => Box::new(ruler(&file.path)?),
-            Format::Infinitebench => Box::new(infinitebench(&file.path, templates.as_ref())?),
-        };
-        for case in read.take(plan.cases) {
-            cases.push((case?, None));
-        }
-    }
-    Ok(cases)
-}
-
-/// Reads a text to hide facts in.
-pub(crate) fn haystack(path: &Path) -> Result<Haystack> {
-    let name = path.display().to_string();
-    let text = fs::read_to_string(path)
-        .map_err(|e| Error::invalid_option("text", name, format!("a text file that can be read ({e})")).caused_by(e))?;
-    Haystack::new(&text)
-}
-
-fn made(plan: &Plan, text: &Haystack, loaded: &Loaded) -> Result<Vec<(Case, Option<Family>)>> {
-    let count = |text: &str| loaded.tokenizer.encode(text, false).map_or(usize::MAX, |ids| ids.len());
-    let mut cases = Vec::new();
-    for &tokens in &plan.lengths {
-        for name in &plan.tasks {
-            let task = task(name)?;
-            for i in 0..plan.cases {
-                let depth = if plan.cases == 1 { 0.5 } else { i as f32 / (plan.cases - 1) as f32 };
-                let recipe = Recipe { tokens, seed: plan.seed + i as u64, depth, split: plan.split };
-                cases.push((task.make(text, &recipe, &count)?, Some(task.family())));
-            }
-        }
-    }
-    Ok(cases)
 }
 
 fn unwritable(path: &Path, error: std::io::Error) -> Error {

@@ -53,9 +53,10 @@ impl Reading {
         (0..).zip(&self.bytes).filter(|(_, b)| b.as_ref().is_some_and(touches)).map(|(i, _)| i).collect()
     }
 
-    /// Whether a token is a plain part of the document.
+    /// Whether a token is a plain part of the case's document.
     pub(crate) fn is_document(&self, token: usize) -> bool {
         self.assembled.rows.roles.get(token) == Some(&Role::Document)
+            && self.bytes.get(token).is_some_and(Option::is_some)
     }
 }
 

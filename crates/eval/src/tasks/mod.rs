@@ -36,6 +36,18 @@ pub enum Family {
     Continuation,
 }
 
+impl Family {
+    /// As tables say it, behind `all`.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Single => "single facts",
+            Self::Several => "several facts",
+            Self::Words => "word counts",
+            Self::Continuation => "continuations",
+        }
+    }
+}
+
 /// Makes cases of one kind.
 pub trait Task: Sync {
     /// The stable name.

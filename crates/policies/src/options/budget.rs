@@ -1,5 +1,6 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use skimlm_core::{Error, Result};
 
 /// How many tokens to keep.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -51,6 +52,15 @@ impl Budget {
             Self::Share { ratio } => (ratio * n as f64).ceil() as usize,
             Self::Coverage { max, .. } => max,
         }
+    }
+
+    /// Refuses what only scores can fill.
+    pub(crate) fn check_blind(self) -> Result<()> {
+        if let Self::Coverage { .. } = self {
+            let expected = "a number or a ratio, because nothing is scored";
+            return Err(Error::invalid_option("policy.budget", serde_json::json!(self), expected));
+        }
+        Ok(())
     }
 
     /// How many of `free` tokens the scores call for. `candidates` are the scores of what is not pinned.
@@ -113,6 +123,12 @@ mod tests {
         let coverage = Budget::Coverage { coverage: 0.5, min: 1, max: 9 };
         assert_eq!(read(json!({ "coverage": 0.5, "max": 9 })), Some(coverage));
         assert_eq!(read(json!({ "coverage": 0.5 })), None);
+    }
+
+    #[test]
+    fn what_looks_at_nothing_covers_nothing() {
+        assert!(Budget::Coverage { coverage: 0.5, min: 1, max: 8 }.check_blind().is_err());
+        assert!(Budget::Share { ratio: 0.5 }.check_blind().is_ok() && Budget::Tokens(1).check_blind().is_ok());
     }
 
     #[test]

@@ -1,0 +1,128 @@
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use skimlm_core::{Error, Result};
+use skimlm_engine::Loaded;
+use skimlm_engine::text::Tokenizer;
+
+use super::Plan;
+use crate::read::{NeedleTest, Templates, Tokens, cut_middle, infinitebench, longbench, ruler};
+use crate::{Case, Family, Haystack, Recipe, task};
+
+/// Tokens that a chat template takes at most.
+const TEMPLATE: usize = 64;
+
+/// A file of cases, or a folder that they are made from.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct CaseFile {
+    /// Whose format.
+    pub format: Format,
+    /// The file; for the needle test the folder of essays.
+    pub path: PathBuf,
+    /// The benchmark's own prompts, as its repository has them.
+    #[serde(default)]
+    pub templates: Option<PathBuf>,
+    /// The needle test with the two flaws of the published harness.
+    #[serde(default)]
+    pub as_published: bool,
+}
+
+/// Formats of case files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// LongBench.
+    Longbench,
+    /// RULER.
+    Ruler,
+    /// InfiniteBench.
+    Infinitebench,
+    /// The needle test over a folder of `.txt` files, at the plan's lengths (none: the published ones that the model
+    /// can read) and as many depths as the plan has cases.
+    Needle,
+}
+
+/// All cases of a plan.
+pub(super) fn cases(plan: &Plan, loaded: &Loaded) -> Result<Vec<(Case, Option<Family>)>> {
+    let mut cases = Vec::new();
+    if !plan.tasks.is_empty() {
+        let text = plan.text.as_deref().ok_or_else(|| {
+            Error::invalid_option("text", serde_json::Value::Null, "a text file, because tasks hide facts in one")
+        })?;
+        cases.extend(made(plan, &haystack(text)?, loaded)?);
+    }
+    for file in &plan.files {
+        let templates = file.templates.as_deref().map(Templates::read).transpose()?;
+        let words = Words(&loaded.tokenizer);
+        let cut = |case: Result<Case>| {
+            let case = case?;
+            let most = loaded.limit.saturating_sub(case.max_new_tokens + TEMPLATE);
+            cut_middle(case, most, &words)
+        };
+        let read: Box<dyn Iterator<Item = Result<Case>>> = match file.format {
+            Format::Longbench => Box::new(longbench(&file.path, templates.as_ref())?.take(plan.cases).map(cut)),
+            Format::Ruler => Box::new(ruler(&file.path)?.take(plan.cases)),
+            Format::Infinitebench => Box::new(infinitebench(&file.path, templates.as_ref())?.take(plan.cases).map(cut)),
+            Format::Needle => Box::new(needles(plan, file, loaded)?.into_iter().map(Ok)),
+        };
+        for case in read {
+            cases.push((case?, None));
+        }
+    }
+    Ok(cases)
+}
+
+/// Reads a text to hide facts in.
+pub(crate) fn haystack(path: &Path) -> Result<Haystack> {
+    let name = path.display().to_string();
+    let text = std::fs::read_to_string(path)
+        .map_err(|e| Error::invalid_option("text", name, format!("a text file that can be read ({e})")).caused_by(e))?;
+    Haystack::new(&text)
+}
+
+fn made(plan: &Plan, text: &Haystack, loaded: &Loaded) -> Result<Vec<(Case, Option<Family>)>> {
+    let count = |text: &str| loaded.tokenizer.encode(text, false).map_or(usize::MAX, |ids| ids.len());
+    let mut cases = Vec::new();
+    for &tokens in &plan.lengths {
+        for name in &plan.tasks {
+            let task = task(name)?;
+            for i in 0..plan.cases {
+                let depth = if plan.cases == 1 { 0.5 } else { i as f32 / (plan.cases - 1) as f32 };
+                let recipe = Recipe { tokens, seed: plan.seed + i as u64, depth, split: plan.split };
+                cases.push((task.make(text, &recipe, &count)?, Some(task.family())));
+            }
+        }
+    }
+    Ok(cases)
+}
+
+fn needles(plan: &Plan, file: &CaseFile, loaded: &Loaded) -> Result<Vec<Case>> {
+    let published = NeedleTest::default();
+    let most = loaded.limit;
+    let lengths = match plan.lengths.as_slice() {
+        [] => published.lengths.iter().copied().filter(|length| *length <= most).collect(),
+        lengths => lengths.to_vec(),
+    };
+    let test = NeedleTest {
+        lengths,
+        depths: NeedleTest::even(plan.cases, 0, 100),
+        leading: loaded.tokenizer.leading_bos().filter(|_| file.as_published),
+        sorted: !file.as_published,
+        ..published
+    };
+    test.cases(&file.path, &Words(&loaded.tokenizer))?.collect()
+}
+
+/// A model's tokenizer as the needle test uses it.
+struct Words<'a>(&'a Tokenizer);
+
+impl Tokens for Words<'_> {
+    fn encode(&self, text: &str) -> Result<Vec<u32>> {
+        self.0.encode(text, true)
+    }
+
+    fn decode(&self, ids: &[u32]) -> Result<String> {
+        self.0.decode(ids, false)
+    }
+}

