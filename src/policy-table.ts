@@ -41,6 +41,7 @@ export const policyOptions: Readonly<Record<PolicyKind, { readonly [name: string
   },
   promptdistill: {
     pins: { chargeBudget: null, last: null, question: null, sinks: null, system: null, template: null },
+    positions: null,
     queryToken: null,
     stages: [
       {
@@ -69,12 +70,12 @@ export const policyOptions: Readonly<Record<PolicyKind, { readonly [name: string
   sinkwindow: { recent: null, sink: null },
   anllm: { anchors: [null], last: null, question: null, sinks: null },
   random: {
-    budget: null,
+    budget: { ratio: null },
     pins: { chargeBudget: null, last: null, question: null, sinks: null, system: null, template: null },
     seed: null,
   },
   firstlast: {
-    budget: null,
+    budget: { ratio: null },
     pins: { chargeBudget: null, last: null, question: null, sinks: null, system: null, template: null },
   },
 }

@@ -201,12 +201,15 @@ export interface Stage {
   score?: Score
 }
 
-/** One pass that narrows: at each stage's layer the most relevant tokens go on to the layers above, at their original positions. */
+/** One pass that narrows: at each stage's layer the most relevant tokens go on to the layers above. */
 export interface PromptDistillPolicy {
   kind: 'promptdistill'
 
   /** Tokens that are always kept. */
   pins?: Pins
+
+  /** Where the tokens that go on stand above a stage: `original` with gaps, `fresh` without. */
+  positions?: Positions
 
   /** Index of the query token in the prompt; none: the last token. */
   queryToken?: number
@@ -344,7 +347,7 @@ export interface RandomPolicy {
   kind: 'random'
 
   /** Tokens to keep. */
-  budget?: number
+  budget?: Budget
 
   /** Tokens that are always kept. */
   pins?: Pins
@@ -358,7 +361,7 @@ export interface FirstLastPolicy {
   kind: 'firstlast'
 
   /** Tokens to keep. */
-  budget?: number
+  budget?: Budget
 
   /** Tokens that are always kept. */
   pins?: Pins
