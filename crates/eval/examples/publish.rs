@@ -77,14 +77,9 @@ fn tables(text: &mut String, name: &str, records: &[Record]) -> std::fmt::Result
     let summary = Summary::new(records);
     let answered = summary.policies.iter().any(|cell| cell.score.is_some());
     writeln!(text, "\n## {name}\n")?;
-    let mut tasks: Vec<(&str, usize)> = Vec::new();
-    for cell in &summary.cells {
-        if let Some(task) = cell.task.as_deref().filter(|task| !tasks.iter().any(|(known, _)| known == task)) {
-            tasks.push((task, cell.cases));
-        }
-    }
-    let tasks: Vec<String> = tasks.iter().map(|(task, cases)| format!("{task} ({cases})")).collect();
-    writeln!(text, "Tasks, with cases at each length: {}.\n", tasks.join(", "))?;
+    let mut tasks: Vec<&str> = summary.cells.iter().filter_map(|cell| cell.task.as_deref()).collect();
+    tasks.dedup();
+    writeln!(text, "Tasks: {}. The last number of a cell is its cases.\n", tasks.join(", "))?;
     let mut lengths: Vec<usize> = summary.groups.iter().filter_map(|cell| cell.length).collect();
     lengths.dedup();
     let mut families: Vec<Option<Family>> = summary.groups.iter().map(|cell| cell.family).collect();

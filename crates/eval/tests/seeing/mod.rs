@@ -8,7 +8,7 @@ use skimlm_engine::{LoadOptions, Loaded, load};
 use skimlm_eval::{Haystack, Recipe, Split, task};
 use skimlm_kernels::linear::BlockType;
 use skimlm_models::weights::gguf::write::{Meta, TensorData, Tiny, Vocabulary, write_gguf};
-use skimlm_models::weights::random::{Sizes, hashed};
+use skimlm_models::weights::random::Sizes;
 use skimlm_policies::Profile;
 
 /// Layer and head that see.
@@ -138,7 +138,8 @@ fn write(path: &Path) {
     write_gguf(path, &metadata, &tensors).unwrap();
 }
 
-/// The layers add nothing to the embedding, and queries and keys of the eye are the embedding itself.
+/// The layers add nothing to the embedding, queries and keys of the eye are the embedding itself, and those of all
+/// other heads nothing.
 fn changed(tensor: TensorData, sizes: &Sizes) -> TensorData {
     let name = tensor.name.clone();
     let same = |values: &[f32], cols: usize| TensorData::new(&name, values, cols, BlockType::F32).unwrap();
@@ -150,15 +151,12 @@ fn changed(tensor: TensorData, sizes: &Sizes) -> TensorData {
         return same(&vec![0.0; DIM * sizes.mlp], sizes.mlp);
     }
     for (part, factor) in [("attn_q", 4.0), ("attn_k", 1.0)] {
-        if layer(part) == Some(EYE.0) {
-            let mut values = hashed(&name, HEADS * DIM * DIM, 0.25);
-            for row in 0..DIM {
-                let of_eye = &mut values[(EYE.1 * DIM + row) * DIM..][..DIM];
-                of_eye.fill(0.0);
-                // The first six numbers belong to the pairs that turn.
-                if row >= 6 {
-                    of_eye[row] = factor;
-                }
+        if let Some(layer) = layer(part) {
+            // All other heads see every token alike: noise would look at rare words, and those are in the facts.
+            let mut values = vec![0.0; HEADS * DIM * DIM];
+            // The first six numbers belong to the pairs that turn.
+            for row in (6..DIM).filter(|_| layer == EYE.0) {
+                values[(EYE.1 * DIM + row) * DIM + row] = factor;
             }
             return same(&values, DIM);
         }
