@@ -73,6 +73,9 @@ fn columns(mut plan: Value, records: &[Record]) -> Value {
     json!({ "plan": plan, "cases": cases, "policies": listed.collect::<Vec<_>>() })
 }
 
+/// A table: its title, what a cell shows, and whether it is a difference.
+type Part<'a> = (&'a str, &'a dyn Fn(&Cell) -> Option<Mean>, bool);
+
 fn tables(text: &mut String, name: &str, records: &[Record]) -> std::fmt::Result {
     let summary = Summary::new(records);
     let answered = summary.policies.iter().any(|cell| cell.score.is_some());
@@ -85,7 +88,7 @@ fn tables(text: &mut String, name: &str, records: &[Record]) -> std::fmt::Result
     let mut families: Vec<Option<Family>> = summary.groups.iter().map(|cell| cell.family).collect();
     families.sort_unstable();
     families.dedup();
-    let parts: Vec<(&str, &dyn Fn(&Cell) -> Option<Mean>, bool)> = match answered {
+    let parts: Vec<Part> = match answered {
         true => vec![
             ("Answer score", &|c| c.score, false),
             ("Answer score less that of full", &|c| c.score_difference, true),
@@ -104,12 +107,7 @@ fn tables(text: &mut String, name: &str, records: &[Record]) -> std::fmt::Result
             for policy in summary.policies.iter().map(|cell| &cell.policy) {
                 let cell = |length: &usize| {
                     let own = |c: &&Cell| c.length == Some(*length) && c.family == *family && &c.policy == policy;
-                    summary
-                        .groups
-                        .iter()
-                        .find(own)
-                        .and_then(|cell| of(cell))
-                        .map_or("-".to_owned(), |m| shown(m, signed))
+                    summary.groups.iter().find(own).and_then(of).map_or("-".to_owned(), |m| shown(m, signed))
                 };
                 let cells: Vec<String> = lengths.iter().map(cell).collect();
                 if cells.iter().any(|cell| cell != "-") {

@@ -63,7 +63,7 @@ fn a_tenth_of_the_text_holds_the_evidence() {
     let found = summary(
         &loaded,
         json!({
-            "text": book, "tasks": ["needle", "multikey", "multivalue"], "lengths": [1000], "cases": 12,
+            "text": book, "tasks": ["needle", "multikey", "multivalue"], "lengths": [1200], "cases": 12,
             "selectOnly": true, "output": folder.path().join("chosen"),
             "policies": [
                 { "name": "early", "policy": heads(7, &[(7, 7), (2, 4)]) },

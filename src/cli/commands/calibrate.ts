@@ -43,7 +43,7 @@ export function calibrateCommand(program: Command, done: (code: number) => void)
 
 async function run(name: string | undefined, flags: Flags): Promise<number> {
   const { file } = flags
-  if (file === undefined) throw invalidOption('file', undefined, 'a text to hide facts in')
+  if (file === undefined) throw invalidOption('--file', undefined, 'a text to hide facts in')
   return interruptible(async (interrupts) => {
     const progress = new ProgressLine()
     const model = await openModel(name, flags, progress, interrupts.signal)

@@ -87,7 +87,7 @@ export function evalCommand(program: Command, done: (code: number) => void): voi
 
 async function run(name: string | undefined, flags: Flags): Promise<number> {
   if (flags.file === undefined && flags.benchmark.length === 0)
-    throw invalidOption('file', undefined, 'a text to hide facts in, or give --benchmark')
+    throw invalidOption('--file', undefined, 'a text to hide facts in, or give --benchmark')
   return interruptible(async (interrupts) => {
     const progress = new ProgressLine()
     const model = await openModel(name, flags, progress, interrupts.signal)
