@@ -4,9 +4,6 @@ use candle_core::Device;
 
 use crate::error::{Error, Result};
 
-/// Whether this build has kernels for GPUs.
-pub const BUILT: bool = cfg!(feature = "cuda");
-
 /// A GPU of this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GpuInfo {

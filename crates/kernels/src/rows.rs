@@ -18,5 +18,5 @@ pub(crate) fn each<T: Send>(out: &mut [T], width: usize, work: impl Fn(usize, &m
         return work(0, out);
     }
     let rows = (SHARE / width).max(1);
-    threads::each_of(out.chunks_mut(rows * width).enumerate(), |(piece, out)| work(piece * rows, out));
+    threads::each_of(true, out.chunks_mut(rows * width).enumerate(), |(piece, out)| work(piece * rows, out));
 }

@@ -146,11 +146,8 @@ impl Bank {
         if moves.iter().all(|&by| by == 0) {
             return Ok(());
         }
-        let dtype = self.k.dtype();
-        // A copy even where the layout needs none, as with one head: the turned keys are written back below.
-        let k = self.k.narrow(1, 0, n)?.to_dtype(DType::F32)?.transpose(0, 1)?.force_contiguous()?;
-        rope::rotate(&k, &rotary.turns(&moves, self.k.device())?)?;
-        self.k.slice_set(&k.transpose(0, 1)?.to_dtype(dtype)?.contiguous()?, 1, 0)?;
+        let turned = rope::turned(&self.k.narrow(1, 0, n)?, &rotary.turns(&moves, self.k.device())?)?;
+        self.k.slice_set(&turned, 1, 0)?;
         self.positions = (0..n as u32).collect();
         Ok(())
     }

@@ -82,11 +82,7 @@ pub fn entries(of: &[&Tensor], heads: Range<usize>, indices: &[u32], turn: Optio
         }
         let picked = Tensor::stack(&rows, 0)?;
         match turn {
-            Some(turn) if turn.keys[i] => {
-                let rows = picked.to_dtype(DType::F32)?.transpose(0, 1)?.force_contiguous()?;
-                rope::rotate(&rows, turn.angles)?;
-                Ok(rows.transpose(0, 1)?.to_dtype(from.dtype())?.contiguous()?)
-            }
+            Some(turn) if turn.keys[i] => rope::turned(&picked, turn.angles),
             _ => Ok(picked),
         }
     };

@@ -1,22 +1,12 @@
 use candle_core::{DType, Device, Tensor};
 use proptest::prelude::*;
 
+use super::tests::heads;
 use super::{Form, Heads, Keys, cuda, reference};
 use crate::attention::{Visibility, check};
 use crate::error::Error;
 use crate::gpu::Gpu;
 use crate::testing::{assert_close, each_gpu, flat, on, tensor};
-
-fn heads(count: usize) -> impl Strategy<Value = Heads> {
-    prop_oneof![
-        Just(Heads::Sum),
-        Just(Heads::Mean),
-        Just(Heads::Max),
-        Just(Heads::Each),
-        Just(Heads::EachKv),
-        prop::collection::vec((0..count, -1f32..1.0), 0..4).prop_map(Heads::Listed),
-    ]
-}
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() })]

@@ -20,7 +20,7 @@ fn compare(q: &Tensor, rows: &[u32], k: &Tensor, positions: &[u32], form: Form, 
     assert_close(&flat(&got), &want, 2e-5, most);
 }
 
-fn heads(count: usize) -> impl Strategy<Value = Heads> {
+pub(super) fn heads(count: usize) -> impl Strategy<Value = Heads> {
     prop_oneof![
         Just(Heads::Sum),
         Just(Heads::Mean),

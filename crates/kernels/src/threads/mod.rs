@@ -72,9 +72,12 @@ pub(crate) fn count() -> usize {
     HERE.with_borrow(|here| here.as_ref().map_or_else(rayon::current_num_threads, |shared| shared.count))
 }
 
-/// Does `work` for the numbers below `tasks`, on all threads, each as soon as one is free: long tasks
-/// should come first. Inside another task everything is done on the same thread.
-pub(crate) fn each(tasks: usize, work: impl Fn(usize) + Sync) {
+/// Does `work` for the numbers below `tasks`: on all threads if `parallel`, each as soon as one is free, so that
+/// long tasks should come first. Otherwise, and inside another task, everything is done on this thread.
+pub(crate) fn each(parallel: bool, tasks: usize, work: impl Fn(usize) + Sync) {
+    if !parallel || tasks < 2 {
+        return (0..tasks).for_each(work);
+    }
     match HERE.with_borrow(Clone::clone) {
         Some(shared) => shared.run(tasks, &work),
         None => (0..tasks).into_par_iter().with_max_len(1).for_each(&work),
@@ -82,9 +85,12 @@ pub(crate) fn each(tasks: usize, work: impl Fn(usize) + Sync) {
 }
 
 /// [`each`] for items that a task takes as its own.
-pub(crate) fn each_of<T: Send>(items: impl IntoIterator<Item = T>, work: impl Fn(T) + Sync) {
+pub(crate) fn each_of<T: Send>(parallel: bool, items: impl IntoIterator<Item = T>, work: impl Fn(T) + Sync) {
+    if !parallel {
+        return items.into_iter().for_each(work);
+    }
     let items: Vec<Mutex<Option<T>>> = items.into_iter().map(|item| Mutex::new(Some(item))).collect();
-    each(items.len(), |i| {
+    each(true, items.len(), |i| {
         let item = lock(&items[i]).take();
         item.into_iter().for_each(&work);
     });
@@ -92,11 +98,15 @@ pub(crate) fn each_of<T: Send>(items: impl IntoIterator<Item = T>, work: impl Fn
 
 /// [`each_of`] for work that may fail. After a failure no task is begun; one of the errors is the answer.
 pub(crate) fn try_each_of<T: Send, E: Send>(
+    parallel: bool,
     items: impl IntoIterator<Item = T>,
     work: impl Fn(T) -> Result<(), E> + Sync,
 ) -> Result<(), E> {
+    if !parallel {
+        return items.into_iter().try_for_each(work);
+    }
     let (failed, first) = (AtomicBool::new(false), Mutex::new(None));
-    each_of(items, |item| {
+    each_of(true, items, |item| {
         if failed.load(Relaxed) {
             return;
         }

@@ -66,7 +66,7 @@ impl Shared {
     }
 
     pub(super) fn run(&self, tasks: usize, task: &(dyn Fn(usize) + Sync)) {
-        if tasks < 2 || self.count == 1 || self.taken.swap(true, Acquire) {
+        if self.count == 1 || self.taken.swap(true, Acquire) {
             return (0..tasks).for_each(task);
         }
         // SAFETY: the same fat pointer with another lifetime. It is followed only inside the region,

@@ -13,7 +13,7 @@ fn every_task_is_done_once_however_many_threads() {
             for tasks in [0, 1, 2, 7, 1000] {
                 for _ in 0..50 {
                     let done: Vec<AtomicUsize> = (0..tasks).map(|_| AtomicUsize::new(0)).collect();
-                    each(tasks, |i| {
+                    each(true, tasks, |i| {
                         done[i].fetch_add(1, Relaxed);
                     });
                     assert!(done.iter().all(|n| n.load(Relaxed) == 1));
@@ -27,7 +27,7 @@ fn every_task_is_done_once_however_many_threads() {
 fn items_go_to_one_task_each_and_results_are_there_afterwards() {
     let mut numbers: Vec<usize> = vec![0; 10_000];
     let threads = Threads::new(4).unwrap();
-    threads.install(|| each_of(numbers.chunks_mut(7).enumerate(), |(i, chunk)| chunk.fill(i)));
+    threads.install(|| each_of(true, numbers.chunks_mut(7).enumerate(), |(i, chunk)| chunk.fill(i)));
     assert!(numbers.iter().enumerate().all(|(at, &n)| n == at / 7));
 }
 
@@ -36,11 +36,11 @@ fn a_panic_or_an_error_in_any_task_arrives_and_the_threads_live_on() {
     let threads = Threads::new(3).unwrap();
     threads.install(|| {
         for bad in 0..40 {
-            let panicking = || each(40, |i| assert_ne!(i, bad, "this one"));
+            let panicking = || each(true, 40, |i| assert_ne!(i, bad, "this one"));
             assert!(catch_unwind(AssertUnwindSafe(panicking)).is_err());
-            assert_eq!(try_each_of(0..40, |i| if i == bad { Err(i) } else { Ok(()) }), Err(bad));
+            assert_eq!(try_each_of(true, 0..40, |i| if i == bad { Err(i) } else { Ok(()) }), Err(bad));
         }
-        assert_eq!(try_each_of(0..40, |_| Ok::<(), ()>(())), Ok(()));
+        assert_eq!(try_each_of(true, 0..40, |_| Ok::<(), ()>(())), Ok(()));
     });
 }
 
@@ -51,7 +51,7 @@ fn a_region_inside_a_region_and_one_beside_it_run_where_they_are() {
     let count = |_| {
         done.fetch_add(1, Relaxed);
     };
-    let nested = || threads.install(|| each(20, |_| each(20, count)));
+    let nested = || threads.install(|| each(true, 20, |_| each(true, 20, count)));
     std::thread::scope(|scope| {
         scope.spawn(nested);
         scope.spawn(nested);
@@ -65,7 +65,7 @@ fn threads_come_and_go_and_wake_from_sleep() {
         let threads = Threads::new(2).unwrap();
         let done = AtomicUsize::new(0);
         threads.install(|| {
-            each(9, |_| {
+            each(true, 9, |_| {
                 done.fetch_add(1, Relaxed);
             });
         });
@@ -78,7 +78,7 @@ fn threads_come_and_go_and_wake_from_sleep() {
     // The caller's task waits for the other thread's, which must therefore wake up.
     let (both, leaders) = (std::sync::Barrier::new(2), AtomicUsize::new(0));
     threads.install(|| {
-        each(2, |_| {
+        each(true, 2, |_| {
             leaders.fetch_add(both.wait().is_leader().into(), Relaxed);
         });
     });

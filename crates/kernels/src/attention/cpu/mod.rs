@@ -150,11 +150,7 @@ fn typed<T: Stored + WithDType>(
 /// Runs every task with a thread's scratch.
 fn each(tasks: &[Task], parallel: bool, run: impl Fn(&Task, &mut Scratch) + Sync) {
     let run = |task: &Task| Scratch::with(|scratch| run(task, scratch));
-    if parallel && tasks.len() > 1 {
-        threads::each(tasks.len(), |i| run(&tasks[i]));
-    } else {
-        tasks.iter().for_each(run);
-    }
+    threads::each(parallel, tasks.len(), |i| run(&tasks[i]));
 }
 
 impl Job<'_> {

@@ -122,7 +122,7 @@ impl Call<'_> {
 /// Runs every piece with a thread's scratch.
 fn each(pieces: &[Piece], parallel: bool, run: impl Fn(&Piece, &mut Scratch) -> Result<()> + Sync) -> Result<()> {
     let run = |piece: &Piece| Scratch::with(|scratch| run(piece, scratch));
-    if parallel && pieces.len() > 1 { threads::try_each_of(pieces, run) } else { pieces.iter().try_for_each(run) }
+    threads::try_each_of(parallel, pieces, run)
 }
 
 /// Pieces for few rows: about three for each thread, so that a slow core does not hold up the rest.
@@ -168,7 +168,7 @@ pub(super) fn embed(level: Level, ids: &[u32], weight: &Weight, out: &mut [f32])
     if ids.len() * width < SMALL {
         run((ids, out))
     } else {
-        threads::try_each_of(ids.chunks(64).zip(out.chunks_mut(64 * width)), run)
+        threads::try_each_of(true, ids.chunks(64).zip(out.chunks_mut(64 * width)), run)
     }
 }
 

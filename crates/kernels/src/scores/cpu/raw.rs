@@ -72,11 +72,7 @@ pub(super) fn scores<T: Stored>(
         let range = start..(start + step).min(entries);
         crate::simd::arch().dispatch(Span { folded: &folded, k, sizes, range, out: target });
     };
-    if threads == 1 {
-        (0..entries).step_by(step).for_each(run);
-    } else {
-        threads::each(entries.div_ceil(step), |i| run(i * step));
-    }
+    threads::each(threads > 1, entries.div_ceil(step), |i| run(i * step));
     if *heads == Heads::Max { super::combine(&out, entries, heads, sizes) } else { out }
 }
 

@@ -47,18 +47,11 @@ pub(super) fn column_sums<T: Stored>(
     let job = Job { q, k, sizes, scale: scale * LOG2_E, seen };
     let mut totals = vec![0f32; heads * rows];
     let parallel = work >= SMALL && threads::count() > 1;
-    let each = |count: usize, run: &(dyn Fn(usize) + Sync)| {
-        if parallel {
-            threads::each(count, run);
-        } else {
-            (0..count).for_each(run);
-        }
-    };
     let height = widest(crate::simd::arch());
     let tiles = rows.div_ceil(height);
     let target = Output::new(&mut totals, rows);
     // The last rows see most: they come first.
-    each(tiles * heads, &|i| {
+    threads::each(parallel, tiles * heads, |i| {
         let (first, head) = ((tiles - 1 - i / heads) * height, i % heads);
         let rows = first..(first + height).min(rows);
         Scratch::with(|scratch| {
@@ -66,7 +59,7 @@ pub(super) fn column_sums<T: Stored>(
         });
     });
     let target = Output::new(&mut sums, entries);
-    each(entries.div_ceil(SPAN) * heads, &|i| {
+    threads::each(parallel, entries.div_ceil(SPAN) * heads, |i| {
         let (first, head) = (i / heads * SPAN, i % heads);
         let span = first..(first + SPAN).min(entries);
         let totals = &totals[head * rows..(head + 1) * rows];

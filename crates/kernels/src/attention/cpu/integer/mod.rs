@@ -62,12 +62,8 @@ pub(super) fn attend<T: Stored>(
                     }
                 });
             };
-            if parallel {
-                let chunks = room.chunks_mut(PACKED_TOGETHER * record);
-                threads::each_of(chunks.enumerate(), |(i, room)| pack((i * PACKED_TOGETHER, room)));
-            } else {
-                pack((0, &mut *room));
-            }
+            let chunks = room.chunks_mut(PACKED_TOGETHER * record);
+            threads::each_of(parallel, chunks.enumerate(), |(i, room)| pack((i * PACKED_TOGETHER, room)));
             let packed: &[f32] = room;
             each(&tasks(heads.clone()), parallel, |task, scratch| {
                 let at = (task.kv_head - heads.start) * blocks * record;

@@ -37,15 +37,11 @@ pub(in crate::linear::cpu) fn rows<'a>(
     let (scales, sums) = rest.split_at_mut(parts);
     let ints: &mut [i16] = bytemuck::cast_slice_mut(ints);
     let reach = f32::from(reach);
-    if parallel {
-        let step = TOGETHER * cols;
-        let outs = ints.chunks_mut(step).zip(scales.chunks_mut(step / PART)).zip(sums.chunks_mut(step / PART));
-        threads::each_of(x.chunks(step).zip(outs), |(x, ((ints, scales), sums))| {
-            simd.run(Round { x, ints, scales, sums, reach });
-        });
-    } else {
-        simd.run(Round { x, ints: &mut *ints, scales: &mut *scales, sums: &mut *sums, reach });
-    }
+    let step = TOGETHER * cols;
+    let outs = ints.chunks_mut(step).zip(scales.chunks_mut(step / PART)).zip(sums.chunks_mut(step / PART));
+    threads::each_of(parallel, x.chunks(step).zip(outs), |(x, ((ints, scales), sums))| {
+        simd.run(Round { x, ints, scales, sums, reach });
+    });
     Rows { cols, ints, scales, sums }
 }
 
