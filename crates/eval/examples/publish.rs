@@ -111,7 +111,7 @@ fn tables(text: &mut String, name: &str, records: &[Record]) -> std::fmt::Result
                 };
                 let cells: Vec<String> = lengths.iter().map(cell).collect();
                 if cells.iter().any(|cell| cell != "-") {
-                    writeln!(text, "| {} | {policy} | {} |", kind(*family), cells.join(" | "))?;
+                    writeln!(text, "| {} | {policy} | {} |", family.map_or("all", Family::name), cells.join(" | "))?;
                 }
             }
         }
@@ -120,16 +120,6 @@ fn tables(text: &mut String, name: &str, records: &[Record]) -> std::fmt::Result
     text.truncate(text.trim_end().len());
     text.push('\n');
     Ok(())
-}
-
-fn kind(family: Option<Family>) -> &'static str {
-    match family {
-        None => "all",
-        Some(Family::Single) => "single facts",
-        Some(Family::Several) => "several facts",
-        Some(Family::Words) => "word counts",
-        Some(Family::Continuation) => "continuations",
-    }
 }
 
 fn shown(Mean { mean, low, high, n }: Mean, signed: bool) -> String {

@@ -97,24 +97,27 @@ impl Summary {
                 groups.iter().filter(|((.., policy), _)| *policy == i).map(|(_, group)| group).collect();
             cell(policy, &own, &full)
         });
-        let over = |length: usize, family: Option<Family>| {
-            let groups = &groups;
-            let of = move |i: usize| -> Vec<&Group> {
-                let own = |key: &(usize, usize, usize), group: &Group| {
-                    key.1 == length && key.2 == i && (family.is_none() || group[0].family == family)
-                };
-                groups.iter().filter(|(key, group)| own(key, group)).map(|(_, group)| group).collect()
-            };
-            let with_cases = (0..policies.len()).map(move |i| (i, of(i))).filter(|(_, own)| !own.is_empty());
-            let full = &full;
-            let policies = &policies;
-            with_cases.map(move |(i, own)| Cell { family, length: Some(length), ..cell(policies[i], &own, full) })
-        };
         let lengths: BTreeSet<usize> = records.iter().map(|record| record.length).collect();
         let families: BTreeSet<Family> = records.iter().filter_map(|record| record.family).collect();
         let families: Vec<Option<Family>> = [None].into_iter().chain(families.into_iter().map(Some)).collect();
-        let grouped = lengths.iter().flat_map(|&length| families.iter().flat_map(move |&family| over(length, family)));
-        Self { policies: overall.collect(), groups: grouped.collect(), cells: cells.collect() }
+        let mut grouped = Vec::new();
+        for &length in &lengths {
+            for &family in &families {
+                for (i, policy) in policies.iter().enumerate() {
+                    let own: Vec<&Group> = groups
+                        .iter()
+                        .filter(|((_, l, p), group)| {
+                            (*l, *p) == (length, i) && (family.is_none() || group[0].family == family)
+                        })
+                        .map(|(_, group)| group)
+                        .collect();
+                    if !own.is_empty() {
+                        grouped.push(Cell { family, length: Some(length), ..cell(policy, &own, &full) });
+                    }
+                }
+            }
+        }
+        Self { policies: overall.collect(), groups: grouped, cells: cells.collect() }
     }
 
     /// Readable JSON.

@@ -15,12 +15,13 @@ use std::path::PathBuf;
 use std::sync::PoisonError;
 
 use serde::{Deserialize, Serialize};
-use skimlm_core::{Error, Result, Rows};
-use skimlm_engine::{Cancel, Control, DEFAULT_CHUNK, Loaded, Session};
+use skimlm_core::{Error, Result};
+use skimlm_engine::{Cancel, Loaded};
 use skimlm_policies::{Calibration, Context, Measured, ModelKey, PolicySpec, Profile, Setting};
 
+use crate::run::chorus::alone;
 use crate::run::haystack;
-use crate::run::prompt::Reading;
+use crate::run::prompt::{Reading, counter};
 use crate::{Case, Haystack, Recipe, Split, evidence_recall, stats, task};
 use cost::Cost;
 use listen::{Heard, listen};
@@ -178,7 +179,7 @@ pub fn calibrate(
 }
 
 fn cases_of(plan: &CalibrationPlan, text: &Haystack, loaded: &Loaded, seed: u64) -> Result<Vec<Case>> {
-    let count = |text: &str| loaded.tokenizer.encode(text, false).map_or(usize::MAX, |ids| ids.len());
+    let count = counter(loaded);
     let mut cases = Vec::new();
     for name in TASKS {
         for (l, &tokens) in plan.lengths.iter().enumerate() {
@@ -194,7 +195,7 @@ fn cases_of(plan: &CalibrationPlan, text: &Haystack, loaded: &Loaded, seed: u64)
 }
 
 fn blind_cases_of(plan: &CalibrationPlan, text: &Haystack, loaded: &Loaded, seed: u64) -> Result<Vec<Case>> {
-    let count = |text: &str| loaded.tokenizer.encode(text, false).map_or(usize::MAX, |ids| ids.len());
+    let count = counter(loaded);
     let recipe = |&tokens: &usize| Recipe { tokens, seed, depth: 0.5, split: Split::Calibration };
     let of_length = |tokens| about_everything(text, &recipe(tokens), &count);
     Ok(plan.lengths.iter().map(of_length).collect::<Result<Vec<_>>>()?.concat())
@@ -271,13 +272,10 @@ fn check(case: &Case, way: &Way, loaded: &Loaded, cancel: &Cancel) -> Result<Che
     };
     let spec = PolicySpec::parse(&way.policy(None))?;
     spec.check(&context)?;
-    let (_, before) = way.stages.split_last().map_or((None, &[][..]), |(last, before)| (Some(last), before));
-    let from = before.last().map_or(0, |stage| stage.layer() + 1);
+    // Layers of the stages before the last.
+    let from = way.stages.iter().rev().nth(1).map_or(0, |stage| stage.layer() + 1);
     let (policy, share) = Overheard::new(spec.build(&context)?, from);
-    let mut session = Session::new(&*loaded.model, Box::new(policy), loaded.dtype)?;
-    let rows: Rows = reading.assembled.rows.clone();
-    let mut control = Control { cancel, progress: &mut |_| {}, chunk: DEFAULT_CHUNK, headroom: 0 };
-    let report = session.select(rows, &mut control)?;
+    let report = alone(Box::new(policy), &reading.assembled.rows, loaded, cancel)?;
     let recall = report.and_then(|report| evidence_recall(&case.evidence, &reading.bytes_of(&report.indices)));
     let share = *share.lock().unwrap_or_else(PoisonError::into_inner);
     Ok(Checked { recall, share })

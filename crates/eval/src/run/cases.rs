@@ -6,6 +6,7 @@ use skimlm_engine::Loaded;
 use skimlm_engine::text::Tokenizer;
 
 use super::Plan;
+use super::prompt::counter;
 use crate::read::{NeedleTest, Templates, Tokens, cut_middle, infinitebench, longbench, ruler};
 use crate::{Case, Family, Haystack, Recipe, task};
 
@@ -82,7 +83,7 @@ pub(crate) fn haystack(path: &Path) -> Result<Haystack> {
 }
 
 fn made(plan: &Plan, text: &Haystack, loaded: &Loaded) -> Result<Vec<(Case, Option<Family>)>> {
-    let count = |text: &str| loaded.tokenizer.encode(text, false).map_or(usize::MAX, |ids| ids.len());
+    let count = counter(loaded);
     let mut cases = Vec::new();
     for &tokens in &plan.lengths {
         for name in &plan.tasks {

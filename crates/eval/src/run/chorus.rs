@@ -30,7 +30,7 @@ pub(super) fn listen(
 }
 
 /// Lets one policy choose by itself.
-pub(super) fn alone(policy: Box<dyn Policy>, rows: &Rows, loaded: &Loaded, cancel: &Cancel) -> Result<Option<Report>> {
+pub(crate) fn alone(policy: Box<dyn Policy>, rows: &Rows, loaded: &Loaded, cancel: &Cancel) -> Result<Option<Report>> {
     let mut session = Session::new(&*loaded.model, policy, loaded.dtype)?;
     in_control(cancel, |control| session.select(rows.clone(), control))
 }

@@ -4,7 +4,7 @@ use skimlm_core::{Policy, Result, read_options};
 use skimlm_engine::Loaded;
 use skimlm_policies::{Budget, Context, PolicySpec};
 
-use super::prompt::Reading;
+use super::prompt::{Reading, counter};
 use crate::{Case, bm25};
 
 /// A policy under its name in the tables.
@@ -78,7 +78,7 @@ impl Contender {
         // Everything but the document stays, as with the other policies' pins.
         let n = reading.assembled.rows.len();
         let pins: Vec<u32> = (0..n).filter(|&i| !reading.is_document(i)).map(|i| i as u32).collect();
-        let count = |text: &str| loaded.tokenizer.encode(text, false).map_or(usize::MAX, |ids| ids.len());
+        let count = counter(loaded);
         let left = bm.budget.of(n).saturating_sub(if bm.charge_budget { pins.len() } else { 0 });
         let places = bm25(&case.document, &case.question, left, &count);
         let mut forced = reading.tokens_of(&places);

@@ -1,7 +1,7 @@
 //! A run: every case under every policy, one record each.
 
 mod cases;
-mod chorus;
+pub(crate) mod chorus;
 mod contender;
 mod measure;
 pub(crate) mod prompt;

@@ -6,6 +6,11 @@ use skimlm_engine::text::{Assembled, Prompt, Source, assemble};
 
 use crate::Case;
 
+/// Counts the tokens of a text; one that cannot be encoded fits nowhere.
+pub(crate) fn counter(loaded: &Loaded) -> impl Fn(&str) -> usize {
+    move |text| loaded.tokenizer.encode(text, false).map_or(usize::MAX, |ids| ids.len())
+}
+
 /// A case as a model reads it.
 pub(crate) struct Reading {
     /// What is asked of the engine.

@@ -38,7 +38,7 @@ pub enum Family {
 
 impl Family {
     /// As tables say it, behind `all`.
-    pub(crate) fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             Self::Single => "single facts",
             Self::Several => "several facts",
