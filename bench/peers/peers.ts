@@ -40,6 +40,7 @@ const { values } = parseArgs({
   },
 })
 const threads = Number(values.threads)
+const threadsInWords = threads === 1 ? '1 thread' : `${threads} threads`
 const maxNewTokens = Number(values.new)
 const path = await resolveModel(values.model)
 const folder = scratch()
@@ -86,7 +87,8 @@ for (const size of sizes) {
     const ttft = mine.map((sample) => sample.ttftMs)
     const decode = mine.map((sample) => sample.decodePerSecond)
     const memory = mine.map((sample) => sample.peakBytes)
-    const isRival = name === rival
+    const beside = (base: readonly number[], other: readonly number[]) =>
+      name === rival ? '' : showRatio(ratio(base, other))
     const kept = mine[0]?.usage?.keptTokens
     rows.push([
       String(size),
@@ -95,34 +97,22 @@ for (const size of sizes) {
       `${Math.round((size * 1000) / median(ttft))} tokens/s`,
       `${median(decode).toFixed(1)} tokens/s`,
       `${Math.round(median(memory) / 1e6)} MB`,
-      isRival
-        ? ''
-        : showRatio(
-            ratio(
-              peer.map((sample) => sample.ttftMs),
-              ttft,
-            ),
-          ),
-      isRival
-        ? ''
-        : showRatio(
-            ratio(
-              decode,
-              peer.map((sample) => sample.decodePerSecond),
-            ),
-          ),
-      isRival
-        ? ''
-        : showRatio(
-            ratio(
-              memory,
-              peer.map((sample) => sample.peakBytes),
-            ),
-          ),
+      beside(
+        peer.map((sample) => sample.ttftMs),
+        ttft,
+      ),
+      beside(
+        decode,
+        peer.map((sample) => sample.decodePerSecond),
+      ),
+      beside(
+        memory,
+        peer.map((sample) => sample.peakBytes),
+      ),
     ])
   }
 }
-const how = `llama.cpp ${llama} (node-llama-cpp 3.22.1, prebuilt): flash attention, batch 512. All: ${threads} ${threads === 1 ? 'thread' : 'threads'}, greedy, ${maxNewTokens} new tokens, the same token ids. Selections keep ${k} tokens: gemfilter at layer 15, with calibrated heads at layer 7, promptdistill at layer 12. ${values.rounds} interleaved rounds; medians, and medians of per-round ratios with their range. Above 1 is better for skimlm in the first two ratios, below 1 in the third.`
+const how = `llama.cpp ${llama} (node-llama-cpp 3.22.1, prebuilt): flash attention, batch 512. All: ${threadsInWords}, greedy, ${maxNewTokens} new tokens, the same token ids. Selections keep ${k} tokens: gemfilter at layer 15, with calibrated heads at layer 7, promptdistill at layer 12. ${values.rounds} interleaved rounds; medians, and medians of per-round ratios with their range. Above 1 is better for skimlm in the first two ratios, below 1 in the third.`
 const name = threads === 2 ? 'peers' : `peers-${threads}-thread`
 report(name, await machine(), `${how}\n\n${markdownTable(rows)}`, {
   llama,
@@ -132,7 +122,7 @@ report(name, await machine(), `${how}\n\n${markdownTable(rows)}`, {
   results: all,
 })
 plot(name, {
-  title: `Time to the first token, ${threads} ${threads === 1 ? 'thread' : 'threads'}, shorter is better`,
+  title: `Time to the first token, ${threadsInWords}, shorter is better`,
   groups: sizes.map((size) => `${size} tokens`),
   series: cases,
   values: sizes.map((size) => cases.map((each) => median(all[size]![each]!.map((sample) => sample.ttftMs)))),

@@ -2,13 +2,14 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)]
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use serde_json::{Value, json};
 use skimlm_core::Code;
 use skimlm_engine::text::Prompt;
 use skimlm_engine::{Cancel, LoadOptions, MemoryNeed, Request, estimate_memory, generate, load, peak_resident_bytes};
+use skimlm_models::testing::default_model;
 use skimlm_models::weights::gguf::write::Tiny;
 use skimlm_models::weights::safetensors::Dtype;
 use skimlm_models::weights::safetensors::write::write_tiny;
@@ -49,14 +50,7 @@ fn the_estimate_is_within_a_tenth_of_the_peak() {
     if std::env::var_os(JOB).is_some() {
         return;
     }
-    let name = "SmolLM2-135M-Instruct.Q4_1.gguf";
-    let cache = std::env::var_os("SKIMLM_CACHE_DIR").map(PathBuf::from);
-    let home = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache/skimlm"));
-    let path = std::env::var_os("SKIMLM_TEST_MODEL").map(PathBuf::from).or_else(|| Some(cache.or(home)?.join(name)));
-    let Some(model) = path.filter(|path| path.is_file()) else {
-        println!("skipped: there is no {name}; set SKIMLM_TEST_MODEL");
-        return;
-    };
+    let Some(model) = default_model("the_estimate_is_within_a_tenth_of_the_peak") else { return };
     if peak_resident_bytes() == 0 {
         println!("skipped: this system does not tell a process's peak");
         return;

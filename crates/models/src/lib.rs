@@ -19,6 +19,8 @@ mod locate;
 mod memory;
 mod open;
 mod source;
+#[cfg(any(test, feature = "test-util"))]
+pub mod testing;
 
 #[cfg(test)]
 mod tests;

@@ -1,24 +1,14 @@
 //! The real SmolLM2 vocabulary against values recorded from a reference.
 
-use std::path::PathBuf;
-
 use serde_json::Value;
 use skimlm_core::Role;
+use skimlm_models::testing::default_model;
 use skimlm_models::weights::gguf::Gguf;
 
 use super::{ChatMessage, ChatRole, ChatTemplate, GgufVocab, Prompt, Source, Tokenizer, assemble};
 
 fn model() -> Option<Gguf> {
-    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache/skimlm"));
-    let cached = || {
-        let folder = std::env::var_os("SKIMLM_CACHE_DIR").map(PathBuf::from).or_else(home)?;
-        Some(folder.join("SmolLM2-135M-Instruct.Q4_1.gguf"))
-    };
-    let path = std::env::var_os("SKIMLM_TEST_MODEL").map(PathBuf::from).or_else(cached).filter(|path| path.exists());
-    if path.is_none() {
-        println!("skipped: no SmolLM2-135M-Instruct.Q4_1.gguf; name it in SKIMLM_TEST_MODEL");
-    }
-    path.map(|path| Gguf::open(&path).unwrap())
+    default_model("the golden vocabulary").map(|path| Gguf::open(&path).unwrap())
 }
 
 fn golden() -> Value {

@@ -1,24 +1,10 @@
-use std::path::PathBuf;
-
 use super::{argmax, walk};
+use crate::testing::default_model;
 use crate::{Source, inspect, open};
-
-/// The default model's file, if this machine has it.
-fn file() -> Option<PathBuf> {
-    let name = "SmolLM2-135M-Instruct.Q4_1.gguf";
-    let cache = std::env::var_os("SKIMLM_CACHE_DIR").map(PathBuf::from);
-    let home = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache/skimlm"));
-    let path = std::env::var_os("SKIMLM_TEST_MODEL").map(PathBuf::from).or_else(|| Some(cache.or(home)?.join(name)));
-    let path = path.filter(|path| path.is_file());
-    if path.is_none() {
-        println!("skipped: there is no {name}; set SKIMLM_TEST_MODEL");
-    }
-    path
-}
 
 #[test]
 fn the_header_of_the_default_model() {
-    let Some(path) = file() else { return };
+    let Some(path) = default_model("the_header_of_the_default_model") else { return };
     let info = inspect(&path).unwrap();
     assert_eq!((info.architecture.as_str(), info.layers, info.hidden_size), ("llama", 30, 576));
     assert_eq!((info.heads, info.kv_heads, info.head_dim), (9, 3, 64));
@@ -32,7 +18,7 @@ fn the_header_of_the_default_model() {
 
 #[test]
 fn the_default_model_knows_the_capital_of_france() {
-    let Some(path) = file() else { return };
+    let Some(path) = default_model("the_default_model_knows_the_capital_of_france") else { return };
     let opened = open(&path).unwrap();
     let config = opened.model.config();
     assert_eq!((config.rotaries[0].base, config.eps, config.tied_head), (100_000.0, 1e-5, true));
