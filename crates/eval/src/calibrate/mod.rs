@@ -26,19 +26,15 @@ use crate::{Case, Haystack, Recipe, Split, evidence_recall, stats, task};
 use cost::Cost;
 use listen::{Heard, listen};
 use overhear::Overheard;
-use way::{Outline, Way, choose, cross_validated};
+use way::{Way, ways};
 use whole::about_everything;
 
 /// Tasks whose evidence is known.
 const TASKS: [&str; 6] = ["needle", "paraphrase", "multikey", "multivalue", "multiquery", "twohop"];
 /// The deepest layer that listens, as a share of the depth.
 const DEEPEST: f64 = 0.55;
-/// What two stages leave, as multiples of what one alone would: the second chooses better and can be stricter.
-const TWO: (f64, f64) = (1.25, 0.5);
 /// The share of questions about something that may be read whole, so that those about everything are.
 const WHOLE_READ: f64 = 1.0 / 3.0;
-/// Settings of a profile.
-const MOST_SETTINGS: usize = 4;
 /// The length that costs are stated for, if the model can read it.
 const COST_TOKENS: usize = 8000;
 
@@ -199,51 +195,6 @@ fn blind_cases_of(plan: &CalibrationPlan, text: &Haystack, loaded: &Loaded, seed
     let recipe = |&tokens: &usize| Recipe { tokens, seed, depth: 0.5, split: Split::Calibration };
     let of_length = |tokens| about_everything(text, &recipe(tokens), &count);
     Ok(plan.lengths.iter().map(of_length).collect::<Result<Vec<_>>>()?.concat())
-}
-
-/// Ways of one and of two stages, those that are beaten in both cost and recall left out, the cheapest first.
-fn ways(
-    cases: &[&Heard],
-    deepest: usize,
-    keep: f64,
-    cost: &Cost,
-    tokens: f64,
-    look: &mut dyn FnMut(usize, usize) -> Result<()>,
-) -> Result<Vec<Way>> {
-    let mut found: Vec<Way> = Vec::new();
-    let mut add = |outline: &Outline| {
-        let way = Way { recall: cross_validated(cases, outline), ..choose(cases, outline) };
-        let cost = cost.staged(tokens, &way.shares()) / cost.full(tokens);
-        found.push(Way { cost, ..way.clone() });
-        way
-    };
-    let (first_keep, second_keep) = ((TWO.0 * keep).min(1.0), TWO.1 * keep);
-    let mut firsts: Vec<(usize, f64)> = Vec::new();
-    for layer in 1..=deepest {
-        look(layer - 1, 2 * deepest)?;
-        let one = add(&[(0..=layer, keep)]);
-        // Where a deeper layer adds nothing, the way ends as high as before.
-        if one.stages[0].layer() == layer {
-            firsts.push((layer, cross_validated(cases, &[(0..=layer, first_keep)])));
-        }
-    }
-    let best = firsts.iter().map(|(_, recall)| *recall).fold(0.0, f64::max);
-    let first = firsts.iter().find(|(_, recall)| *recall >= best - 0.02).map_or(deepest, |(layer, _)| *layer);
-    for layer in first + 1..=deepest {
-        look(deepest + layer - 1, 2 * deepest)?;
-        add(&[(0..=first, first_keep), (first + 1..=layer, second_keep)]);
-    }
-    found.sort_by(|a, b| a.cost.total_cmp(&b.cost));
-    let mut best = 0.0;
-    found.retain(|way| {
-        way.recall > best + 0.005 && (0.0..).contains(&way.recall) && {
-            best = way.recall;
-            true
-        }
-    });
-    // The dearest find most; of the cheap ones those that miss much serve nobody.
-    let surplus = found.len().saturating_sub(MOST_SETTINGS);
-    Ok(found.split_off(surplus))
 }
 
 /// The share of the scores on the document below which a question is about everything. Questions about something that

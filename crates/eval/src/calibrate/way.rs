@@ -1,7 +1,14 @@
 use serde_json::{Value, json};
+use skimlm_core::Result;
 
 use super::choose::{Choice, heads, recall};
+use super::cost::Cost;
 use super::listen::{Heard, POOL, WINDOW};
+
+/// What two stages leave, as multiples of what one alone would: the second chooses better and can be stricter.
+const TWO: (f64, f64) = (1.25, 0.5);
+/// Ways that are worth a check.
+const MOST: usize = 4;
 
 /// Stages one after the other; the last one chooses what is read.
 #[derive(Debug, Clone, PartialEq)]
@@ -63,10 +70,10 @@ impl Way {
 }
 
 /// What stages there shall be: the layers that may be listened to, and the share kept.
-pub(super) type Outline = [(std::ops::RangeInclusive<usize>, f64)];
+type Outline = [(std::ops::RangeInclusive<usize>, f64)];
 
 /// Chooses the heads of every stage on some cases.
-pub(super) fn choose(cases: &[&Heard], outline: &Outline) -> Way {
+fn choose(cases: &[&Heard], outline: &Outline) -> Way {
     let mut way = Way { stages: Vec::new(), recall: 0.0, cost: 0.0 };
     for (layers, keep) in outline {
         let left: Vec<Vec<bool>> = cases.iter().filter_map(|case| way.walk(case).pop()).collect();
@@ -77,7 +84,7 @@ pub(super) fn choose(cases: &[&Heard], outline: &Outline) -> Way {
 }
 
 /// The mean over tasks of the recall on each when the heads were chosen on all others.
-pub(super) fn cross_validated(cases: &[&Heard], outline: &Outline) -> f64 {
+fn cross_validated(cases: &[&Heard], outline: &Outline) -> f64 {
     let mut tasks: Vec<&str> = cases.iter().map(|case| case.task.as_str()).collect();
     tasks.sort_unstable();
     tasks.dedup();
@@ -86,4 +93,76 @@ pub(super) fn cross_validated(cases: &[&Heard], outline: &Outline) -> f64 {
         choose(&chosen_on, outline).recall_on(&held_out)
     };
     tasks.iter().map(on).sum::<f64>() / tasks.len().max(1) as f64
+}
+
+/// Ways of one and of two stages, those that are beaten in both cost and recall left out, the cheapest first.
+pub(super) fn ways(
+    cases: &[&Heard],
+    deepest: usize,
+    keep: f64,
+    cost: &Cost,
+    tokens: f64,
+    look: &mut dyn FnMut(usize, usize) -> Result<()>,
+) -> Result<Vec<Way>> {
+    let mut found: Vec<Way> = Vec::new();
+    let mut add = |outline: &Outline| {
+        let way = Way { recall: cross_validated(cases, outline), ..choose(cases, outline) };
+        let cost = cost.staged(tokens, &way.shares()) / cost.full(tokens);
+        found.push(Way { cost, ..way.clone() });
+        way
+    };
+    let (first_keep, second_keep) = ((TWO.0 * keep).min(1.0), TWO.1 * keep);
+    let mut firsts: Vec<(usize, f64)> = Vec::new();
+    for layer in 1..=deepest {
+        look(layer - 1, 2 * deepest)?;
+        let one = add(&[(0..=layer, keep)]);
+        // Where a deeper layer adds nothing, the way ends as high as before.
+        if one.stages[0].layer() == layer {
+            firsts.push((layer, cross_validated(cases, &[(0..=layer, first_keep)])));
+        }
+    }
+    let best = firsts.iter().map(|(_, recall)| *recall).fold(0.0, f64::max);
+    let first = firsts.iter().find(|(_, recall)| *recall >= best - 0.02).map_or(deepest, |(layer, _)| *layer);
+    for layer in first + 1..=deepest {
+        look(deepest + layer - 1, 2 * deepest)?;
+        add(&[(0..=first, first_keep), (first + 1..=layer, second_keep)]);
+    }
+    found.sort_by(|a, b| a.cost.total_cmp(&b.cost));
+    let twice = cheapest_of_the_best(found.iter().filter(|way| way.stages.len() > 1)).cloned();
+    let mut best = 0.0;
+    found.retain(|way| {
+        way.recall > best + 0.005 && (0.0..).contains(&way.recall) && {
+            best = way.recall;
+            true
+        }
+    });
+    // The dearest find most; of the cheap ones those that miss much serve nobody.
+    let surplus = found.len().saturating_sub(MOST);
+    let mut kept = found.split_off(surplus);
+    // Whoever has looked twice can often tell a question that finds nothing in particular, which only the check shows.
+    if let Some(twice) = twice.filter(|_| kept.iter().all(|way| way.stages.len() == 1)) {
+        let at = kept.partition_point(|way| way.cost < twice.cost);
+        kept.insert(at, twice);
+    }
+    Ok(kept)
+}
+
+/// Of ways in the order of their cost the first that finds nearly what the best of them finds.
+fn cheapest_of_the_best<'a>(ways: impl Iterator<Item = &'a Way> + Clone) -> Option<&'a Way> {
+    let best = ways.clone().map(|way| way.recall).fold(0.0, f64::max);
+    ways.into_iter().find(|way| way.recall >= best - 0.01)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_ways_that_find_nearly_the_same_the_cheapest_is_taken() {
+        let way = |recall, cost| Way { stages: Vec::new(), recall, cost };
+        let cheapest = |ways: &[Way]| cheapest_of_the_best(ways.iter()).map(|way| way.cost);
+        assert_eq!(cheapest(&[way(0.5, 0.1), way(0.985, 0.2), way(0.99, 0.3), way(0.98, 0.4)]), Some(0.2));
+        assert_eq!(cheapest(&[way(f64::NAN, 0.1), way(0.3, 0.2)]), Some(0.2), "nothing was heard for the first");
+        assert_eq!(cheapest(&[]), None);
+    }
 }
