@@ -40,7 +40,50 @@ export function plot(name: string, { title, groups, series, values, show }: Bars
     }
     y += gap + 6
   }
+  write(name, width, y, parts)
+}
+
+/** A number from 0 to 1 for each row and column, on one map for each series: `values[series][row][column]`. */
+export interface Maps {
+  title: string
+  series: readonly string[]
+  rows: readonly string[]
+  columns: readonly string[]
+  values: readonly (readonly (readonly number[])[])[]
+}
+
+const cell = { width: 56, height: 24 }
+
+/** Writes `bench/results/<name>.svg`, maps side by side. */
+export function maps(name: string, { title, series, rows, columns, values }: Maps): void {
+  const left = 74
+  const step = columns.length * cell.width + 26
+  const bottom = 64 + rows.length * cell.height
+  const parts: string[] = [`<text x="0" y="18" font-weight="600">${escaped(title)}</text>`]
+  for (const [r, row] of rows.entries())
+    parts.push(`<text x="${left - 8}" y="${80 + r * cell.height}" text-anchor="end">${escaped(row)}</text>`)
+  for (const [s, map] of values.entries()) {
+    const x = left + s * step
+    parts.push(`<text x="${x}" y="50" font-weight="600">${escaped(series[s]!)}</text>`)
+    for (const [c, column] of columns.entries()) {
+      const middle = x + c * cell.width + cell.width / 2
+      parts.push(`<text x="${middle}" y="${bottom + 18}" text-anchor="middle">${escaped(column)}</text>`)
+      for (const [r, row] of map.entries()) {
+        const value = row[c]!
+        const y = 64 + r * cell.height
+        // Opacity over the page's own ground: light and dark come out right without a second palette.
+        parts.push(
+          `<rect x="${x + c * cell.width}" y="${y}" width="${cell.width - 2}" height="${cell.height - 2}" fill="#2f6fde" fill-opacity="${(0.06 + 0.94 * value).toFixed(2)}"/>`,
+          `<text x="${middle}" y="${y + 16}" text-anchor="middle"${value > 0.55 ? ' style="fill:#fff"' : ''}>${value.toFixed(2)}</text>`,
+        )
+      }
+    }
+  }
+  write(name, left + values.length * step, bottom + 28, parts)
+}
+
+function write(name: string, width: number, height: number, parts: string[]): void {
   const style = 'text{font:12px system-ui,sans-serif;fill:#1f2328}@media(prefers-color-scheme:dark){text{fill:#e6edf3}}'
-  const svg = `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${y}" viewBox="0 0 ${width} ${y}"><style>${style}</style>\n${parts.join('\n')}\n</svg>\n`
+  const svg = `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}"><style>${style}</style>\n${parts.join('\n')}\n</svg>\n`
   writeFileSync(join(root, 'bench/results', `${name}.svg`), svg)
 }
