@@ -33,8 +33,10 @@ use whole::about_everything;
 const TASKS: [&str; 6] = ["needle", "paraphrase", "multikey", "multivalue", "multiquery", "twohop"];
 /// The deepest layer that listens, as a share of the depth.
 const DEEPEST: f64 = 0.55;
-/// The share of questions about something that may be read whole, so that those about everything are.
-const WHOLE_READ: f64 = 1.0 / 3.0;
+/// The share of the questions about everything that must be known as such, or nothing falls back.
+const RIGHTLY_WHOLE: f64 = 0.8;
+/// The share of the questions about something that may be read whole for it.
+const WRONGLY_WHOLE: f64 = 0.2;
 /// The length that costs are stated for, if the model can read it.
 const COST_TOKENS: usize = 8000;
 
@@ -147,7 +149,7 @@ pub fn calibrate(
         let shares = |checked: &[Checked]| checked.iter().filter_map(|checked| checked.share).collect::<Vec<f64>>();
         settings.push(Setting {
             name: way.stages.iter().map(|stage| stage.layer().to_string()).collect::<Vec<_>>().join("-"),
-            policy: way.policy(threshold(shares(&found), shares(&lost))),
+            policy: way.policy(threshold(&shares(&found), &shares(&lost))),
             recall: measured(&recalls)?,
             cost: rounded(way.cost),
         });
@@ -197,14 +199,18 @@ fn blind_cases_of(plan: &CalibrationPlan, text: &Haystack, loaded: &Loaded, seed
     Ok(plan.lengths.iter().map(of_length).collect::<Result<Vec<_>>>()?.concat())
 }
 
-/// The share of the scores on the document below which a question is about everything. Questions about something that
-/// are below it, too, are read whole for nothing; if those are many, there is no such share.
-fn threshold(mut sighted: Vec<f64>, mut blind: Vec<f64>) -> Option<f64> {
-    sighted.sort_by(f64::total_cmp);
-    blind.sort_by(f64::total_cmp);
-    let most = (100.0 * blind.get(blind.len() - 1 - blind.len() / 20)?).ceil() / 100.0;
-    let below = sighted.partition_point(|share| *share < most);
-    (below as f64 <= WHOLE_READ * sighted.len() as f64).then_some(most)
+/// The share of the scores on the document below which a question is taken for one about everything: the one that tells
+/// both kinds apart best, if it does so well enough.
+fn threshold(sighted: &[f64], blind: &[f64]) -> Option<f64> {
+    let below = |shares: &[f64], limit: f64| {
+        shares.iter().filter(|share| **share < limit).count() as f64 / shares.len().max(1) as f64
+    };
+    let tried = blind.iter().map(|share| {
+        let limit = ((100.0 * share).floor() + 1.0) / 100.0;
+        (limit, below(blind, limit), below(sighted, limit))
+    });
+    let (limit, right, wrong) = tried.max_by(|a, b| (a.1 - a.2).total_cmp(&(b.1 - b.2)).then(b.0.total_cmp(&a.0)))?;
+    (right >= RIGHTLY_WHOLE && wrong <= WRONGLY_WHOLE).then_some(limit)
 }
 
 /// What a way makes of a case, fallback left out.
@@ -241,4 +247,20 @@ fn measured(recalls: &[f64]) -> Result<Measured> {
     let none = || Error::new(skimlm_core::Code::Internal, "no case has evidence.");
     let stats::Mean { mean, low, high, n } = stats::mean(recalls, 0).ok_or_else(none)?;
     Ok(Measured { mean: rounded(mean), low: rounded(low), high: rounded(high), cases: n })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_threshold_tells_both_kinds_apart_or_is_none() {
+        let sighted = [0.9, 0.42, 0.55, 0.5, 0.38, 0.61];
+        let blind = |shares: &[f64]| threshold(&sighted, shares);
+        assert_eq!(blind(&[0.2, 0.31, 0.1]), Some(0.32));
+        assert_eq!(blind(&[0.2, 0.4, 0.1]), Some(0.41), "one of six is read whole for it");
+        assert_eq!(blind(&[0.2, 0.1, 0.1, 0.1, 0.7]), Some(0.21), "one of five is not known");
+        assert_eq!(blind(&[0.6, 0.3, 0.5]), None);
+        assert_eq!(blind(&[]), None);
+    }
 }

@@ -122,13 +122,13 @@ pub(super) fn ways(
         }
     }
     let best = firsts.iter().map(|(_, recall)| *recall).fold(0.0, f64::max);
-    let first = firsts.iter().find(|(_, recall)| *recall >= best - 0.02).map_or(deepest, |(layer, _)| *layer);
+    let first = firsts.iter().find(|(_, recall)| *recall >= best - 0.05).map_or(deepest, |(layer, _)| *layer);
     for layer in first + 1..=deepest {
         look(deepest + layer - 1, 2 * deepest)?;
         add(&[(0..=first, first_keep), (first + 1..=layer, second_keep)]);
     }
     found.sort_by(|a, b| a.cost.total_cmp(&b.cost));
-    let twice = cheapest_of_the_best(found.iter().filter(|way| way.stages.len() > 1)).cloned();
+    let twice: Vec<Way> = found.iter().filter(|way| way.stages.len() > 1).cloned().collect();
     let mut best = 0.0;
     found.retain(|way| {
         way.recall > best + 0.005 && (0.0..).contains(&way.recall) && {
@@ -140,17 +140,20 @@ pub(super) fn ways(
     let surplus = found.len().saturating_sub(MOST);
     let mut kept = found.split_off(surplus);
     // Whoever has looked twice can often tell a question that finds nothing in particular, which only the check shows.
-    if let Some(twice) = twice.filter(|_| kept.iter().all(|way| way.stages.len() == 1)) {
-        let at = kept.partition_point(|way| way.cost < twice.cost);
-        kept.insert(at, twice);
+    for way in worth_a_look(&twice) {
+        if !kept.iter().any(|known| known.stages == way.stages) {
+            kept.insert(kept.partition_point(|known| known.cost < way.cost), way.clone());
+        }
     }
     Ok(kept)
 }
 
-/// Of ways in the order of their cost the first that finds nearly what the best of them finds.
-fn cheapest_of_the_best<'a>(ways: impl Iterator<Item = &'a Way> + Clone) -> Option<&'a Way> {
-    let best = ways.clone().map(|way| way.recall).fold(0.0, f64::max);
-    ways.into_iter().find(|way| way.recall >= best - 0.01)
+/// Of ways in the order of their cost the first and the last that find nearly what the best of them finds.
+fn worth_a_look(ways: &[Way]) -> impl Iterator<Item = &Way> {
+    let best = ways.iter().map(|way| way.recall).fold(0.0, f64::max);
+    let good = move |way: &&Way| way.recall >= best - 0.01;
+    let (first, last) = (ways.iter().find(good), ways.iter().rfind(good));
+    first.into_iter().chain(last.filter(|last| first.is_none_or(|first| first.stages != last.stages)))
 }
 
 #[cfg(test)]
@@ -158,11 +161,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn of_ways_that_find_nearly_the_same_the_cheapest_is_taken() {
-        let way = |recall, cost| Way { stages: Vec::new(), recall, cost };
-        let cheapest = |ways: &[Way]| cheapest_of_the_best(ways.iter()).map(|way| way.cost);
-        assert_eq!(cheapest(&[way(0.5, 0.1), way(0.985, 0.2), way(0.99, 0.3), way(0.98, 0.4)]), Some(0.2));
-        assert_eq!(cheapest(&[way(f64::NAN, 0.1), way(0.3, 0.2)]), Some(0.2), "nothing was heard for the first");
-        assert_eq!(cheapest(&[]), None);
+    fn the_cheapest_and_the_deepest_of_the_best_are_worth_a_look() {
+        let way = |recall, cost, head| Way { stages: vec![Choice { heads: vec![(1, head)], keep: 0.1 }], recall, cost };
+        let looked = |ways: &[Way]| worth_a_look(ways).map(|way| way.cost).collect::<Vec<_>>();
+        assert_eq!(looked(&[way(0.5, 0.1, 0), way(0.985, 0.2, 1), way(0.99, 0.3, 2), way(0.98, 0.4, 3)]), [0.2, 0.4]);
+        assert_eq!(looked(&[way(0.9, 0.2, 1), way(0.9, 0.3, 1)]), [0.2], "the same heads, deeper");
+        assert_eq!(looked(&[way(f64::NAN, 0.1, 0), way(0.3, 0.2, 1)]), [0.2], "nothing was heard for the first");
+        assert_eq!(looked(&[]), [0.0; 0]);
     }
 }
