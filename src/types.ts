@@ -317,6 +317,11 @@ export interface Selection extends Iterable<SelectedToken> {
   toText(options?: { joinGap?: number; ellipsis?: string }): string
   /** The kept text with `context` code units around each stretch, kept parts emphasised. */
   toTerminal(options?: { width?: number; color?: boolean; context?: number }): string
+  /**
+   * The whole text, kept parts marked, the stronger the higher their score. A page of its own or, without `standalone`
+   * (default true), a block to put into one; it has no scripts and loads nothing.
+   */
+  toHTML(options?: { title?: string; theme?: 'light' | 'dark' | 'auto'; standalone?: boolean }): string
   toJSON(): { policy: Policy; layer: number; promptTokens: number; indices: number[]; scores: number[] }
 }
 
