@@ -106,10 +106,7 @@ class KeptTokens implements Selection {
     const { width = process.stdout.columns ?? 80, color = colorWanted(), context = 40 } = options
     size('width', width, 20)
     size('context', context, 0)
-    const lines = [
-      this.#summary(),
-      `▕${bar(this.coverage(Math.min(width - 2, 64)))}▏`,
-    ]
+    const lines = [this.#summary(), `▕${bar(this.coverage(Math.min(width - 2, 64)))}▏`]
     const spans = this.spans()
     for (const message of new Set(spans.map((span) => span.message))) {
       const own = spans.filter((span) => span.message === message)
