@@ -87,6 +87,9 @@ function fixFor(tried: string[]): string {
   if (tried.some((line) => line.includes('GLIBC_')))
     return 'The system’s glibc is older than the binary needs: build on this machine with `npm run build`.'
   if (tried.some((line) => line.includes('.asar')))
-    return 'Unpack the package from the asar archive (`asarUnpack: ["**/skimlm/native/**"]`).'
+    return 'Unpack the package from the asar archive (`asarUnpack: ["**/skimlm/native/**", "**/@skimlm/**"]`).'
+  const absent = tried.map((line) => /'(@skimlm\/binding-[\w-]+)'/.exec(line)?.[1]).find(Boolean)
+  // An installation from a lockfile of another system lacks it.
+  if (absent) return `Install ${absent} beside skimlm, or build it with \`npm run build\` in a checkout of skimlm.`
   return 'Build it with `npm run build` in the package’s folder; when bundling, mark `skimlm` as external.'
 }
