@@ -170,7 +170,6 @@ interface StudyOptions<P> {
 
 /** Runs an evaluation on a loaded model; other requests wait meanwhile. A wrong plan or file is `ERR_INVALID_ARG`. */
 export function evaluate(
-  /** Which model it is for: its sizes, and the fingerprint of the file. */
   model: Model,
   plan: EvaluationPlan,
   options: StudyOptions<EvaluationProgress> = {},
@@ -180,7 +179,6 @@ export function evaluate(
 
 /** Calibrates a loaded model; other requests wait meanwhile. A wrong plan is `ERR_INVALID_ARG`. */
 export function calibrate(
-  /** Which model it is for: its sizes, and the fingerprint of the file. */
   model: Model,
   plan: CalibrationPlan,
   options: StudyOptions<CalibrationProgress> = {},
