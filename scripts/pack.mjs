@@ -42,7 +42,7 @@ function main(optionalDependencies) {
   cpSync(join(root, 'dist'), join(folder, 'dist'), { recursive: true })
   for (const name of ['native/binding.cjs', 'native/binding.d.cts', 'README.md', ...papers])
     copyFileSync(join(root, name), join(folder, name))
-  const ours = ['private', 'scripts', 'devDependencies', 'overrides', 'napi', 'ava']
+  const ours = ['private', 'scripts', 'devDependencies', 'overrides', 'napi', 'ava', 'c8']
   const rest = Object.fromEntries(Object.entries(manifest).filter(([key]) => !ours.includes(key)))
   writeFileSync(join(folder, 'package.json'), JSON.stringify({ ...rest, optionalDependencies }, null, 2))
 }
