@@ -43,7 +43,7 @@ export function serve(loading: Promise<Model>, options: ServeOptions): Server {
   return server
 
   async function route(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    const path = new URL(request.url ?? '/', 'http://localhost').pathname
+    const path = request.url?.split('?', 1)[0] ?? '/'
     if (path === '/health')
       return json(response, model ? 200 : 503, { status: model ? 'ok' : broken ? 'error' : 'loading' })
     if (!allowed(request, options.apiKey))
