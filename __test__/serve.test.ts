@@ -1,5 +1,6 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { get } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import test from 'ava'
@@ -161,6 +162,14 @@ test('models are listed; a server says when it is ready; a key is asked for', as
   t.deepEqual([early.status, early.headers.get('retry-after')], [503, '1'])
   t.is((await fetch(`${url}/health`)).status, 200)
   locked.close()
+})
+
+test('a page of another host cannot reach a server on this machine', async (t) => {
+  const status = (host: string) =>
+    new Promise((resolve) => get(`${url}/v1/models`, { headers: { host } }, (response) => resolve(response.statusCode)))
+  t.is(await status('evil.example:80'), 403)
+  t.is(await status('LOCALHOST:1'), 200)
+  t.is(await status('[::1]'), 200)
 })
 
 test('the command says where it listens and ends on Ctrl-C', async (t) => {

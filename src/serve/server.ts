@@ -46,6 +46,8 @@ export function serve(loading: Promise<Model>, options: ServeOptions): Server {
     const path = request.url?.split('?', 1)[0] ?? '/'
     if (path === '/health')
       return json(response, model ? 200 : 503, { status: model ? 'ok' : broken ? 'error' : 'loading' })
+    if (rebound(request))
+      return refuse(response, failure(403, 'This server is for requests to this machine by its own name.'))
     if (!allowed(request, options.apiKey))
       return refuse(response, failure(401, 'The bearer token is missing or wrong.'))
     if (path === '/metrics') return plain(response, String(metrics))
@@ -140,6 +142,12 @@ function begin(response: ServerResponse): void {
   if (response.headersSent) return
   response.writeHead(200, { 'content-type': 'text/event-stream; charset=utf-8', 'cache-control': 'no-cache' })
   response.flushHeaders()
+}
+
+/** Whether a page of some other host has had its name point here, to reach what listens on this machine alone. */
+function rebound({ headers, socket }: IncomingMessage): boolean {
+  const local = /^(::ffff:)?127\.|^::1$/.test(socket.localAddress ?? '')
+  return local && !/^(localhost|127(\.\d+){3}|\[::1\])(:\d+)?$/i.test(headers.host ?? 'localhost')
 }
 
 /** Both sides hashed, so that the comparison takes the same time whatever their lengths. */
