@@ -90,6 +90,7 @@ function fixFor(tried: string[]): string {
     return 'Unpack the package from the asar archive (`asarUnpack: ["**/skimlm/native/**", "**/@skimlm/**"]`).'
   const absent = tried.map((line) => /'(@skimlm\/binding-[\w-]+)'/.exec(line)?.[1]).find(Boolean)
   // An installation from a lockfile of another system lacks it.
-  if (absent) return `Install ${absent} of the same version beside skimlm, or build it with \`npm run build\` in a checkout of skimlm.`
+  if (absent)
+    return `Install ${absent} of the same version beside skimlm, or build it with \`npm run build\` in a checkout of skimlm.`
   return 'Build it with `npm run build` in the package’s folder; when bundling, mark `skimlm` as external.'
 }
