@@ -62,7 +62,9 @@ const tarballs = (at) => readdirSync(at).flatMap((name) => (name.endsWith('.tgz'
 const tools = join(folder, 'tools')
 mkdirSync(tools)
 for (const tool of ['node', 'npm', 'npx', 'sh']) symlinkSync(which(tool), join(tools, tool))
-const env = { PATH: tools, HOME: process.env.HOME, SKIMLM_CACHE_DIR: folder, SKIMLM_OFFLINE: '1', NODE_OPTIONS: '' }
+const network = ['npm_config_registry', 'HTTPS_PROXY', 'https_proxy', 'NODE_EXTRA_CA_CERTS']
+const inherited = ['HOME', ...network].flatMap((name) => (name in process.env ? [[name, process.env[name]]] : []))
+const env = { ...Object.fromEntries(inherited), PATH: tools, SKIMLM_CACHE_DIR: folder, SKIMLM_OFFLINE: '1' }
 
 try {
   check('two packages', tarballs(join(root, 'target/package')))
