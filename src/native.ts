@@ -88,7 +88,9 @@ function fixFor(tried: string[]): string {
     return 'The system’s glibc is older than the binary needs: build on this machine with `npm run build`.'
   if (tried.some((line) => line.includes('.asar')))
     return 'Unpack the package from the asar archive (`asarUnpack: ["**/skimlm/native/**", "**/@skimlm/**"]`).'
-  const absent = tried.map((line) => /'(@skimlm\/binding-[\w-]+)'/.exec(line)?.[1]).find(Boolean)
+  // The loader tries WebAssembly too.
+  const ours = new RegExp(`'(@skimlm/binding-${process.platform}-${process.arch}[\\w-]*)'`)
+  const absent = tried.map((line) => ours.exec(line)?.[1]).find(Boolean)
   // An installation from a lockfile of another system lacks it.
   if (absent)
     return `Install ${absent} of the same version beside skimlm, or build it with \`npm run build\` in a checkout of skimlm.`
