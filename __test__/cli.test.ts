@@ -183,6 +183,12 @@ test('select: text for people, for machines, for another model', async (t) => {
   const text = await skimlm([...args, '--text'])
   t.is(text.code, 0)
   t.true(text.out.length > 1 && text.out.length < story.length)
+  const page = join(folder, 'page.html')
+  t.is((await skimlm([...args, '--html', page])).code, 0)
+  t.regex(await readFile(page, 'utf8'), /<title>Who rowed\?<\/title>.*<mark/s)
+  const nowhere = await skimlm([...args, '--html', join(folder, 'none', 'page.html')])
+  t.is(nowhere.code, 1)
+  t.regex(nowhere.err, /ERR_STORAGE: .*page\.html cannot be written/)
 })
 
 test('a value the model refuses is a usage error, with the code', async (t) => {

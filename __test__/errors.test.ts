@@ -48,11 +48,14 @@ test('a binding that cannot be loaded says what was tried and what helps', (t) =
   t.is(error.cause, tried)
 })
 
-test('an old glibc and an asar archive are recognised', (t) => {
+test('an old glibc, an asar archive and an absent package are recognised', (t) => {
   const fix = (message: string) =>
     t.throws(() => load(() => thrown(new Error(message))), { instanceOf: SkimError })!.details['fix']
   t.regex(String(fix("version `GLIBC_2.38' not found")), /glibc/)
   t.regex(String(fix('cannot open /app.asar/node_modules/x.node')), /asarUnpack/)
+  const own = `@skimlm/binding-${process.platform}-${process.arch}-gnu`
+  t.true(String(fix(`Cannot find module '${own}'`)).startsWith(`Install ${own} `))
+  t.regex(String(fix("Cannot find module '@skimlm/binding-wasm32-wasi'")), /^Build it/)
 })
 
 function thrown(error: Error): never {

@@ -171,3 +171,29 @@ test('a document cannot drive the terminal', (t) => {
 test('a bar shows every share that is not 0', (t) => {
   t.is(bar(Float32Array.of(0, 0.01, 0.5, 1)), ' ▁▄█')
 })
+
+test('the page shows the whole text, kept parts marked by score', (t) => {
+  const html = selection.toHTML({ title: 'a <b>', theme: 'dark' })
+  t.true(html.startsWith('<!doctype html>'))
+  t.regex(html, /<title>a &lt;b&gt;<\/title>/)
+  t.regex(html, /kept 7 of 16 prompt tokens/)
+  t.is(html.match(/<i style/g)?.length, 128)
+  const text = /<p class="skimlm-text">(.*)<\/p>/s.exec(html)![1]!
+  t.is(text.replace(/<\/?mark[^>]*>/g, ''), document)
+  t.is(text.replace(/<\/mark><mark[^>]*>/g, '').match(/<mark/g)?.length, selection.spans().length)
+})
+
+test('a document cannot write into the page', (t) => {
+  const hostile = '<script>alert("1")</script>\0\u202e&'
+  const kept = makeSelection(data(3, [{ index: 1, start: 8, end: 17 }]), { document: hostile, question: '?' })
+  const html = kept.toHTML({ standalone: false, theme: 'light' })
+  t.true(html.startsWith('<div class="skimlm">'))
+  t.notRegex(html, /<script|\0|\u202e/)
+  t.true(html.includes('&lt;script&gt;<mark class="s4">alert(&quot;1&quot;</mark>)&lt;/script&gt;␀\ufffd&amp;'), html)
+  t.throws(() => kept.toHTML({ theme: 'blue' as never }), { code: 'ERR_INVALID_ARG' })
+})
+
+test('the page of bare tokens shows their own texts', (t) => {
+  const bare = makeSelection(data(3, [{ index: 1, start: 0, end: 0, text: 'a' }]), { tokens: new Uint32Array(3) })
+  t.regex(bare.toHTML({ standalone: false }), /<p class="skimlm-text"><mark class="s4">a<\/mark><\/p>/)
+})

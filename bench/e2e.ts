@@ -1,13 +1,16 @@
 // From text to the first chunk out of the JavaScript iterator: gemfilter beside full attention at several lengths, every
 // policy at two, and the iterator beside the bare Rust loop. Each measurement is a process of its own; rounds are
-// interleaved. `--only sizes` or `--only policies` runs one part.
+// interleaved. `--only sizes` or `--only policies` runs one part; `--only plot` draws the
+// policies anew from their last results.
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { resolveModel } from '../src/hub/index.js'
 import { measureBridge } from './e2e/bridge.js'
 import { openBench } from './e2e/job.js'
-import { comparePolicies } from './e2e/policies.js'
+import { comparePolicies, plotPolicies } from './e2e/policies.js'
 import { compareSizes } from './e2e/sizes.js'
-import { machine, report } from './rounds.js'
+import { machine, report, root } from './rounds.js'
 
 const { values } = parseArgs({
   options: {
@@ -30,15 +33,18 @@ const settings = { rounds, threads, maxNewTokens }
 const sizes = (usual: string) => (values.sizes ?? usual).split(',').map(Number)
 const how = `Moby Dick, ${threads} threads, greedy, at most ${maxNewTokens} new tokens. TTFT runs from the text to the first chunk out of the iterator, tokenizing included. ${rounds} interleaved rounds; medians, and medians of per-round ratios with their range. Peak memory is VmHWM of the whole Node process.`
 
-if (values.only !== 'policies') {
+const wanted = (part: string) => values.only === undefined || values.only === part
+
+if (wanted('sizes')) {
   const { table, data } = await compareSizes(bench, sizes('1024,2048,4096,7680'))
   const bridge = await measureBridge(bench)
   const body = `${how} Gemfilter has its defaults.\n\n${table}\n${bridge.sentence}\n`
   report('e2e', await machine(), body, { ...settings, results: data, bridge: bridge.data })
 }
-if (values.only !== 'sizes') {
+if (wanted('policies')) {
   const { table, data } = await comparePolicies(bench, sizes('2048,7680'))
   const what =
     'Every policy keeps about 1024 tokens (of each head, where heads choose); other options have their defaults. The last column is a first look at quality, not a measure of it.'
   report('policies', await machine(), `${how} ${what}\n\n${table}`, { ...settings, results: data })
 }
+if (wanted('plot')) plotPolicies(JSON.parse(readFileSync(join(root, 'bench/results/policies.json'), 'utf8')).results)

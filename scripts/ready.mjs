@@ -11,7 +11,9 @@ const steps = [
   'npm run --silent build:ts',
   'npm run --silent test:types',
   'npm run --silent gen -- --check',
+  'npm run --silent gen:notices -- --check',
   'npm run --silent test',
+  'npm run --silent check:package',
 ]
 
 const tests = { passed: 0, failed: 0 }

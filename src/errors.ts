@@ -6,7 +6,9 @@ export type ErrorCode = keyof typeof errorCodes
 /** Every failure of this package: a stable code, a sentence for people, values for machines. */
 export class SkimError extends Error {
   override readonly name = 'SkimError'
+  /** Stable; never renamed in a minor release. */
   readonly code: ErrorCode
+  /** The values the message speaks of; which there are depends on the code. */
   readonly details: Readonly<Record<string, unknown>>
 
   constructor(code: ErrorCode, message: string, details: Record<string, unknown> = {}, options?: ErrorOptions) {
@@ -31,8 +33,10 @@ function show(value: unknown): string {
 }
 
 interface NativeFailure {
+  /** Stable; never renamed in a minor release. */
   code: string
   message: string
+  /** The values the message speaks of; which there are depends on the code. */
   details: Record<string, unknown>
   causes: string[]
 }

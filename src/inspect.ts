@@ -4,13 +4,13 @@ import { call } from './native.js'
 import { plain } from './request.js'
 import type { HubOptions, MemoryEstimate, MemoryNeed, ModelInfo, ModelSource } from './types.js'
 
-/** What a model's header says; weights are not read. */
+/** What a model's header says; weights are not read. Rejects like `loadModel`. */
 export async function inspectModel(source?: ModelSource, options: HubOptions = {}): Promise<ModelInfo> {
   const path = await resolveModel(source, options)
   return parsed(call((binding) => binding.inspect(path)))
 }
 
-/** What a request takes in memory, by the model's header; weights are not read. */
+/** What a request takes in memory, in bytes, by the model's header; weights are not read. Rejects like `loadModel`. */
 export async function estimateMemory(
   source: ModelSource | undefined,
   need: MemoryNeed,

@@ -20,7 +20,12 @@ const engineKeys = [
 const hubKeys = ['cacheDir', 'offline', 'hubToken', 'hubEndpoint'] as const
 const knownKeys: readonly string[] = [...engineKeys, ...hubKeys, 'device', 'signal', 'onProgress']
 
-/** Loads a model: from a path, from the model hub, or a built-in one by name. Without a source, the default model. */
+/**
+ * Loads a model: from a path, from the model hub, or a built-in one by name. Without a source, the default model.
+ *
+ * Rejects with `ERR_MODEL_NOT_FOUND`, `ERR_MODEL_CORRUPT` or `ERR_MODEL_UNSUPPORTED` where the file is at fault, `ERR_TOKENIZER`,
+ * `ERR_HUB` while it is fetched, `ERR_DEVICE`, `ERR_OUT_OF_MEMORY` before weights are read, and `ERR_INVALID_ARG`.
+ */
 export async function loadModel(source?: ModelSource, options: LoadOptions = {}): Promise<Model> {
   for (const key of Object.keys(options))
     if (!knownKeys.includes(key)) throw invalidOption(key, key, `one of ${knownKeys.join(', ')}`)
@@ -45,7 +50,7 @@ export async function loadModel(source?: ModelSource, options: LoadOptions = {})
   return makeModel(native, device)
 }
 
-/** What models can run on, and what cannot be used with the reason. */
+/** What models can run on, and what cannot be used with the reason. Throws `ERR_NATIVE_BINDING` where there is no binary. */
 export function devices(): DeviceInfo[] {
   const all = JSON.parse(call((binding) => binding.devices())) as DeviceInfo[]
   const { path, reason } = cuda()

@@ -87,6 +87,12 @@ function fixFor(tried: string[]): string {
   if (tried.some((line) => line.includes('GLIBC_')))
     return 'The system’s glibc is older than the binary needs: build on this machine with `npm run build`.'
   if (tried.some((line) => line.includes('.asar')))
-    return 'Unpack the package from the asar archive (`asarUnpack: ["**/skimlm/native/**"]`).'
+    return 'Unpack the package from the asar archive (`asarUnpack: ["**/skimlm/native/**", "**/@skimlm/**"]`).'
+  // The loader tries WebAssembly too.
+  const ours = new RegExp(`'(@skimlm/binding-${process.platform}-${process.arch}[\\w-]*)'`)
+  const absent = tried.map((line) => ours.exec(line)?.[1]).find(Boolean)
+  // An installation from a lockfile of another system lacks it.
+  if (absent)
+    return `Install ${absent} of the same version beside skimlm, or build it with \`npm run build\` in a checkout of skimlm.`
   return 'Build it with `npm run build` in the package’s folder; when bundling, mark `skimlm` as external.'
 }

@@ -367,7 +367,10 @@ export interface FirstLastPolicy {
   pins?: Pins
 }
 
+/** The name of a selection method. */
 export type PolicyKind = Policy['kind']
+
+/** The options of one selection method. */
 export type PolicyOptions<K extends PolicyKind> = Omit<Extract<Policy, { kind: K }>, 'kind'>
 
 /** The name of a published setting. */

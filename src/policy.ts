@@ -8,7 +8,7 @@ const kinds = Object.keys(policyOptions)
 
 type Factories = { readonly [K in PolicyKind]: (options?: PolicyOptions<K>) => Extract<Policy, { kind: K }> }
 
-/** One factory a kind, and the published settings by name. */
+/** One factory a kind, and the published settings by name. Values are checked where they are used; a preset that is not there is `ERR_INVALID_ARG`. */
 export const policies: Factories & { preset(name: PresetName): Policy } = Object.freeze({
   ...(Object.fromEntries(
     kinds.map((kind) => [kind, (options = {}) => ({ ...options, kind })]),
@@ -23,7 +23,8 @@ export const policies: Factories & { preset(name: PresetName): Policy } = Object
  * Reads a policy from one flag: a kind or a preset's name, alone or as `name:option=value,option=value`; or JSON.
  *
  * Nested options are dotted and elements of lists numbered (`score.pool.width=13`, `stages.0.layer=9`). Values are JSON,
- * a percentage (`10%`, a share) or a word; `ratio=0.1` is short for `budget.ratio=0.1`.
+ * a percentage (`10%`, a share) or a word; `ratio=0.1` is short for `budget.ratio=0.1`. An unknown kind or option is
+ * `ERR_INVALID_ARG` with the known ones.
  */
 export function parsePolicy(flag: string): Policy {
   if (typeof flag !== 'string') throw invalidOption('policy', flag, 'a string')

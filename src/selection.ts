@@ -1,4 +1,5 @@
 import { invalidOption } from './errors.js'
+import { page } from './html.js'
 import { joinSpans } from './spans.js'
 import { bar, excerpts, wrap } from './terminal.js'
 import type { LayerHeads, Policy, Prompt, SelectedSpan, SelectedToken, Selection } from './types.js'
@@ -105,11 +106,7 @@ class KeptTokens implements Selection {
     const { width = process.stdout.columns ?? 80, color = colorWanted(), context = 40 } = options
     size('width', width, 20)
     size('context', context, 0)
-    const share = this.promptTokens === 0 ? 0 : (100 * this.indices.length) / this.promptTokens
-    const lines = [
-      `kept ${this.indices.length} of ${this.promptTokens} prompt tokens (${share.toFixed(1)} %), layer ${this.layer}`,
-      `▕${bar(this.coverage(Math.min(width - 2, 64)))}▏`,
-    ]
+    const lines = [this.#summary(), `▕${bar(this.coverage(Math.min(width - 2, 64)))}▏`]
     const spans = this.spans()
     for (const message of new Set(spans.map((span) => span.message))) {
       const own = spans.filter((span) => span.message === message)
@@ -120,9 +117,34 @@ class KeptTokens implements Selection {
     return lines.join('\n')
   }
 
+  toHTML(options: { title?: string; theme?: 'light' | 'dark' | 'auto'; standalone?: boolean } = {}): string {
+    const { title = 'What was read', theme = 'auto', standalone = true } = options
+    if (!['light', 'dark', 'auto'].includes(theme)) throw invalidOption('theme', theme, '"light", "dark" or "auto"')
+    const passages = new Map<number | undefined, SelectedToken[]>()
+    for (const token of this) {
+      if (token.source !== 'document') continue
+      const own = passages.get(token.message) ?? []
+      own.push(token)
+      passages.set(token.message, own)
+    }
+    return page({
+      title: String(title),
+      summary: this.#summary(),
+      coverage: this.coverage(128),
+      passages: [...passages].map(([message, tokens]) => ({ text: this.#text(message), tokens })),
+      theme,
+      standalone,
+    })
+  }
+
   toJSON(): ReturnType<Selection['toJSON']> {
     const { policy, layer, promptTokens } = this
     return { policy, layer, promptTokens, indices: Array.from(this.indices), scores: Array.from(this.scores) }
+  }
+
+  #summary(): string {
+    const share = this.promptTokens === 0 ? 0 : (100 * this.indices.length) / this.promptTokens
+    return `kept ${this.indices.length} of ${this.promptTokens} prompt tokens (${share.toFixed(1)} %), layer ${this.layer}`
   }
 
   /** The string that offsets index. */

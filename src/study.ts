@@ -6,7 +6,9 @@ import type { Model } from './types.js'
 
 /** A file of cases; for `needle` the folder of text files that the published needle test hides its sentence in. */
 export interface BenchmarkFile {
+  /** Whose file it is. */
   format: 'longbench' | 'ruler' | 'infinitebench' | 'needle'
+  /** The file or folder. */
   path: string
   /** The benchmark's own prompts. */
   templates?: string
@@ -24,6 +26,7 @@ export interface EvaluationPlan {
   lengths?: number[]
   /** Cases of each task and length, or of each file; depths of each length of the needle test. */
   cases: number
+  /** The first seed; default 0. */
   seed?: number
   /** What published benchmarks are made of. */
   files?: BenchmarkFile[]
@@ -38,58 +41,89 @@ export interface EvaluationPlan {
 /** The control that reads words only: the best sentences for the question, and everything around the document. */
 export interface Bm25 {
   kind: 'bm25'
+  /** Tokens to keep, or a share of the prompt. */
   budget: number | { ratio: number }
   /** Whether what is around the document counts towards the budget; default true. */
   chargeBudget?: boolean
 }
 
+/** How far an evaluation has come, in records. */
 export interface EvaluationProgress {
+  /** Records written or found. */
   done: number
+  /** Records of the plan. */
   total: number
+  /** The last record; null before the first. */
   last: { task: string; policy: string; length: number; score?: number; recall?: number; error?: string } | null
 }
 
+/** A mean with its 95 % interval, by bootstrap. */
 export interface Mean {
+  /** The mean. */
   mean: number
+  /** The 2.5th percentile of the resampled means. */
   low: number
+  /** The 97.5th percentile. */
   high: number
+  /** Over how many values. */
   n: number
 }
 
 /** The means of some records of one policy, with 95 % intervals; differences are to `full` on the same cases. */
 export interface EvaluationCell {
+  /** Its name in the plan. */
   policy: string
+  /** The task; absent for several. */
   task?: string
+  /** The family of the tasks, where there is one. */
   family?: 'single' | 'several' | 'words' | 'continuation'
+  /** Of documents, in tokens; absent for all. */
   length?: number
+  /** Cases with a result. */
   cases: number
+  /** Cases without. */
   errors: number
+  /** The answers' score, 0 to 1. */
   score: Mean | null
+  /** The score less that of `full`. */
   scoreDifference: Mean | null
+  /** The share of the evidence that was kept. */
   recall: Mean | null
+  /** The loss of the continuation less that of `full`, in nats a token. */
   lossDifference: Mean | null
+  /** The share of the prompt that was kept. */
   kept: Mean | null
+  /** Time to the first token, in milliseconds. */
   ttftMs: Mean | null
+  /** The median over cases of `full`'s time to the first token divided by this one's. */
   speedup: number | null
+  /** The pass whose keys stay, in milliseconds. */
   prefillMs: Mean | null
+  /** The most memory that any case took. */
   peakBytes: number | null
 }
 
+/** The outcome of an evaluation; every task and length counts alike. */
 export interface EvaluationSummary {
+  /** Each policy over all tasks and lengths. */
   policies: EvaluationCell[]
   /** By length: over all tasks, and over those of each family. */
   groups: EvaluationCell[]
+  /** By policy, task and length. */
   cells: EvaluationCell[]
 }
 
+/** What to calibrate on. */
 export interface CalibrationPlan {
   /** A text file to hide facts in. */
   text: string
   /** What to call the profile. */
   name: string
+  /** Document lengths in tokens; default 1000 and 2500. */
   lengths?: number[]
   /** Cases of each task and length to choose heads on, and as many to check them. */
   cases?: number
+  /** The first seed; default 0. */
   seed?: number
   /** The share of the prompt that is read in the end; default 0.2. */
   keep?: number
@@ -97,23 +131,34 @@ export interface CalibrationPlan {
   exactBelow?: number
 }
 
+/** How far a calibration has come, in steps of its phase. */
 export interface CalibrationProgress {
+  /** Heads are heard, chosen, and checked on new cases. */
   phase: 'listen' | 'choose' | 'check'
+  /** Steps done. */
   done: number
+  /** Steps of the phase. */
   total: number
 }
 
 /** What calibration found: ways to select, the cheapest first. `JSON.stringify` makes the file that `profile` takes. */
 export interface Profile {
+  /** As the plan has it. */
   name: string
+  /** Which model it is for: its sizes, and the fingerprint of the file. */
   model: { layers: number; heads: number; hidden: number; vocab: number; fingerprint: string }
+  /** Prompts of fewer tokens are read whole. */
   exactBelow: number
+  /**
+   * Ways to select: the policy, the evidence recall it has shown, and its operations as a share of full attention's.
+   */
   settings: {
     name: string
     policy: Policy
     recall: { mean: number; low: number; high: number; cases: number }
     cost: number
   }[]
+  /** How it was measured, and by which version. */
   calibration: { tasks: string[]; lengths: number[]; cases: number; seed: number; version: string }
 }
 
@@ -123,7 +168,7 @@ interface StudyOptions<P> {
   onProgress?: (progress: P) => void
 }
 
-/** Runs an evaluation on a loaded model; other requests wait meanwhile. */
+/** Runs an evaluation on a loaded model; other requests wait meanwhile. A wrong plan or file is `ERR_INVALID_ARG`. */
 export function evaluate(
   model: Model,
   plan: EvaluationPlan,
@@ -132,7 +177,7 @@ export function evaluate(
   return follow(() => studyOf(model, (native) => native.evaluate(JSON.stringify(plan))), options)
 }
 
-/** Calibrates a loaded model; other requests wait meanwhile. */
+/** Calibrates a loaded model; other requests wait meanwhile. A wrong plan is `ERR_INVALID_ARG`. */
 export function calibrate(
   model: Model,
   plan: CalibrationPlan,

@@ -1,6 +1,7 @@
 import { policies } from '../../src/policy.js'
 import type { Policy } from '../../src/types.js'
-import { interleave, markdownTable, ratio, showRatio } from '../rounds.js'
+import { plot } from '../plot.js'
+import { interleave, markdownTable, median, ratio, showRatio } from '../rounds.js'
 import { type Bench, type Sample, bookPrompts, megabytes, middle, perSecond, seconds } from './job.js'
 
 const k = 1024
@@ -28,11 +29,11 @@ export const contenders: Readonly<Record<string, Policy>> = {
 export async function comparePolicies(
   bench: Bench,
   sizes: readonly number[],
-): Promise<{ table: string; data: object }> {
+): Promise<{ table: string; data: Record<string, Record<string, Sample[]>> }> {
   const names = Object.keys(contenders)
   const head = ['prompt', 'policy', 'kept', 'TTFT', 'full / it', 'decode', 'it / full', 'KV cache', 'peak memory']
   const rows = [[...head, 'of full’s ten first tokens']]
-  const data: Record<string, unknown> = {}
+  const data: Record<string, Record<string, Sample[]>> = {}
   for (const [size, prompt] of await bookPrompts(bench, sizes)) {
     // oxlint-disable-next-line no-await-in-loop
     const results = await interleave(bench.rounds, names, (name) => bench.measure(prompt, contenders[name]!))
@@ -58,4 +59,17 @@ export async function comparePolicies(
     }
   }
   return { table: markdownTable(rows), data }
+}
+
+/** Draws times to the first token from what `comparePolicies` measured. */
+export function plotPolicies(data: Readonly<Record<string, Readonly<Record<string, readonly Sample[]>>>>): void {
+  const series = Object.keys(contenders)
+  const sizes = Object.values(data)
+  plot('policies', {
+    title: 'Time to the first token by policy, about 1024 tokens kept, shorter is better',
+    groups: sizes.map((results) => `${results['full']![0]!.usage.promptTokens} tokens`),
+    series,
+    values: sizes.map((results) => series.map((name) => median(results[name]!.map(({ ttftMs }) => ttftMs)))),
+    show: (ms) => `${(ms / 1000).toFixed(2)} s`,
+  })
 }

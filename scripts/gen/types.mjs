@@ -11,7 +11,10 @@ export async function types(policies, whole) {
   })
   const compact = text.replaceAll(/\/\*\*\n\s*\* (.*)\n\s*\*\//g, '/** $1 */').replaceAll('\n/**', '\n\n/**')
   return `${compact}
+/** The name of a selection method. */
 export type PolicyKind = Policy['kind']
+
+/** The options of one selection method. */
 export type PolicyOptions<K extends PolicyKind> = Omit<Extract<Policy, { kind: K }>, 'kind'>
 
 /** The name of a published setting. */

@@ -8,6 +8,7 @@ import { evalCommand } from './commands/eval.js'
 import { inspectCommand } from './commands/inspect.js'
 import { pullCommand } from './commands/pull.js'
 import { selectCommand } from './commands/select.js'
+import { serveCommand } from './commands/serve.js'
 import { exit, reportFailure } from './exit.js'
 import { flag } from './flags.js'
 
@@ -39,7 +40,7 @@ function build(done: (code: number) => void): Command {
     // Subcommands take these settings over when they are made.
     .exitOverride()
   const commands = [askCommand, selectCommand, compareCommand, inspectCommand, pullCommand, doctorCommand]
-  for (const add of [...commands, evalCommand, calibrateCommand]) add(program, done)
+  for (const add of [...commands, evalCommand, calibrateCommand, serveCommand]) add(program, done)
   return program
 }
 

@@ -1,4 +1,7 @@
+import { writeFile } from 'node:fs/promises'
+import { resolve } from 'node:path'
 import type { Command } from 'commander'
+import { SkimError } from '../../errors.js'
 import { type ModelFlags, type PromptFlags, addModelFlags, addPromptFlags, flag } from '../flags.js'
 import { interruptible } from '../interrupt.js'
 import { openModel } from '../open.js'
@@ -9,6 +12,7 @@ import { selectionText } from '../render/result.js'
 interface Flags extends ModelFlags, PromptFlags {
   json?: boolean
   text?: boolean
+  html?: string
 }
 
 export function selectCommand(program: Command, done: (code: number) => void): void {
@@ -20,6 +24,7 @@ export function selectCommand(program: Command, done: (code: number) => void): v
     .argument('<question...>', 'the model (default: SKIMLM_MODEL, else smollm2-135m) and the question')
   addModelFlags(addPromptFlags(command))
     .addOption(flag('--text', 'print the kept text alone, ready to send to another model').conflicts('json'))
+    .addOption(flag('--html <file>', 'write a page with the whole text, what was kept marked'))
     .addOption(flag('--json', 'print the selection as one line of JSON'))
     .action(async (words: string[], flags: Flags) => done(await select(words, flags, command)))
 }
@@ -32,9 +37,21 @@ async function select(words: string[], flags: Flags, command: Command): Promise<
     try {
       const selection = await model.select(prompt, { ...(flags.policy ? { policy: flags.policy } : {}), signal })
       const text = flags.text ? `${selection.toText()}\n` : selectionText(selection, process.stdout)
+      if (flags.html !== undefined) await save(flags.html, selection.toHTML({ title: question }))
       process.stdout.write(flags.json ? `${JSON.stringify(selection)}\n` : text)
     } finally {
       await model.dispose()
     }
   })
+}
+
+async function save(file: string, page: string): Promise<void> {
+  const path = resolve(file)
+  try {
+    await writeFile(path, page)
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException
+    const details = { path, reason: code }
+    throw new SkimError('ERR_STORAGE', `${path} cannot be written: ${message}.`, details, { cause: error })
+  }
 }
