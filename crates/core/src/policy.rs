@@ -126,9 +126,9 @@ impl Step {
         Self { flow: Flow::Stop, keep: Vec::new() }
     }
 
-    /// Go on with fewer rows, at the positions they have.
-    pub fn narrow(rows: Selection) -> Self {
-        Self { flow: Flow::Narrow { rows, close_up: false }, keep: Vec::new() }
+    /// Go on with fewer rows, at the positions they have or closed up.
+    pub fn narrow(rows: Selection, close_up: bool) -> Self {
+        Self { flow: Flow::Narrow { rows, close_up }, keep: Vec::new() }
     }
 
     /// Go on with all rows and let the cache of one layer keep some entries.

@@ -32,7 +32,8 @@ pub struct GemFilter {
     pub budget: Option<Budget>,
     /// Filter layer, 0-based; none: the model's own.
     pub layer: Option<usize>,
-    /// Layers below it at which the filter pass narrows already, so that the layers between read less.
+    /// Layers below it at which the filter pass narrows already, so that the layers between read less. Where positions are
+    /// fresh, they are so between stages, too: heads see badly over distances that are rare in training.
     pub stages: Vec<StageSpec>,
     /// How tokens are scored.
     pub score: Score,
@@ -222,7 +223,8 @@ impl Policy for Filter {
         let kept = choose(&scores, &stage, &pinned, free, runs.as_deref())?;
         self.narrowing.narrow(&kept.indices);
         if self.narrowing.stage().is_some() {
-            return Ok(Step::narrow(Selection::shared(kept.indices)?));
+            let close_up = self.spec.positions == Positions::Fresh;
+            return Ok(Step::narrow(Selection::shared(kept.indices)?, close_up));
         }
         let indices = self.narrowing.rows().to_vec();
         let chosen = kept.indices.iter().map(|&i| kept.scores[i as usize]).collect();

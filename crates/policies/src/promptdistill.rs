@@ -18,8 +18,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use skimlm_core::{
-    Among, Error, Evidence, Flow, Keep, LayerHeads, Pass, Policy, Queries, Reading, Report, Result, Rows, Seen,
-    Selection, Shape, Stage, Step, Warning,
+    Among, Error, Evidence, Keep, LayerHeads, Pass, Policy, Queries, Reading, Report, Result, Rows, Seen, Selection,
+    Shape, Stage, Step, Warning,
 };
 
 use crate::choose::{Ends, choose, free_tokens};
@@ -216,7 +216,7 @@ impl Policy for Distill {
         }
         let entries = Selection::shared(keep)?;
         let close_up = self.spec.positions == Positions::Fresh;
-        let mut step = Step { flow: Flow::Narrow { rows: entries.clone(), close_up }, keep: Vec::new() };
+        let mut step = Step::narrow(entries.clone(), close_up);
         if self.spec.truncate_stages == -1 || self.narrowing.done() <= self.spec.truncate_stages as usize {
             step.keep.push(Keep { layers: 0..seen.layer + 1, entries, among: Among::Rows, renumber: false });
             self.held.fill(self.narrowing.rows().to_vec());
