@@ -20,6 +20,7 @@ pub mod gather;
 pub mod linear;
 pub mod logits;
 pub mod norm;
+pub mod peak;
 pub mod residual;
 pub mod rope;
 pub mod scores;
