@@ -12,6 +12,8 @@ export type ModelSource = string | { path: string } | { hub: string; file?: stri
 
 export type Dtype = 'auto' | 'f32' | 'f16' | 'bf16' | 'q8_0' | 'q4_k'
 
+export type KvDtype = 'auto' | 'f32' | 'f16' | 'bf16' | 'q8_0'
+
 export interface LoadOptions {
   device?: DeviceId
   /**
@@ -19,6 +21,12 @@ export interface LoadOptions {
    * while it loads (the cache is f16 then); weights in blocks stay what they are.
    */
   dtype?: Dtype
+  /**
+   * The type of cached keys and values, whatever `dtype` says; `auto` is what it says. `q8_0` takes 34 bytes for 32
+   * numbers, about half of f16, and rounds them to 8 bits: on the CPU, for models whose heads have a multiple of 32
+   * numbers (else `ERR_INVALID_ARG`).
+   */
+  kvDtype?: KvDtype
   /** Positions to use, up to the model's own limit. */
   contextLength?: number
   /** Threads of the model's kernels; default: the machine's cores. */
@@ -127,6 +135,7 @@ export interface MemoryNeed {
   /** Default: `full`. */
   policy?: Policy
   dtype?: Dtype
+  kvDtype?: KvDtype
 }
 
 /** Bytes that a request takes at its peak, beside what Node itself takes. */
