@@ -38,7 +38,7 @@ fn main() -> Fallible<()> {
         json!({ "kind": "gemfilter", "budget": 128 }),
         json!({ "kind": "promptdistill", "stages": [{ "layer": 12, "budget": 128 }] }),
         json!({ "kind": "snapkv", "budget": 160 }),
-        json!({ "kind": "h2o", "budget": 160 }),
+        json!({ "kind": "h2o", "heavy": 128, "recent": 32 }),
         json!({ "kind": "tova", "budget": 160 }),
         json!({ "kind": "sinkwindow", "sink": 4, "recent": 156 }),
     ] {

@@ -196,7 +196,12 @@ impl Stored for Block {
                 *sum = simd.mul_add_e_f32s(acc, scale, *sum);
             }
         }
-        sums.map(|sum| simd.reduce_sum_f32s(sum))
+        // A loop: the closure of a `map` would not be compiled for these instructions.
+        let mut out = [0f32; H];
+        for (out, sum) in out.iter_mut().zip(sums) {
+            *out = simd.reduce_sum_f32s(sum);
+        }
+        out
     }
 }
 
@@ -225,8 +230,8 @@ impl Block {
         }
         #[cfg(target_arch = "x86_64")]
         if let Some(v3) = super::v3(simd) {
-            let bytes: [i8; 8] = super::array(&self.ints[at..]);
-            let ints = v3.avx2._mm256_cvtepi8_epi32(pulp::cast([u64::from_ne_bytes(bytes.map(|b| b as u8)), 0]));
+            let bytes: [u8; 8] = super::array(bytemuck::cast_slice(&self.ints[at..]));
+            let ints = v3.avx2._mm256_cvtepi8_epi32(pulp::cast([u64::from_ne_bytes(bytes), 0]));
             let wide: pulp::f32x8 = pulp::cast(v3.avx._mm256_cvtepi32_ps(ints));
             return super::generic::<S, _>(wide);
         }
