@@ -269,7 +269,10 @@ test('doctor names the kernels in use and those there are', async (t) => {
 test('the type of the cache is a flag or an environment variable', async (t) => {
   const path = await tinyModel('head=32')
   const inspect = async (args: string[], env = {}) => {
-    const { code, out, err } = await skimlm(['inspect', path, '--tokens', '1000', '--policy', 'full', '--json', ...args], { env })
+    const { code, out, err } = await skimlm(
+      ['inspect', path, '--tokens', '1000', '--policy', 'full', '--json', ...args],
+      { env },
+    )
     t.is(code, 0, err)
     return (JSON.parse(out) as { memory: { kvCache: number }[] }).memory[0]!.kvCache
   }

@@ -57,7 +57,10 @@ export interface SourceFlags extends HubFlags {
 export interface ModelFlags
   extends
     SourceFlags,
-    Pick<LoadOptions, 'device' | 'dtype' | 'kvDtype' | 'contextLength' | 'threads' | 'tokenizer' | 'profile' | 'verify'> {
+    Pick<
+      LoadOptions,
+      'device' | 'dtype' | 'kvDtype' | 'contextLength' | 'threads' | 'tokenizer' | 'profile' | 'verify'
+    > {
   chatTemplate?: string
 }
 

@@ -38,7 +38,15 @@ export function doctorCommand(program: Command, done: (code: number) => void): v
 
 async function doctor(flags: HubFlags & { json?: boolean }): Promise<number> {
   const settings = hubSettings(pick(flags, hubKeys))
-  const checks = [node(), binding(), await simd(), ...kernels(), ...usable(), await cache(settings.cacheDir), await model(settings)]
+  const checks = [
+    node(),
+    binding(),
+    await simd(),
+    ...kernels(),
+    ...usable(),
+    await cache(settings.cacheDir),
+    await model(settings),
+  ]
   if (flags.json) process.stdout.write(`${JSON.stringify({ checks })}\n`)
   else process.stdout.write(checks.map(line).join(''))
   return checks.some((check) => check.state === 'bad') ? exit.failure : exit.ok
