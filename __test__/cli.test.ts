@@ -63,6 +63,7 @@ for (const [args, says] of [
   [['ask', '--top-k', 'many', 'why?'], /It must be a number/],
   [['ask', '--seed', '1.5', 'why?'], /It must be a whole number/],
   [['ask', '--dtype', 'q9', 'why?'], /q8_0/],
+  [['ask', '--kv-dtype', 'q4_k', 'why?'], /q8_0/],
   [['ask', '--overflow', 'drop', 'why?'], /truncate-middle/],
   [['ask', 'who', 'opened', 'it?'], /in quotes/],
   [['ask', 'model.gguf'], /the question is missing/],
@@ -254,6 +255,36 @@ test('doctor names what is missing and how to mend it', async (t) => {
   }
   t.true(checks.some((check) => check.name === 'native binding' && check.state === 'ok'))
   t.true(checks.some((check) => check.name === 'device cpu'))
+})
+
+test('doctor names the kernels in use and those there are', async (t) => {
+  const kernels = async (level: string) => {
+    const { code, out } = await skimlm(['doctor', '--json'], { env: { SKIMLM_KERNELS: level } })
+    const { checks } = JSON.parse(out) as { checks: { name: string; state: string; found: string; fix?: string }[] }
+    return { code, ...checks.find((check) => check.name === 'kernels')! }
+  }
+  t.like(await kernels('reference'), { code: 0, state: 'ok' })
+  t.regex((await kernels('reference')).found, /^reference as SKIMLM_KERNELS asks, of reference, scalar/)
+  t.regex((await kernels('')).found, /^\w+, of reference, scalar/)
+  const none = await kernels('fast')
+  t.like(none, { code: 1, state: 'bad' })
+  t.regex(none.found, /fast.*no such level/)
+  t.regex(none.fix!, /Unset SKIMLM_KERNELS/)
+})
+
+test('the type of the cache is a flag or an environment variable', async (t) => {
+  const path = await tinyModel('head=32')
+  const inspect = async (args: string[], env = {}) => {
+    const { code, out, err } = await skimlm(
+      ['inspect', path, '--tokens', '1000', '--policy', 'full', '--json', ...args],
+      { env },
+    )
+    t.is(code, 0, err)
+    return (JSON.parse(out) as { memory: { kvCache: number }[] }).memory[0]!.kvCache
+  }
+  const eight = await inspect(['--kv-dtype', 'q8_0'])
+  t.is(await inspect([], { SKIMLM_KV_DTYPE: 'q8_0' }), eight)
+  t.true(eight < 0.6 * (await inspect([])))
 })
 
 // A reward for repeating itself keeps a random model from ever finding its end token.

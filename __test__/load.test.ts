@@ -48,6 +48,10 @@ test('the estimate follows the policy, the length and the types', async (t) => {
   t.true((await estimateMemory(path, { ...need, dtype: 'f32' })).kvCache > full.kvCache * 1.5)
   const small = await estimateMemory(path, { ...need, dtype: 'q8_0' })
   t.true(small.weights < full.weights / 2 && small.kvCache === full.kvCache)
+  const wide = await tinyModel('head=32')
+  const eight = await estimateMemory(wide, { ...need, kvDtype: 'q8_0' })
+  t.is(eight.kvCache, 6 * 4097 * (2 * 2 * 34 + 8))
+  t.is((await estimateMemory(wide, { ...need, dtype: 'f32', kvDtype: 'f16' })).kvCache, 6 * 4097 * (2 * 2 * 64 + 8))
   const huge = await estimateMemory(path, { promptTokens: 2 ** 32 - 1 })
   t.false(huge.fits)
 })
@@ -57,6 +61,8 @@ for (const [option, need] of [
   ['promptTokens', { promptTokens: NaN }],
   ['maxNewTokens', { promptTokens: 1, maxNewTokens: 0 }],
   ['dtype', { promptTokens: 1, dtype: 'q9' }],
+  ['kvDtype', { promptTokens: 1, kvDtype: 'q4_k' }],
+  ['kvDtype', { promptTokens: 1, kvDtype: 'q8_0' }],
   ['policy.kind', { promptTokens: 1, policy: { kind: 'gemfliter' } }],
   ['policy.layer', { promptTokens: 1, policy: { kind: 'gemfilter', layer: 5 } }],
 ] as const)
@@ -98,6 +104,18 @@ test('devices tell why they cannot be used', (t) => {
   t.true(all.filter(({ id }) => id !== 'cpu').every(({ reason }) => typeof reason === 'string'))
 })
 
+for (const [kvDtype, bytes] of [
+  ['auto', 128],
+  ['bf16', 64],
+  ['q8_0', 34],
+] as const)
+  test(`the cache is ${kvDtype} whatever the weights are`, async (t) => {
+    const model = await loadModel(await tinyModel('head=32'), { dtype: 'f32', kvDtype })
+    const { memory, usage } = await model.generate('the of in', { maxNewTokens: 2, temperature: 0 }).result
+    t.is(memory.kvBytes, 6 * (usage.promptTokens + usage.newTokens - 1) * 2 * 2 * bytes)
+    await model.dispose()
+  })
+
 test('a device that is not there is refused, one that makes no sense too', async (t) => {
   const path = await tinyModel()
   const error = await t.throwsAsync(loadModel(path, { device: 'cuda:7' }), { instanceOf: SkimError })
@@ -111,6 +129,9 @@ const badOptions: [string, object][] = [
   ['threads', { threads: 1.5 }],
   ['threads', { threads: NaN }],
   ['dtype', { dtype: 'int4' }],
+  ['kvDtype', { kvDtype: 'q4_k' }],
+  // The test model's heads have 8 numbers, a block 32.
+  ['kvDtype', { kvDtype: 'q8_0' }],
   ['contextLength', { contextLength: 0 }],
   ['contextLength', { contextLength: 1e9 }],
   ['signal', { signal: 'now' }],

@@ -9,6 +9,7 @@ import type { DeviceInfo, LoadOptions, LoadProgress, Model, ModelSource } from '
 
 const engineKeys = [
   'dtype',
+  'kvDtype',
   'contextLength',
   'threads',
   'tokenizer',

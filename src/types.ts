@@ -16,6 +16,9 @@ export type ModelSource = string | { path: string } | { hub: string; file?: stri
 /** A number format. For weights only float checkpoints are converted, to `q8_0` or `q4_k`. */
 export type Dtype = 'auto' | 'f32' | 'f16' | 'bf16' | 'q8_0' | 'q4_k'
 
+/** A number format of cached keys and values. */
+export type KvDtype = 'auto' | 'f32' | 'f16' | 'bf16' | 'q8_0'
+
 /** Options of `loadModel`; an unknown one is `ERR_INVALID_ARG`. */
 export interface LoadOptions {
   /** Default `auto`. One that cannot be used is `ERR_DEVICE` with the reason. */
@@ -25,6 +28,12 @@ export interface LoadOptions {
    * while it loads (the cache is f16 then); weights in blocks stay what they are.
    */
   dtype?: Dtype
+  /**
+   * The type of cached keys and values, whatever `dtype` says; `auto` is what it says. `q8_0` takes 34 bytes for 32
+   * numbers, about half of f16, and rounds them to 8 bits: on the CPU, for models whose heads have a multiple of 32
+   * numbers (else `ERR_INVALID_ARG`).
+   */
+  kvDtype?: KvDtype
   /** Positions to use, up to the model's own limit. */
   contextLength?: number
   /** Threads of the model's kernels; default: the machine's cores. */
@@ -167,6 +176,8 @@ export interface MemoryNeed {
   policy?: Policy
   /** As in `LoadOptions`. */
   dtype?: Dtype
+  /** As in `LoadOptions`. */
+  kvDtype?: KvDtype
 }
 
 /** Bytes that a request takes at its peak, beside what Node itself takes. */

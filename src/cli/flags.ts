@@ -1,6 +1,6 @@
 import { type Command, InvalidArgumentError, Option } from 'commander'
 import { parsePolicy } from '../policy.js'
-import type { Dtype, LoadOptions, ModelSource, Policy } from '../types.js'
+import type { Dtype, KvDtype, LoadOptions, ModelSource, Policy } from '../types.js'
 import { isSet } from '../hub/index.js'
 
 type Parse<T> = (text: string, before: T | undefined) => T
@@ -57,7 +57,10 @@ export interface SourceFlags extends HubFlags {
 export interface ModelFlags
   extends
     SourceFlags,
-    Pick<LoadOptions, 'device' | 'dtype' | 'contextLength' | 'threads' | 'tokenizer' | 'profile' | 'verify'> {
+    Pick<
+      LoadOptions,
+      'device' | 'dtype' | 'kvDtype' | 'contextLength' | 'threads' | 'tokenizer' | 'profile' | 'verify'
+    > {
   chatTemplate?: string
 }
 
@@ -85,6 +88,7 @@ export function addModelFlags(command: Command): Command {
   return addSourceFlags(command)
     .addOption(flag('--device <id>', 'auto, cpu, cuda or cuda:N'))
     .addOption(dtypeFlag())
+    .addOption(kvDtypeFlag())
     .addOption(flag('--context-length <tokens>', 'positions to use, up to the model’s own limit', whole))
     .addOption(flag('--threads <n>', 'threads of the kernels (default: the machine’s cores)', whole))
     .addOption(flag('--tokenizer <file>', 'a tokenizer.json in place of the model’s own'))
@@ -98,6 +102,13 @@ const dtypes: readonly Dtype[] = ['auto', 'f32', 'f16', 'bf16', 'q8_0', 'q4_k']
 export function dtypeFlag(): Option {
   const what = 'the KV cache’s type, or q8_0 or q4_k to bring float weights to while they load (default: auto)'
   return flag('--dtype <type>', what).choices(dtypes)
+}
+
+const kvDtypes: readonly KvDtype[] = ['auto', 'f32', 'f16', 'bf16', 'q8_0']
+
+export function kvDtypeFlag(): Option {
+  const what = 'the KV cache’s type whatever --dtype says; q8_0 is about half of f16 (default: auto, what --dtype says)'
+  return flag('--kv-dtype <type>', what).choices(kvDtypes)
 }
 
 export function policyFlag(): Option {

@@ -1,6 +1,6 @@
 //! The engine without a bridge: reads a request as JSON, prints the outcome as JSON.
 //!
-//! `cargo run --release -p skimlm-engine --example generate -- model.gguf request.json [threads]`
+//! `cargo run --release -p skimlm-engine --example generate -- model.gguf request.json [threads] [cache type]`
 #![allow(clippy::print_stdout)]
 
 use std::error::Error;
@@ -17,10 +17,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     allocator::tune();
     let args: Vec<String> = std::env::args().skip(1).collect();
     let [model, request, rest @ ..] = args.as_slice() else {
-        return Err("usage: generate MODEL.gguf REQUEST.json [THREADS]".into());
+        return Err("usage: generate MODEL.gguf REQUEST.json [THREADS] [KV_DTYPE]".into());
     };
     let threads = rest.first().map(|t| t.parse()).transpose()?;
-    let options = LoadOptions { threads, ..LoadOptions::default() };
+    let options = LoadOptions { threads, kv_dtype: rest.get(1).cloned(), ..LoadOptions::default() };
     let worker = Worker::load(PathBuf::from(model), options, |_, _| Ok(()))?;
     let run = worker.start(Request::parse(&serde_json::from_slice(&std::fs::read(request)?)?)?)?;
     while let Some(events) = run.next_blocking() {

@@ -9,7 +9,7 @@ use skimlm_models::Need;
 use skimlm_policies::Context;
 
 use crate::control::{Cancel, Control, DEFAULT_CHUNK, Progress};
-use crate::load::Loaded;
+use crate::load::{Loaded, row_bytes};
 use crate::memory;
 use crate::output::{Event, FinishReason, Memory, Outcome, SelectionData, TextChunk, Times, Usage};
 use crate::overflow;
@@ -56,7 +56,7 @@ pub fn generate(
             // The rest of the answer may never come; it is not a reason to refuse.
             new_tokens: 0,
             reading: request.policy.reading(&context, prompt.rows.len())?,
-            cache_bytes: loaded.dtype.size_in_bytes(),
+            cache_row: row_bytes(loaded.dtype, loaded.model.shape().head_dim)?,
             quantize: None,
         },
         loaded.model.device(),

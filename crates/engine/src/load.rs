@@ -6,6 +6,7 @@ use std::sync::Arc;
 use candle_core::DType;
 use serde::{Deserialize, Serialize};
 use skimlm_core::{Code, Error, Model, Result, Shape};
+use skimlm_kernels::cached::{self, Q8_0};
 use skimlm_kernels::threads::Threads;
 use skimlm_models::{Footprint, OpenOptions, Quantization, Source};
 use skimlm_policies::{Context, Profile, registry};
@@ -26,6 +27,9 @@ pub struct LoadOptions {
     /// Type of cached keys and values: `auto`, `f32`, `f16` or `bf16`. Or a smaller format for the
     /// weights of a float checkpoint, made while it loads: `q8_0` or `q4_k`; the cache is `auto` then.
     pub dtype: Option<String>,
+    /// Type of cached keys and values whatever `dtype` says: `f32`, `f16`, `bf16` or `q8_0`, blocks of 8-bit
+    /// integers; `auto` or none: what `dtype` says.
+    pub kv_dtype: Option<String>,
     /// A `tokenizer.json` to use instead of the file's own.
     pub tokenizer: Option<PathBuf>,
     /// A Jinja template to use instead of the file's own.
@@ -86,7 +90,7 @@ pub struct Loaded {
     pub info: ModelInfo,
     /// What calibration has found out about the model.
     pub profile: Option<Arc<Profile>>,
-    /// Type of cached keys and values.
+    /// Type of cached keys and values, one of [`skimlm_kernels::cached`].
     pub dtype: DType,
     /// Positions a session may use.
     pub limit: usize,
@@ -96,17 +100,22 @@ pub struct Loaded {
 
 /// Opens a model. `progress` is told bytes done and bytes in all; an error from it ends the loading.
 pub fn load(path: &Path, options: &LoadOptions, progress: &mut dyn FnMut(u64, u64) -> Result<()>) -> Result<Loaded> {
-    let (dtype, quantize) = types(options.dtype.as_deref())?;
+    let (dtype, quantize) = types(options.dtype.as_deref(), options.kv_dtype.as_deref())?;
     // The operations themselves do not ask again whether the processor has what was asked for.
     skimlm_kernels::level()?;
     if let Some(tokens @ 0) = options.context_length {
         return Err(Error::invalid_option("contextLength", tokens, "at least 1"));
     }
     let device = crate::device::open(options.device.as_deref())?;
+    if dtype == Q8_0 && !device.is_cpu() {
+        let expected = "auto, f32, f16 or bf16 on a GPU, whose kernels read no 8-bit entries; or the device cpu";
+        return Err(Error::invalid_option("kvDtype", "q8_0", expected));
+    }
     let verify = options.verify;
     let open = OpenOptions { device: device.clone(), verify, quantize, progress: Some(progress) };
     let source = Source::open(path)?;
     let footprint = Footprint::of(&source)?;
+    row_bytes(dtype, footprint.config().head_dim)?;
     memory::check_load(&footprint, quantize, &device)?;
     // What is wrong with the words is said before the weights are read.
     let tokenizer = tokenizer(&source, options.tokenizer.as_deref())?;
@@ -181,15 +190,34 @@ fn tokenizer(source: &Source, json: Option<&Path>) -> Result<Tokenizer> {
 /// The types of the cache and, if they are to change, of the weights.
 ///
 /// f16 halves the cache against f32 and moves the logits of the default model by less than 0.02.
-pub(crate) fn types(name: Option<&str>) -> Result<(DType, Option<Quantization>)> {
-    match name {
-        None | Some("auto" | "f16") => Ok((DType::F16, None)),
-        Some("f32") => Ok((DType::F32, None)),
-        Some("bf16") => Ok((DType::BF16, None)),
-        Some("q8_0") => Ok((DType::F16, Some(Quantization::Q8_0))),
-        Some("q4_k") => Ok((DType::F16, Some(Quantization::Q4K))),
-        Some(other) => Err(Error::invalid_option("dtype", other, "auto, f32, f16, bf16, q8_0 or q4_k")),
-    }
+pub(crate) fn types(dtype: Option<&str>, kv_dtype: Option<&str>) -> Result<(DType, Option<Quantization>)> {
+    let (cache, quantize) = match dtype {
+        None | Some("auto" | "f16") => (DType::F16, None),
+        Some("f32") => (DType::F32, None),
+        Some("bf16") => (DType::BF16, None),
+        Some("q8_0") => (DType::F16, Some(Quantization::Q8_0)),
+        Some("q4_k") => (DType::F16, Some(Quantization::Q4K)),
+        Some(other) => return Err(Error::invalid_option("dtype", other, "auto, f32, f16, bf16, q8_0 or q4_k")),
+    };
+    let cache = match kv_dtype {
+        None | Some("auto") => cache,
+        Some("f32") => DType::F32,
+        Some("f16") => DType::F16,
+        Some("bf16") => DType::BF16,
+        Some("q8_0") => Q8_0,
+        Some(other) => return Err(Error::invalid_option("kvDtype", other, "auto, f32, f16, bf16 or q8_0")),
+    };
+    Ok((cache, quantize))
+}
+
+/// Bytes of a cached row of `head_dim` numbers. `ERR_INVALID_ARG` if the type has none of that size.
+pub(crate) fn row_bytes(dtype: DType, head_dim: usize) -> Result<usize> {
+    let width = cached::width(dtype, head_dim).map_err(|_| {
+        let expected =
+            format!("auto, f32, f16 or bf16: the model's heads have {head_dim} numbers, a block {}", cached::BLOCK);
+        Error::invalid_option("kvDtype", "q8_0", expected)
+    })?;
+    Ok(width * dtype.size_in_bytes())
 }
 
 /// The threads to compute with.
@@ -251,6 +279,22 @@ mod tests {
         let (exact, rounded) = (values(&of("f32").unwrap()), values(&of("q8_0").unwrap()));
         assert!(exact != rounded && exact.iter().zip(&rounded).all(|(a, b)| (a - b).abs() < 0.01));
         assert_eq!(of("q9").err().map(|error| error.code), Some(Code::InvalidArg));
+        for (kv, dtype) in [("auto", DType::F32), ("f16", DType::F16), ("bf16", DType::BF16), ("f32", DType::F32)] {
+            assert_eq!(types(Some("f32"), Some(kv)).unwrap(), (dtype, None), "{kv}");
+        }
+        assert_eq!(types(Some("q8_0"), Some("q8_0")).unwrap(), (Q8_0, Some(Quantization::Q8_0)));
+        assert_eq!(types(None, Some("q4_k")).err().unwrap().details["option"], "kvDtype");
+    }
+
+    #[test]
+    fn blocks_of_the_cache_need_heads_of_whole_blocks() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("tiny.gguf");
+        write_tiny(&file, &Tiny::default()).unwrap();
+        let error =
+            load(&file, &LoadOptions { kv_dtype: Some("q8_0".into()), ..LoadOptions::default() }).err().unwrap();
+        assert_eq!((error.code, error.details["option"].as_str()), (Code::InvalidArg, Some("kvDtype")), "{error}");
+        assert_eq!((row_bytes(Q8_0, 64).unwrap(), row_bytes(DType::F16, 64).unwrap()), (68, 128));
     }
 
     #[test]

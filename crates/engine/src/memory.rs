@@ -10,7 +10,7 @@ use skimlm_models::{Estimate, Footprint, Need, Quantization, Source, families};
 use skimlm_policies::{Context, PolicySpec};
 
 use crate::device::{free, memory};
-use crate::load::{profile, types};
+use crate::load::{profile, row_bytes, types};
 use crate::request::{DEFAULT_NEW_TOKENS, new_tokens};
 
 /// A request, as far as memory goes.
@@ -24,6 +24,8 @@ pub struct MemoryNeed {
     pub policy: PolicySpec,
     /// As in [`crate::LoadOptions`].
     pub dtype: Option<String>,
+    /// As in [`crate::LoadOptions`].
+    pub kv_dtype: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -33,6 +35,7 @@ struct Form {
     max_new_tokens: Option<Value>,
     policy: Option<Value>,
     dtype: Option<String>,
+    kv_dtype: Option<String>,
 }
 
 /// Bytes that a request takes at its peak.
@@ -54,7 +57,7 @@ impl MemoryNeed {
     /// Reads a need; everything that can be checked without a model is checked here.
     pub fn parse(value: &Value) -> Result<Self> {
         let form: Form = read_options(value, "")?;
-        types(form.dtype.as_deref())?;
+        types(form.dtype.as_deref(), form.kv_dtype.as_deref())?;
         let prompt_tokens = match form.prompt_tokens.as_f64() {
             Some(n) if n >= 0.0 && n.fract() == 0.0 && n <= u32::MAX.into() => n as usize,
             _ => return Err(Error::invalid_option("promptTokens", form.prompt_tokens, "a whole number")),
@@ -64,6 +67,7 @@ impl MemoryNeed {
             max_new_tokens: form.max_new_tokens.map_or(Ok(DEFAULT_NEW_TOKENS), |v| new_tokens(&v))?,
             policy: form.policy.as_ref().map(PolicySpec::parse).transpose()?.unwrap_or_default(),
             dtype: form.dtype,
+            kv_dtype: form.kv_dtype,
         })
     }
 }
@@ -79,13 +83,13 @@ pub fn estimate_memory(path: &Path, needs: &[MemoryNeed]) -> Result<Vec<MemoryEs
     needs
         .iter()
         .map(|need| {
-            let (dtype, quantize) = types(need.dtype.as_deref())?;
+            let (dtype, quantize) = types(need.dtype.as_deref(), need.kv_dtype.as_deref())?;
             need.policy.check(&context)?;
             let parts = footprint.estimate(&Need {
                 prompt_tokens: need.prompt_tokens,
                 new_tokens: need.max_new_tokens,
                 reading: need.policy.reading(&context, need.prompt_tokens)?,
-                cache_bytes: dtype.size_in_bytes(),
+                cache_row: row_bytes(dtype, shape.head_dim)?,
                 quantize,
             });
             let total = parts.total();
@@ -103,7 +107,7 @@ pub(crate) fn check_request(footprint: &Footprint, need: &Need, device: &Device)
 
 /// `ERR_OUT_OF_MEMORY` unless a model's weights fit.
 pub(crate) fn check_load(footprint: &Footprint, quantize: Option<Quantization>, device: &Device) -> Result<()> {
-    let need = Need { prompt_tokens: 0, new_tokens: 0, reading: Reading::Whole, cache_bytes: 0, quantize };
+    let need = Need { prompt_tokens: 0, new_tokens: 0, reading: Reading::Whole, cache_row: 0, quantize };
     let Estimate { weights, program, .. } = footprint.estimate(&need);
     let suggestion = "a smaller model, or the option `dtype`: \"q4_k\"";
     check(weights.saturating_add(program), device, "this model", suggestion)

@@ -30,7 +30,7 @@ pub struct Session<'m> {
 }
 
 impl<'m> Session<'m> {
-    /// An empty session. `dtype` is the type of cached keys and values: f32, f16 or bf16.
+    /// An empty session. `dtype` is the type of cached keys and values, one of [`skimlm_kernels::cached`].
     pub fn new(model: &'m dyn Model, policy: Box<dyn Policy>, dtype: DType) -> Result<Self> {
         let cache = KvCache::new(model.shape(), dtype, model.device(), 0)?;
         Ok(Self { model, policy, cache, dtype, next_position: 0, timings: Timings::default() })

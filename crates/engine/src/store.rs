@@ -10,6 +10,7 @@ use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
 use skimlm_core::{Code, Error, KvCache, LayerCache, Model, Pass, Policy, Result, Role, Rows, Shape, Stage};
+use skimlm_kernels::cached::Q8_0;
 
 use crate::control::{Cancel, Control, DEFAULT_CHUNK};
 use crate::files;
@@ -28,7 +29,7 @@ pub struct Store {
 
 #[derive(Debug)]
 struct Layer {
-    k: Tensor, // (kv_heads, entries, dim)
+    k: Tensor, // (kv_heads, entries, width)
     v: Tensor,
     positions: Vec<u32>,
     tags: Vec<u32>,
@@ -65,7 +66,8 @@ impl Store {
             .map(|layer| match session.cache().layer(layer)?.banks() {
                 [bank] => {
                     let entries = bank.entries()?;
-                    let used = |x: &Tensor| x.narrow(1, 0, bank.len())?.contiguous();
+                    // A copy in any case: the session goes on in the memory it has.
+                    let used = |x: &Tensor| x.narrow(1, 0, bank.len())?.force_contiguous();
                     Ok(Layer {
                         k: used(entries.k)?,
                         v: used(entries.v)?,
@@ -175,6 +177,10 @@ impl<'s> Bound<'s> {
         let layers = self.store.layers.iter().map(|layer| {
             let Layer { k, v, positions, tags } = layer;
             let copy = |x: &Tensor| x.to_device(device)?.copy();
+            if k.dtype() == Q8_0 && !device.is_cpu() {
+                let message = "The store holds 8-bit entries, which no GPU kernel reads. Use the device `cpu`.";
+                return Err(Error::new(Code::InvalidArg, message).with("option", "store"));
+            }
             LayerCache::from_entries(shape, copy(k)?, copy(v)?, positions.clone(), tags.clone())
         });
         let cache = KvCache::from_layers(shape, layers.collect::<Result<_>>()?)?;
@@ -218,6 +224,7 @@ fn bytes_of(tensor: &Tensor) -> Result<(Dtype, Vec<u8>)> {
     Ok(match tensor.dtype() {
         DType::F16 => (Dtype::F16, le(&flat.to_vec1::<f16>()?, |x| x.to_le_bytes())),
         DType::BF16 => (Dtype::BF16, le(&flat.to_vec1::<bf16>()?, |x| x.to_le_bytes())),
+        Q8_0 => (Dtype::U8, flat.to_vec1::<u8>()?),
         _ => (Dtype::F32, le(&flat.to_vec1::<f32>()?, |x| x.to_le_bytes())),
     })
 }
@@ -257,6 +264,7 @@ fn parse(bytes: &[u8]) -> std::result::Result<Store, String> {
             Dtype::F16 => DType::F16,
             Dtype::BF16 => DType::BF16,
             Dtype::F32 => DType::F32,
+            Dtype::U8 => Q8_0,
             other => return Err(format!("{name} is {other:?}")),
         };
         Tensor::from_raw_buffer(view.data(), dtype, view.shape(), &Device::Cpu).map_err(|e| e.to_string())

@@ -5,6 +5,7 @@ use candle_core::{DType, Device};
 use serde_json::json;
 use skimlm_core::{Code, Policy, Role, Rows, Shape};
 use skimlm_engine::{Cancel, Control, Session, Store};
+use skimlm_kernels::cached::Q8_0;
 use skimlm_models::Decoder;
 use skimlm_models::weights::random::{Random, Sizes, golden_ids};
 use skimlm_policies::{Context, PolicySpec};
@@ -31,11 +32,11 @@ fn read(session: &mut Session<'_>, tokens: &[u32]) -> Vec<f32> {
 #[test]
 fn questions_go_on_behind_stored_anchors() {
     use skimlm_core::Model;
-    let model = model(&Sizes::default());
+    let model = model(&Sizes { hidden: 64, heads: 2, kv_heads: 1, head_dim: 32, ..Sizes::default() });
     let ids = golden_ids(48, 97);
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("demonstrations.safetensors");
-    for dtype in [DType::F32, DType::F16, DType::BF16] {
+    for dtype in [DType::F32, DType::F16, DType::BF16, Q8_0] {
         let mut whole = Session::new(&model, anchors(model.shape()), dtype).unwrap();
         read(&mut whole, &ids[..40]);
         let store = Store::of(&whole).unwrap();

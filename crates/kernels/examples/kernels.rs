@@ -1,7 +1,8 @@
 //! How fast the kernels are here: `cargo run --release -p skimlm-kernels --example kernels [op ..]`.
 //!
 //! Every figure is the best of several runs, and next to it stands the share of what the same
-//! machine gave a yardstick in the same round: bare `gemm` f32 for products, a copy for bytes.
+//! machine gave a yardstick in the same round: bare `gemm` f32 for products, a copy for bytes, and for the
+//! levels beside each other what the best of them can multiply in registers.
 #![allow(clippy::print_stdout, clippy::unwrap_used, unsafe_code)]
 
 use std::sync::Arc;
@@ -10,10 +11,12 @@ use std::time::Instant;
 use candle_core::{DType, Device, Tensor};
 use skimlm_kernels::activation::silu_mul;
 use skimlm_kernels::attention::{Entries, Visibility, attention};
+use skimlm_kernels::cached::{self, Q8_0};
 use skimlm_kernels::gather;
 use skimlm_kernels::linear::{BlockType, Bytes, Weight, linear};
 use skimlm_kernels::logits::top;
 use skimlm_kernels::norm::rms_norm;
+use skimlm_kernels::peak::multiply;
 use skimlm_kernels::rope::{Pairing, Rotary, rotate};
 use skimlm_kernels::scores::{Form, Heads, Keys, scores};
 use skimlm_kernels::select::{Edge, Pool, pool, top_k};
@@ -121,6 +124,9 @@ fn versus(op: &str, shape: &str, operations: f64, mut run: impl FnMut()) {
     let most = |times: &[f64]| operations / times.iter().copied().fold(f64::MAX, f64::min) / cores / 1e9;
     let figures: Vec<String> = levels.iter().zip(&times).map(|(l, t)| format!("{l} {:.0}", most(t))).collect();
     print!("{op:<22} {shape:<30} {:<36} Gop/s a core", figures.join(", "));
+    if let (Some(best), Some(times)) = (levels.last(), times.last()) {
+        print!(", {:.2} of {best}'s peak", most(times) / peak(*best));
+    }
     if let [.., old, new] = &times[..] {
         let mut ratios: Vec<f64> = old.iter().zip(new).map(|(old, new)| old / new).collect();
         ratios.sort_by(f64::total_cmp);
@@ -129,8 +135,21 @@ fn versus(op: &str, shape: &str, operations: f64, mut run: impl FnMut()) {
     println!();
 }
 
+/// Gop/s of one core that does nothing but multiply, while the others do the same.
+fn peak(level: Level) -> f64 {
+    const ROUNDS: u64 = 1 << 16;
+    use rayon::prelude::*;
+    let cores = rayon::current_num_threads();
+    let done = multiply(level, ROUNDS) as f64;
+    let seconds = best(5, || (0..cores).into_par_iter().for_each(|_| _ = multiply(level, ROUNDS)));
+    done / seconds / 1e9
+}
+
 /// The levels beside each other where there are many rows.
 fn levels() {
+    for level in Level::present().into_iter().filter(|level| *level > Level::Scalar) {
+        println!("{:<22} {:<30} {:>8.1} Gop/s a core", "peak", level.name(), peak(level));
+    }
     use BlockType::{Q4_0, Q4_1, Q4K, Q5_1, Q6K, Q8_0};
     for (rows, outs, cols) in
         [(512, 1536, 576), (512, 576, 1536), (8, 1536, 576), (16, 1536, 576), (32, 1536, 576), (512, 2048, 2048)]
@@ -231,13 +250,16 @@ fn attentions() {
     for n in [512usize, 2048, 8192, 131_072] {
         let positions: Vec<u32> = (0..n as u32).collect();
         let q = tensor(&[1, heads, dim]);
-        for dtype in [DType::F32, DType::F16, DType::BF16] {
-            let k = tensor(&[kv_heads, n, dim]).to_dtype(dtype).unwrap();
+        for dtype in [DType::F32, DType::F16, DType::BF16, Q8_0] {
+            let width = cached::width(dtype, dim).unwrap();
+            let k = Tensor::zeros((kv_heads, n, width), dtype, &Device::Cpu).unwrap();
+            cached::write(&k, 0, &tensor(&[n, kv_heads, dim]), 0..kv_heads).unwrap();
             let v = k.copy().unwrap();
             let entries = Entries { k: &k, v: &v, positions: &positions, tags: &[] };
             let seconds = best(20, || drop(attention(&q, &[n as u32], entries, scale, Visibility::Causal).unwrap()));
-            let bytes = 2.0 * (kv_heads * n * dim * dtype.size_in_bytes()) as f64 / seconds / 1e9;
-            line(&format!("attention {dtype:?}"), &format!("1 row, {n} entries"), bytes, "GB/s", yard, "copy");
+            let bytes = 2.0 * (kv_heads * n * width * dtype.size_in_bytes()) as f64 / seconds / 1e9;
+            let name = if dtype == Q8_0 { "Q8_0".to_owned() } else { format!("{dtype:?}") };
+            line(&format!("attention {name}"), &format!("1 row, {n} entries"), bytes, "GB/s", yard, "copy");
         }
     }
 }

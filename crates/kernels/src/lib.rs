@@ -6,7 +6,7 @@
 //! others hold the fast ones back to what a lesser processor would run.
 //!
 //! This crate knows neither models nor policies. Tensors come in and go out as candle tensors;
-//! activations and scores are f32, cached keys and values f32, f16 or bf16.
+//! activations and scores are f32, cached keys and values f32, f16, bf16 or blocks of 8-bit integers.
 
 #[macro_use]
 mod on_gpu;
@@ -14,11 +14,13 @@ mod on_gpu;
 pub mod activation;
 pub mod allocator;
 pub mod attention;
+pub mod cached;
 pub mod device;
 pub mod gather;
 pub mod linear;
 pub mod logits;
 pub mod norm;
+pub mod peak;
 pub mod residual;
 pub mod rope;
 pub mod scores;

@@ -1,6 +1,31 @@
 //! Results that several threads write at once.
 
+use std::mem::MaybeUninit;
 use std::ops::Range;
+
+use crate::threads;
+
+/// Numbers from which on one thread alone would keep the others waiting.
+const LARGE: usize = 1 << 16;
+
+/// Numbers that a task sets to zero.
+const PIECE: usize = 1 << 15;
+
+/// `len` zeros, made on all threads where they are many.
+pub(crate) fn zeros(len: usize) -> Vec<f32> {
+    if len < LARGE || threads::count() == 1 {
+        return vec![0.0; len];
+    }
+    let mut all = Vec::with_capacity(len);
+    let room = &mut all.spare_capacity_mut()[..len];
+    threads::each_of(true, room.chunks_mut(PIECE), |piece| piece.fill(MaybeUninit::new(0.0)));
+    // SAFETY: there is room for `len` numbers, and all of them have been written.
+    #[allow(unsafe_code)]
+    unsafe {
+        all.set_len(len);
+    }
+    all
+}
 
 /// A row-major result, or a window of one, written by several threads in disjoint pieces. Rows and
 /// columns are always those of the whole result.
@@ -73,5 +98,22 @@ impl Output {
         let at = self.at(row, columns.start, columns.len());
         // SAFETY: in bounds; the caller vouches for exclusivity.
         unsafe { std::slice::from_raw_parts_mut(self.start.add(at), columns.len()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn zeros_are_zeros_on_any_number_of_threads() {
+        for count in [1, 3] {
+            crate::threads::Threads::new(count).unwrap().install(|| {
+                for len in [0, 5, super::LARGE, super::LARGE + super::PIECE + 1] {
+                    // What was there before must not show.
+                    drop(vec![1f32; len]);
+                    let all = super::zeros(len);
+                    assert!(all.len() == len && all.iter().all(|&x| x == 0.0));
+                }
+            });
+        }
     }
 }

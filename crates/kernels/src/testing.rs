@@ -1,6 +1,8 @@
 //! Helpers of the comparisons between the fast and the plain implementations.
 
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
+
+use crate::cached;
 
 /// Every device present; the others are named.
 pub(crate) fn devices() -> Vec<Device> {
@@ -30,6 +32,17 @@ pub(crate) fn numbers(seed: u64, count: usize) -> Vec<f32> {
 /// A tensor of [`numbers`].
 pub(crate) fn tensor(seed: u64, shape: &[usize], device: &Device) -> Tensor {
     Tensor::from_vec(numbers(seed, shape.iter().product()), shape, device).unwrap()
+}
+
+/// Numbers `[heads, rows, dim]` as a cache holds them.
+pub(crate) fn stored(x: &Tensor, dtype: DType) -> Tensor {
+    if dtype != cached::Q8_0 {
+        return x.to_dtype(dtype).unwrap();
+    }
+    let (heads, rows, dim) = x.dims3().unwrap();
+    let to = Tensor::zeros((heads, rows, cached::width(dtype, dim).unwrap()), dtype, x.device()).unwrap();
+    cached::write(&to, 0, &x.transpose(0, 1).unwrap(), 0..heads).unwrap();
+    to
 }
 
 /// The numbers of a tensor, wherever it lies.

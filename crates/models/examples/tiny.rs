@@ -1,5 +1,5 @@
-//! Writes a tiny random model for tests: `tiny OUT [positions=N] [hidden=N] [layers=N] [tokenizer=no]
-//! [template=no]`. An existing folder gets safetensors, any other path becomes a GGUF file.
+//! Writes a tiny random model for tests: `tiny OUT [positions=N] [hidden=N] [head=N] [layers=N]
+//! [tokenizer=no] [template=no]`. An existing folder gets safetensors, any other path becomes a GGUF file.
 
 use std::error::Error;
 use std::path::Path;
@@ -16,6 +16,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         match key {
             "positions" => tiny.sizes.max_positions = value.parse()?,
             "hidden" => tiny.sizes.hidden = value.parse()?,
+            "head" => tiny.sizes.head_dim = value.parse()?,
             "layers" => tiny.sizes.layers = value.parse()?,
             "tokenizer" => tiny.tokenizer = value != "no",
             "template" if value == "no" => tiny.chat_template = None,

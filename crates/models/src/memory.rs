@@ -32,8 +32,8 @@ pub struct Need {
     pub new_tokens: usize,
     /// How the prompt is read.
     pub reading: Reading,
-    /// Bytes of a cached number: 2, or 4 for f32.
-    pub cache_bytes: usize,
+    /// Bytes of the keys, or of the values, that a cache holds of a token for a kv head.
+    pub cache_row: usize,
     /// Whether float weights are brought to a smaller format.
     pub quantize: Option<Quantization>,
 }
@@ -120,9 +120,7 @@ fn quantized(config: &Config, to: Quantization) -> u64 {
 
 fn kv_cache(config: &Config, need: &Need) -> u64 {
     let (layers, prompt, new) = (config.layers.len() as u64, need.prompt_tokens as u64, need.new_tokens as u64);
-    let entry = |heads: usize, banks: usize| {
-        product(&[2, (heads * config.head_dim) as u64, need.cache_bytes as u64]) + banks as u64 * ENTRY
-    };
+    let entry = |heads: usize, banks: usize| product(&[2, heads as u64, need.cache_row as u64]) + banks as u64 * ENTRY;
     let shared = entry(config.kv_heads, 1);
     let kept = |kept: usize| (kept as u64).min(prompt).saturating_add(new);
     let whole = |layers: u64| product(&[layers, prompt.saturating_add(new), shared]);
@@ -186,7 +184,7 @@ mod tests {
     }
 
     fn need(reading: Reading) -> Need {
-        Need { prompt_tokens: 131_072, new_tokens: 0, reading, cache_bytes: 2, quantize: None }
+        Need { prompt_tokens: 131_072, new_tokens: 0, reading, cache_row: 2 * 128, quantize: None }
     }
 
     fn gigabytes(bytes: u64) -> f64 {
@@ -267,7 +265,7 @@ mod tests {
             (6900, Reading::Restart { kept }, 170_446_848),
             (6900, Reading::Evict { kept, per_query_head }, 181_235_712),
         ] {
-            let need = Need { prompt_tokens, new_tokens: 4, ..need(reading) };
+            let need = Need { prompt_tokens, new_tokens: 4, cache_row: 2 * 64, ..need(reading) };
             let footprint = Footprint { config: config.clone(), stored: 98_362_432, floats: false };
             let total = footprint.estimate(&need).total();
             assert!((total as f64 / f64::from(peak) - 1.0).abs() < 0.05, "{need:?}: {total} for {peak}");

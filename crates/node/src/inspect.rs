@@ -6,6 +6,7 @@ use napi_derive::napi;
 use serde_json::Value;
 use skimlm_core::{Code, Error, Result};
 use skimlm_engine::MemoryNeed;
+use skimlm_kernels::Level;
 
 use crate::error::{guarded, to_js};
 use crate::json;
@@ -33,6 +34,16 @@ async fn aside(read: impl FnOnce() -> Result<String> + Send + 'static) -> napi::
     // Nobody waits any more if the sending fails.
     spawn(move || drop(sender.send_blocking(guarded(read)))).map_err(to_js)?;
     answer.recv().await.unwrap_or_else(|_| Err(to_js(Error::new(Code::Internal, "the reading thread ended."))))
+}
+
+/// What the CPU's kernels compute with, as JSON: the level in use and those this processor has. An error where
+/// `SKIMLM_KERNELS` asks for what is not there.
+#[napi]
+pub fn kernel_levels() -> napi::Result<String> {
+    guarded(|| {
+        let present: Vec<_> = Level::present().into_iter().map(Level::name).collect();
+        json::write(&serde_json::json!({ "level": skimlm_kernels::level()?.name(), "present": present }))
+    })
 }
 
 /// The devices of this machine as JSON.

@@ -4,13 +4,18 @@ import type { Command } from 'commander'
 import { SkimError } from '../../errors.js'
 import { builtinPath, defaultModel, hubSettings } from '../../hub/index.js'
 import { devices } from '../../load.js'
-import { native } from '../../native.js'
+import { call, native } from '../../native.js'
 import type { DeviceInfo } from '../../types.js'
 import { simdLevel } from '../cpu.js'
 import { exit } from '../exit.js'
 import { type HubFlags, addHubFlags, flag, hubKeys, pick } from '../flags.js'
 import { painter } from '../render/paint.js'
 import { bytes } from '../render/units.js'
+
+interface Levels {
+  level: string
+  present: string[]
+}
 
 interface Check {
   name: string
@@ -33,7 +38,15 @@ export function doctorCommand(program: Command, done: (code: number) => void): v
 
 async function doctor(flags: HubFlags & { json?: boolean }): Promise<number> {
   const settings = hubSettings(pick(flags, hubKeys))
-  const checks = [node(), binding(), await simd(), ...usable(), await cache(settings.cacheDir), await model(settings)]
+  const checks = [
+    node(),
+    binding(),
+    await simd(),
+    ...kernels(),
+    ...usable(),
+    await cache(settings.cacheDir),
+    await model(settings),
+  ]
   if (flags.json) process.stdout.write(`${JSON.stringify({ checks })}\n`)
   else process.stdout.write(checks.map(line).join(''))
   return checks.some((check) => check.state === 'bad') ? exit.failure : exit.ok
@@ -76,6 +89,24 @@ async function simd(): Promise<Check> {
     state: 'note',
     found: level,
     fix: 'Kernels fall back to slower code; a processor with AVX2 or NEON is much faster.',
+  }
+}
+
+/** What computes, where the binding loads; its own check has said why if not. */
+function kernels(): Check[] {
+  const name = 'kernels'
+  try {
+    native()
+  } catch {
+    return []
+  }
+  try {
+    const { level, present } = JSON.parse(call((binding) => binding.kernelLevels())) as Levels
+    const forced = process.env['SKIMLM_KERNELS'] ? ' as SKIMLM_KERNELS asks' : ''
+    return [{ name, state: 'ok', found: `${level}${forced}, of ${present.join(', ')}` }]
+  } catch (error) {
+    const fix = 'Unset SKIMLM_KERNELS, or name a level that this processor has.'
+    return [{ name, state: 'bad', found: (error as SkimError).message, fix }]
   }
 }
 

@@ -3,13 +3,14 @@ import type { Command } from 'commander'
 import type { SkimError } from '../../errors.js'
 import { resolveModel } from '../../hub/index.js'
 import { estimateAll, inspectModel } from '../../inspect.js'
-import type { Dtype, MemoryEstimate, MemoryNeed, ModelInfo, Policy, RopeInfo } from '../../types.js'
+import type { Dtype, KvDtype, MemoryEstimate, MemoryNeed, ModelInfo, Policy, RopeInfo } from '../../types.js'
 import {
   type SourceFlags,
   addSourceFlags,
   dtypeFlag,
   flag,
   hubKeys,
+  kvDtypeFlag,
   pick,
   policyFlag,
   sourceOf,
@@ -24,6 +25,7 @@ interface Flags extends SourceFlags {
   tokens?: number[]
   policy?: Policy
   dtype?: Dtype
+  kvDtype?: KvDtype
   json?: boolean
 }
 
@@ -39,6 +41,7 @@ export function inspectCommand(program: Command, done: (code: number) => void): 
     .addOption(flag('--tokens <n,...>', 'prompt lengths of the memory table', wholes))
     .addOption(policyFlag())
     .addOption(dtypeFlag())
+    .addOption(kvDtypeFlag())
     .addOption(flag('--json', 'print one line of JSON'))
     .action(async (model: string | undefined, flags: Flags) => done(await inspect(model, flags)))
 }
@@ -69,9 +72,9 @@ async function inspect(model: string | undefined, flags: Flags): Promise<number>
 async function estimates(path: string, info: ModelInfo, flags: Flags): Promise<Row[]> {
   const policies = flags.policy ? [flags.policy] : info.supportedPolicies.map((kind) => ({ kind }) as Policy)
   const lengths = flags.tokens ?? usualLengths(info.maxPositions)
-  const dtype = flags.dtype === undefined ? {} : { dtype: flags.dtype }
+  const types = pick(flags, ['dtype', 'kvDtype'])
   const all = policies.map(async (policy) => {
-    const needs = lengths.map((promptTokens) => ({ policy, promptTokens, ...dtype }))
+    const needs = lengths.map((promptTokens) => ({ policy, promptTokens, ...types }))
     const found = await estimateAll({ path }, needs).catch((error: SkimError) => {
       // A policy that needs options has no defaults to estimate.
       if (flags.policy === undefined && error.code === 'ERR_INVALID_ARG') return []

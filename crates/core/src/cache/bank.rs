@@ -1,16 +1,22 @@
+use std::ops::Range;
+
 use candle_core::{DType, Device, Tensor};
 use skimlm_kernels::attention::Entries;
+use skimlm_kernels::cached;
 use skimlm_kernels::gather;
 use skimlm_kernels::rope::{self, Rotary};
 use skimlm_kernels::scores::Keys;
 
 use crate::error::{Code, Error, Result};
 
+/// One entry of so many, at most, may go without the memory being freed.
+const FEW: usize = 8;
+
 /// Entries that some heads share: keys, values, positions and tags.
 #[derive(Debug)]
 pub struct Bank {
-    k: Tensor, // (heads, capacity, dim)
-    v: Tensor, // (heads, capacity, dim)
+    k: Tensor, // (heads, capacity, width)
+    v: Tensor, // (heads, capacity, width)
     positions: Vec<u32>,
     tags: Vec<u32>,
     /// Entries whose values are there. Keys come first: a filter pass never computes values.
@@ -20,11 +26,12 @@ pub struct Bank {
 impl Bank {
     pub(super) fn new(heads: usize, dim: usize, dtype: DType, device: &Device, capacity: usize) -> Result<Self> {
         // Room for one entry at least: a GPU need not allocate nothing.
-        let zeros = || Tensor::zeros((heads, capacity.max(1), dim), dtype, device);
+        let width = cached::width(dtype, dim)?;
+        let zeros = || Tensor::zeros((heads, capacity.max(1), width), dtype, device);
         Ok(Self { k: zeros()?, v: zeros()?, positions: Vec::new(), tags: Vec::new(), with_values: 0 })
     }
 
-    /// Entries made elsewhere: `k` and `v` `[heads, entries, dim]` of one type, a position and a tag each.
+    /// Entries made elsewhere: `k` and `v` `[heads, entries, width]` of one type, a position and a tag each.
     pub(super) fn from_entries(k: Tensor, v: Tensor, positions: Vec<u32>, tags: Vec<u32>) -> Result<Self> {
         let (k, v) = (k.contiguous()?, v.contiguous()?);
         let entries = k.dims3()?.1;
@@ -82,22 +89,33 @@ impl Bank {
         Ok(Entries { k: &self.k, v: &self.v, positions: &self.positions, tags: &self.tags })
     }
 
-    /// The rotated keys of one head, `[entries, dim]`, for policies that look at them.
+    /// The rotated keys of one head, `[entries, dim]` f32, for policies that look at them.
     pub fn keys_of(&self, head: usize) -> Result<Tensor> {
-        Ok(self.k.get(head)?.narrow(0, 0, self.len())?)
+        Ok(cached::read(&self.k.get(head)?.narrow(0, 0, self.len())?)?)
+    }
+
+    /// Bytes of keys and values in use.
+    pub(super) fn bytes(&self) -> usize {
+        2 * self.len() * self.heads() * self.k.dims()[2] * self.k.dtype().size_in_bytes()
     }
 
     /// Whether all keys and values are finite.
     pub(super) fn is_finite(&self) -> Result<bool> {
         // Neither an infinity nor a NaN is lost in a sum; one of finite halves stays far below f32's limit.
         let finite = |of: &Tensor, rows: usize| -> Result<bool> {
-            Ok(of.narrow(1, 0, rows)?.to_dtype(DType::F32)?.sum_all()?.to_scalar::<f32>()?.is_finite())
+            Ok(cached::read(&of.narrow(1, 0, rows)?)?.sum_all()?.to_scalar::<f32>()?.is_finite())
         };
         Ok(finite(&self.k, self.len())? && finite(&self.v, self.with_values)?)
     }
 
-    /// Appends keys `[heads, rows, dim]` of the cache's type.
-    pub(super) fn append_keys(&mut self, k: &Tensor, positions: &[u32], tags: &[u32]) -> Result<()> {
+    /// Appends the keys of the heads `heads` of `k` `[rows, all heads, dim]` f32.
+    pub(super) fn append_keys(
+        &mut self,
+        k: &Tensor,
+        heads: Range<usize>,
+        positions: &[u32],
+        tags: &[u32],
+    ) -> Result<()> {
         if let (Some(&last), Some(&first)) = (self.positions.last(), positions.first())
             && first <= last
         {
@@ -108,25 +126,45 @@ impl Bank {
             // Doubling keeps token-by-token appending cheap.
             self.reserve((start + positions.len()).max(2 * start))?;
         }
-        self.k.slice_set(k, 1, start)?;
+        cached::write(&self.k, start, k, heads)?;
         self.positions.extend_from_slice(positions);
         self.tags.extend_from_slice(tags);
         Ok(())
     }
 
     /// Appends the values of entries whose keys are there.
-    pub(super) fn append_values(&mut self, v: &Tensor) -> Result<()> {
-        let rows = v.dims()[1];
+    pub(super) fn append_values(&mut self, v: &Tensor, heads: Range<usize>) -> Result<()> {
+        let rows = v.dims()[0];
         if self.with_values + rows > self.len() {
             return Err(Error::new(Code::Internal, "values appended before their keys."));
         }
-        self.v.slice_set(v, 1, self.with_values)?;
+        cached::write(&self.v, self.with_values, v, heads)?;
         self.with_values += rows;
         Ok(())
     }
 
-    /// A bank of the head `head` alone with the entries `indices`.
-    pub(super) fn pick(&self, heads: std::ops::Range<usize>, indices: &[u32]) -> Result<Self> {
+    /// Drops all entries but `indices`, ascending. Where few go, as at every step of a policy that evicts while it
+    /// decodes, the rest moves down in the memory it has; else memory is freed.
+    pub(super) fn keep(&mut self, indices: &[u32]) -> Result<()> {
+        let (len, kept) = (self.len(), indices.len());
+        let few = kept <= len && (len - kept) * FEW <= len;
+        let inside = indices.last().is_none_or(|&last| (last as usize) < len);
+        if !(few && inside && cached::close_up(&self.k, indices)? && cached::close_up(&self.v, indices)?) {
+            *self = self.pick(0..self.heads(), indices)?;
+            return Ok(());
+        }
+        self.with_values = indices.partition_point(|&i| (i as usize) < self.with_values);
+        for list in [&mut self.positions, &mut self.tags] {
+            for (to, &from) in indices.iter().enumerate() {
+                list[to] = list[from as usize];
+            }
+            list.truncate(kept);
+        }
+        Ok(())
+    }
+
+    /// A bank of the heads `heads` alone with the entries `indices`.
+    pub(super) fn pick(&self, heads: Range<usize>, indices: &[u32]) -> Result<Self> {
         if let Some(&bad) = indices.iter().find(|&&i| i as usize >= self.len()) {
             return Err(Error::invalid_option("entries", bad, format!("below the {} entries", self.len())));
         }
@@ -164,17 +202,79 @@ impl Bank {
 
     /// Makes room for `wanted` entries in all.
     pub(super) fn reserve(&mut self, wanted: usize) -> Result<()> {
-        let (heads, capacity, dim) = self.k.dims3()?;
+        let (heads, capacity, width) = self.k.dims3()?;
         if wanted <= capacity {
             return Ok(());
         }
         for tensor in [&mut self.k, &mut self.v] {
-            let new = Tensor::zeros((heads, wanted, dim), tensor.dtype(), tensor.device())?;
+            let new = Tensor::zeros((heads, wanted, width), tensor.dtype(), tensor.device())?;
             if capacity > 0 {
                 new.slice_set(tensor, 1, 0)?;
             }
             *tensor = new;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn filled(dtype: DType, rows: usize, values: usize) -> Bank {
+        let mut bank = Bank::new(3, 32, dtype, &Device::Cpu, 7).unwrap();
+        let x = Tensor::arange(0f32, (rows * 3 * 32) as f32, &Device::Cpu).unwrap().reshape((rows, 3, 32)).unwrap();
+        let positions: Vec<u32> = (0..rows as u32).map(|i| 2 * i).collect();
+        let tags: Vec<u32> = positions.iter().map(|p| p % 3).collect();
+        bank.append_keys(&x, 0..3, &positions, &tags).unwrap();
+        bank.append_values(&(x.narrow(0, 0, values).unwrap() * 0.5).unwrap(), 0..3).unwrap();
+        bank
+    }
+
+    fn numbers(of: &Tensor, rows: usize) -> Vec<f32> {
+        cached::read(&of.narrow(1, 0, rows).unwrap()).unwrap().flatten_all().unwrap().to_vec1().unwrap()
+    }
+
+    #[test]
+    fn keeping_in_place_is_picking() {
+        let most = 40u32;
+        let without = |gone: &[u32]| (0..most).filter(|i| !gone.contains(i)).collect::<Vec<u32>>();
+        let lists = [without(&[]), without(&[0]), without(&[39]), without(&[4, 5, 17]), without(&[0, 9, 20, 38, 39])];
+        for dtype in [DType::F32, DType::F16, DType::BF16, cached::Q8_0] {
+            for (list, values) in lists.iter().flat_map(|list| [(list, 40), (list, 17), (list, 0)]) {
+                let mut bank = filled(dtype, most as usize, values);
+                let room = bank.k.dims()[1];
+                let want = bank.pick(0..3, list).unwrap();
+                bank.keep(list).unwrap();
+                assert_eq!(bank.k.dims()[1], room, "in place");
+                assert_eq!(
+                    (bank.positions(), bank.tags(), bank.with_values),
+                    (want.positions(), want.tags(), want.with_values)
+                );
+                assert_eq!(numbers(&bank.k, bank.len()), numbers(&want.k, want.len()));
+                assert_eq!(numbers(&bank.v, bank.with_values), numbers(&want.v, want.with_values));
+            }
+        }
+    }
+
+    #[test]
+    fn dropping_many_frees_their_memory() {
+        let mut bank = filled(DType::F16, 40, 40);
+        bank.keep(&[3, 30]).unwrap();
+        assert_eq!((bank.k.dims()[1], bank.positions()), (2, [6, 60].as_slice()));
+        assert!(filled(DType::F16, 40, 40).keep(&(1..41).collect::<Vec<_>>()).is_err());
+    }
+
+    #[test]
+    fn blocks_of_8_bits_take_34_bytes_for_32_numbers() {
+        assert_eq!(filled(cached::Q8_0, 40, 40).bytes(), 2 * 40 * 3 * 34);
+        assert_eq!(filled(DType::F16, 40, 40).bytes(), 2 * 40 * 3 * 64);
+        let mut bank = filled(cached::Q8_0, 40, 40);
+        assert!(bank.is_finite().unwrap());
+        let mut bad = vec![1f32; 3 * 32];
+        bad[40] = f32::NAN;
+        bank.append_keys(&Tensor::from_vec(bad, (1, 3, 32), &Device::Cpu).unwrap(), 0..3, &[100], &[0]).unwrap();
+        assert!(!bank.is_finite().unwrap());
+        assert!(Bank::new(1, 48, cached::Q8_0, &Device::Cpu, 4).is_err());
     }
 }

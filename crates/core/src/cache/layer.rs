@@ -1,5 +1,8 @@
+use std::ops::Range;
+
 use candle_core::{DType, Device, Tensor};
 use skimlm_kernels::attention::{Visibility, attention};
+use skimlm_kernels::cached;
 use skimlm_kernels::rope::Rotary;
 use skimlm_kernels::scores::{Form, Heads, scores};
 
@@ -16,20 +19,20 @@ pub struct LayerCache {
     heads: usize,
     kv_heads: usize,
     scale: f32,
-    dtype: DType,
 }
 
 impl LayerCache {
     /// An empty layer, also of use on its own as the scratch memory of a filter pass.
     pub fn new(shape: &Shape, dtype: DType, device: &Device, capacity: usize) -> Result<Self> {
         let bank = Bank::new(shape.kv_heads, shape.head_dim, dtype, device, capacity)?;
-        Ok(Self { banks: vec![bank], heads: shape.heads, kv_heads: shape.kv_heads, scale: shape.scale, dtype })
+        Ok(Self { banks: vec![bank], heads: shape.heads, kv_heads: shape.kv_heads, scale: shape.scale })
     }
 
-    /// Entries that were made elsewhere and that all heads share: `k` and `v` `[kv_heads, entries, dim]`.
+    /// Entries that were made elsewhere and that all heads share: `k` and `v` `[kv_heads, entries, width]`.
     /// `ERR_INVALID_ARG` if they do not fit the model or each other.
     pub fn from_entries(shape: &Shape, k: Tensor, v: Tensor, positions: Vec<u32>, tags: Vec<u32>) -> Result<Self> {
-        let (heads, _, dim) = k.dims3()?;
+        let (heads, _, width) = k.dims3()?;
+        let dim = cached::dim(k.dtype(), width)?;
         if (heads, dim) != (shape.kv_heads, shape.head_dim) {
             let message = format!(
                 "keys of {heads} heads of {dim} numbers; the model has {} of {}.",
@@ -37,9 +40,8 @@ impl LayerCache {
             );
             return Err(Error::new(Code::InvalidArg, message));
         }
-        let dtype = k.dtype();
         let bank = Bank::from_entries(k, v, positions, tags)?;
-        Ok(Self { banks: vec![bank], heads: shape.heads, kv_heads: shape.kv_heads, scale: shape.scale, dtype })
+        Ok(Self { banks: vec![bank], heads: shape.heads, kv_heads: shape.kv_heads, scale: shape.scale })
     }
 
     /// The banks: one, one a kv head, or one a query head.
@@ -59,8 +61,7 @@ impl LayerCache {
 
     /// Bytes of keys and values in use.
     pub fn bytes(&self) -> usize {
-        let dim = |bank: &Bank| bank.keys().k.dims()[2];
-        self.banks.iter().map(|b| 2 * b.len() * b.heads() * dim(b) * self.dtype.size_in_bytes()).sum()
+        self.banks.iter().map(Bank::bytes).sum()
     }
 
     /// Makes room for `rows` more entries at once.
@@ -70,20 +71,18 @@ impl LayerCache {
 
     /// Appends rotated keys `[rows, kv_heads, dim]` f32. Their values must follow before the layer attends.
     pub fn append_keys(&mut self, k: &Tensor, positions: &[u32], tags: &[u32]) -> Result<()> {
-        let k = self.arrange(k)?;
-        let kv_head = self.kv_head_of_bank();
+        let heads = self.heads_of_bank();
         for (i, bank) in self.banks.iter_mut().enumerate() {
-            bank.append_keys(&kv_head(&k, i)?, positions, tags)?;
+            bank.append_keys(k, heads(i), positions, tags)?;
         }
         Ok(())
     }
 
     /// Appends values `[rows, kv_heads, dim]` f32 of entries whose keys are there.
     pub fn append_values(&mut self, v: &Tensor) -> Result<()> {
-        let v = self.arrange(v)?;
-        let kv_head = self.kv_head_of_bank();
+        let heads = self.heads_of_bank();
         for (i, bank) in self.banks.iter_mut().enumerate() {
-            bank.append_values(&kv_head(&v, i)?)?;
+            bank.append_values(v, heads(i))?;
         }
         Ok(())
     }
@@ -136,34 +135,34 @@ impl LayerCache {
 
     /// Drops all entries but the selected ones. Lists a head split the layer into banks.
     pub fn keep(&mut self, selection: &Selection) -> Result<()> {
-        let banks = if let Some(indices) = selection.as_shared() {
-            self.banks.iter().map(|bank| bank.pick(0..bank.heads(), indices)).collect::<Result<Vec<_>>>()?
-        } else {
-            let lists = selection.lists();
-            if lists.len() != self.kv_heads && lists.len() != self.heads {
-                let message = format!(
-                    "{} lists of entries for {} kv heads and {} query heads.",
-                    lists.len(),
-                    self.kv_heads,
-                    self.heads
-                );
-                return Err(Error::new(Code::Internal, message));
-            }
-            if self.banks.len() > 1 && self.banks.len() != lists.len() {
-                let message = format!("{} lists for {} separate banks.", lists.len(), self.banks.len());
-                return Err(Error::new(Code::Internal, message));
-            }
-            let split = |(i, list): (usize, &Vec<u32>)| match self.banks.as_slice() {
-                [shared] => {
-                    let head = i * self.kv_heads / lists.len();
-                    shared.pick(head..head + 1, list)
-                }
-                banks => banks[i].pick(0..1, list),
+        if let Some(indices) = selection.as_shared() {
+            return self.banks.iter_mut().try_for_each(|bank| bank.keep(indices));
+        }
+        let lists = selection.lists();
+        if lists.len() != self.kv_heads && lists.len() != self.heads {
+            let message = format!(
+                "{} lists of entries for {} kv heads and {} query heads.",
+                lists.len(),
+                self.kv_heads,
+                self.heads
+            );
+            return Err(Error::new(Code::Internal, message));
+        }
+        if let [shared] = self.banks.as_slice()
+            && lists.len() > 1
+        {
+            let split = |(i, list): (usize, &Vec<u32>)| {
+                let head = i * self.kv_heads / lists.len();
+                shared.pick(head..head + 1, list)
             };
-            lists.iter().enumerate().map(split).collect::<Result<Vec<_>>>()?
-        };
-        self.banks = banks;
-        Ok(())
+            self.banks = lists.iter().enumerate().map(split).collect::<Result<_>>()?;
+            return Ok(());
+        }
+        if self.banks.len() != lists.len() {
+            let message = format!("{} lists for {} separate banks.", lists.len(), self.banks.len());
+            return Err(Error::new(Code::Internal, message));
+        }
+        self.banks.iter_mut().zip(lists).try_for_each(|(bank, list)| bank.keep(list))
     }
 
     /// Moves the entries of every bank to the positions 0, 1, 2, ... and turns their keys with them.
@@ -177,19 +176,15 @@ impl LayerCache {
         Ok(Self { banks, ..*self })
     }
 
-    /// `[rows, kv_heads, dim]` f32 to `[kv_heads, rows, dim]` of the cache's type.
-    fn arrange(&self, x: &Tensor) -> Result<Tensor> {
-        Ok(x.to_dtype(self.dtype)?.transpose(0, 1)?.contiguous()?)
-    }
-
-    /// Picks the part of `[kv_heads, rows, dim]` that belongs into a bank.
-    fn kv_head_of_bank(&self) -> impl Fn(&Tensor, usize) -> Result<Tensor> + use<> {
+    /// The kv heads whose entries go into a bank.
+    fn heads_of_bank(&self) -> impl Fn(usize) -> Range<usize> + use<> {
         let (banks, kv_heads) = (self.banks.len(), self.kv_heads);
-        move |x, bank| {
+        move |bank| {
             if banks == 1 {
-                return Ok(x.clone());
+                return 0..kv_heads;
             }
-            Ok(x.narrow(0, bank * kv_heads / banks, 1)?.contiguous()?)
+            let head = bank * kv_heads / banks;
+            head..head + 1
         }
     }
 

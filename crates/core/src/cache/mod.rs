@@ -24,7 +24,7 @@ pub struct KvCache {
 
 impl KvCache {
     /// An empty cache with room for `capacity` entries a layer; it grows beyond when it must.
-    /// `dtype` is f32, f16 or bf16.
+    /// `dtype` is a type of [`skimlm_kernels::cached`]: f32, f16, bf16 or blocks of 8-bit integers.
     pub fn new(shape: &Shape, dtype: DType, device: &Device, capacity: usize) -> Result<Self> {
         let layers =
             shape.layers.iter().map(|_| LayerCache::new(shape, dtype, device, capacity)).collect::<Result<_>>()?;

@@ -12,6 +12,7 @@ mod tests;
 
 use candle_core::Tensor;
 
+use crate::cached;
 use crate::error::{Result, invalid};
 
 /// Which entries a row may see. Position decides, never an index.
@@ -87,7 +88,7 @@ impl Visibility {
 /// The keys and values of heads that share their entries.
 #[derive(Debug, Clone, Copy)]
 pub struct Entries<'a> {
-    /// Keys, already rotated: `[heads, capacity, dim]`, f32, f16 or bf16, contiguous.
+    /// Keys, already rotated: `[heads, capacity, width]`, contiguous, of a type of [`crate::cached`].
     pub k: &'a Tensor,
     /// Values, shaped and typed as `k`.
     pub v: &'a Tensor,
@@ -106,7 +107,7 @@ pub struct Entries<'a> {
 /// ever allocated.
 ///
 /// Sums and the softmax are f32 whatever the entries' type; implementations agree within 1e-5 of the
-/// largest value (2e-8 an entry where that is more), with one exception. At [`crate::Level::Vnni`], for entries of f16 or bf16, even
+/// largest value (2e-8 an entry where that is more), with one exception. At [`crate::Level::Vnni`], for entries of f16, bf16 or 8-bit blocks, even
 /// `dim` and 64 rows or more (times query heads of a kv head), queries, keys and values are rounded to
 /// 16 bits, more finely than f16 rounds vectors of like numbers. Logits then stay within 4e-5 of the
 /// largest `scale |q| |k|`, a weight within 2^-16 of the largest of its 64 entries, and outputs, of
@@ -156,7 +157,8 @@ impl Sizes {
 }
 
 pub(crate) fn check(op: &'static str, q: &Tensor, rows: &[u32], k: &Tensor, entries: &[u32]) -> Result<Sizes> {
-    let ((n, heads, dim), (kv_heads, capacity, key_dim)) = (q.dims3()?, k.dims3()?);
+    let ((n, heads, dim), (kv_heads, capacity, width)) = (q.dims3()?, k.dims3()?);
+    let key_dim = cached::dim(k.dtype(), width)?;
     if dim != key_dim || kv_heads == 0 || heads % kv_heads != 0 || n != rows.len() || entries.len() > capacity {
         return invalid(
             op,

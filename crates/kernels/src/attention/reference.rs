@@ -1,6 +1,5 @@
-use candle_core::DType;
-
 use super::{Entries, Sizes, Visibility};
+use crate::cached;
 use crate::error::Result;
 use crate::host::values;
 
@@ -14,7 +13,7 @@ pub(super) fn attention(
     sizes: Sizes,
 ) -> Result<Vec<f32>> {
     let Sizes { heads, capacity, dim, .. } = sizes;
-    let (k, v) = (entries.k.to_dtype(DType::F32)?, entries.v.to_dtype(DType::F32)?);
+    let (k, v) = (cached::read(entries.k)?, cached::read(entries.v)?);
     let (q, k, v) = (values::<f32>("attention", q)?, values::<f32>("attention", &k)?, values::<f32>("attention", &v)?);
     let mut out = vec![0f32; q.len()];
     for (r, (q, out)) in q.chunks_exact(dim).zip(out.chunks_exact_mut(dim)).enumerate() {

@@ -4,8 +4,9 @@ use candle_core::{DType, Device, Tensor};
 use proptest::prelude::*;
 
 use super::{Entries, Sizes, Visibility, attention, check, cpu, reference};
+use crate::cached::{BLOCK, Q8_0, read};
 use crate::level::Level;
-use crate::testing::{assert_close, flat, numbers, tensor};
+use crate::testing::{assert_close, flat, numbers, stored, tensor};
 
 /// The levels of the fast kernels.
 fn levels() -> Vec<Level> {
@@ -13,7 +14,7 @@ fn levels() -> Vec<Level> {
 }
 
 fn longest(vectors: &Tensor, dim: usize) -> f32 {
-    let all = flat(&vectors.to_dtype(DType::F32).unwrap());
+    let all = flat(&read(vectors).unwrap());
     all.chunks_exact(dim).map(|v| v.iter().map(|x| x * x).sum::<f32>().sqrt()).fold(0.0, f32::max)
 }
 
@@ -24,7 +25,7 @@ fn compare(q: &Tensor, rows: &[u32], k: &Tensor, v: &Tensor, positions: &[u32], 
     let scale = 1.0 / (sizes.dim as f32).sqrt();
     let want = reference::attention(q, rows, entries, scale, visibility, sizes).unwrap();
     // Relative to what an output can be, not to what cancels to it.
-    let most = flat(&v.to_dtype(DType::F32).unwrap()).iter().fold(0f32, |most, v| most.max(v.abs()));
+    let most = flat(&read(v).unwrap()).iter().fold(0f32, |most, v| most.max(v.abs()));
     let many = sizes.rows * sizes.group() >= 64 && sizes.dim.is_multiple_of(2) && k.dtype() != DType::F32;
     let rounded = 2e-4 + 4e-5 * scale * longest(q, sizes.dim) * longest(k, sizes.dim);
     let ordered = 1e-5f32.max(2e-8 * positions.len() as f32);
@@ -63,13 +64,14 @@ proptest! {
         first_row in 0u32..400,
         row_gap in 1u32..9,
         visibility in visibilities(),
-        dtype in prop::sample::select(vec![DType::F32, DType::F16, DType::BF16]),
+        dtype in prop::sample::select(vec![DType::F32, DType::F16, DType::BF16, Q8_0]),
         seed: u64,
     ) {
+        let dim = if dtype == Q8_0 { dim.next_multiple_of(BLOCK) } else { dim };
         let q = (tensor(seed, &[rows, kv_heads * group, dim], &Device::Cpu) * 3.0).unwrap();
         let shape = [kv_heads, entries + 5, dim];
-        let k = (tensor(seed ^ 1, &shape, &Device::Cpu) * 2.0).unwrap().to_dtype(dtype).unwrap();
-        let v = tensor(seed ^ 2, &shape, &Device::Cpu).to_dtype(dtype).unwrap();
+        let k = stored(&(tensor(seed ^ 1, &shape, &Device::Cpu) * 2.0).unwrap(), dtype);
+        let v = stored(&tensor(seed ^ 2, &shape, &Device::Cpu), dtype);
         compare(&q, &spread(rows, row_gap, first_row), &k, &v, &spread(entries, gap, 3), visibility);
     }
 }
@@ -77,10 +79,18 @@ proptest! {
 #[test]
 fn long_contexts_split_over_threads_agree() {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(5).build().unwrap();
-    for (rows, dtype) in [(1, DType::F16), (2, DType::F32), (20, DType::F16), (200, DType::BF16)] {
+    for (rows, dtype) in [
+        (1, DType::F16),
+        (1, Q8_0),
+        (2, DType::F32),
+        (20, DType::F16),
+        (200, DType::BF16),
+        (200, Q8_0),
+        (700, DType::F16),
+    ] {
         let q = tensor(1, &[rows, 9, 64], &Device::Cpu);
-        let k = tensor(2, &[3, 2100, 64], &Device::Cpu).to_dtype(dtype).unwrap();
-        let v = tensor(3, &[3, 2100, 64], &Device::Cpu).to_dtype(dtype).unwrap();
+        let k = stored(&tensor(2, &[3, 2100, 64], &Device::Cpu), dtype);
+        let v = stored(&tensor(3, &[3, 2100, 64], &Device::Cpu), dtype);
         let positions: Vec<u32> = (0..2100).collect();
         let last: Vec<u32> = (2100 - rows as u32..2100).collect();
         for visibility in [Visibility::Causal, Visibility::Window { width: 1000 }] {
@@ -178,8 +188,8 @@ fn zeros_and_outliers_agree() {
     let q = set(1, &[100, 2, 64], &[(64..128, 0.0), (3000..3001, 30.0)]);
     let k = set(2, &[1, 300, 64], &[(640..704, 0.0), (1000..1001, 50.0), (5000..5001, -50.0)]);
     let v = set(3, &[1, 300, 64], &[(64 * 64..128 * 64, 0.0), (9000..9001, 1000.0)]);
-    for dtype in [DType::F16, DType::BF16] {
-        let (k, v) = (k.to_dtype(dtype).unwrap(), v.to_dtype(dtype).unwrap());
+    for dtype in [DType::F16, DType::BF16, Q8_0] {
+        let (k, v) = (stored(&k, dtype), stored(&v, dtype));
         for visibility in [Visibility::Causal, Visibility::Window { width: 70 }] {
             compare(&q, &rows, &k, &v, &positions, visibility);
         }
@@ -224,6 +234,25 @@ fn no_nan_becomes_a_number() {
                     }
                 }
             }
+        }
+    }
+}
+
+#[test]
+fn a_broken_block_of_a_value_spoils_its_numbers_alone() {
+    let (rows, positions): (Vec<u32>, Vec<u32>) = ((100..200).collect(), (0..200).collect());
+    let q = tensor(1, &[100, 1, 64], &Device::Cpu);
+    let k = stored(&tensor(2, &[1, 200, 64], &Device::Cpu), Q8_0);
+    let mut v = numbers(3, 200 * 64);
+    v[150 * 64 + 3] = f32::NAN;
+    let v = stored(&Tensor::from_vec(v, (1, 200, 64), &Device::Cpu).unwrap(), Q8_0);
+    let entries = Entries { k: &k, v: &v, positions: &positions, tags: &[] };
+    let sizes = check("attention", &q, &rows, &k, &positions).unwrap();
+    for level in levels() {
+        let got = cpu::attention(level, &q, &rows, entries, 0.125, Visibility::Causal, sizes).unwrap();
+        for (row, got) in got.chunks_exact(64).enumerate() {
+            assert!(got[BLOCK..].iter().all(|o| o.is_finite()), "row {row} at {level}");
+            assert!(row < 50 || got[..BLOCK].iter().all(|o| o.is_nan()), "row {row} at {level}");
         }
     }
 }

@@ -14,13 +14,14 @@ use std::ops::Range;
 use candle_core::{DType, Tensor, WithDType};
 use half::{bf16, f16};
 
+use crate::cached::{self, Q8_0};
 use crate::error::{Error, Result, invalid};
 use crate::host::values;
 use crate::rope::{self, Angles};
 
 /// The rows `indices` of `x`, in that order.
 ///
-/// Shapes: `x` `[rows, ...]`, contiguous, f32, f16 or bf16; the result is `[indices.len(), ...]`.
+/// Shapes: `x` `[rows, ...]`, contiguous, f32 or of a type of [`crate::cached`]; the result is `[indices.len(), ...]`.
 /// An index beyond the last row is an error.
 pub fn rows(x: &Tensor, indices: &[u32]) -> Result<Tensor> {
     let Some((&count, rest)) = x.dims().split_first() else {
@@ -34,6 +35,7 @@ pub fn rows(x: &Tensor, indices: &[u32]) -> Result<Tensor> {
         DType::F32 => run::<f32>(x, width, count, indices, shape),
         DType::F16 => run::<f16>(x, width, count, indices, shape),
         DType::BF16 => run::<bf16>(x, width, count, indices, shape),
+        Q8_0 => run::<u8>(x, width, count, indices, shape),
         other => Err(Error::Unsupported { op: "gather", what: format!("{other:?}") }),
     }
 }
@@ -55,8 +57,8 @@ pub struct Turn<'a> {
 
 /// The entries `indices` of the heads `heads` of several tensors, keys and values of one layer or of many.
 ///
-/// Shapes: each of `of` `[heads, capacity, dim]`, contiguous, all of one shape and type, f32, f16 or bf16; each
-/// result is `[heads.len(), indices.len(), dim]`. Keys turn in f32 and are rounded once. On a GPU this is one
+/// Shapes: each of `of` `[heads, capacity, width]`, contiguous, all of one shape and a type of [`crate::cached`];
+/// each result is `[heads.len(), indices.len(), width]`. Keys turn in f32 and are rounded once. On a GPU this is one
 /// launch for 64 tensors.
 pub fn entries(of: &[&Tensor], heads: Range<usize>, indices: &[u32], turn: Option<Turn<'_>>) -> Result<Vec<Tensor>> {
     let Some(first) = of.first() else { return Ok(Vec::new()) };
@@ -68,7 +70,9 @@ pub fn entries(of: &[&Tensor], heads: Range<usize>, indices: &[u32], turn: Optio
         return invalid("gather", format!("heads {heads:?} of {have}"));
     }
     if let Some(turn) = turn
-        && (turn.angles.len() != indices.len() || turn.keys.len() != of.len() || turn.angles.width() > first.dims()[2])
+        && (turn.angles.len() != indices.len()
+            || turn.keys.len() != of.len()
+            || turn.angles.width() > cached::dim(first.dtype(), first.dims()[2])?)
     {
         let (angles, width, keys) = (turn.angles.len(), turn.angles.width(), turn.keys.len());
         let what = format!("{angles} turns of {width} numbers and {keys} flags for {} rows", indices.len());

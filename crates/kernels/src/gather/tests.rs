@@ -2,6 +2,7 @@ use candle_core::DType;
 use proptest::prelude::*;
 
 use super::{reference, rows};
+use crate::cached::Q8_0;
 use crate::testing::{devices, flat, tensor};
 
 proptest! {
@@ -26,4 +27,12 @@ proptest! {
             prop_assert!(rows(&x, &[count as u32]).is_err());
         }
     }
+}
+
+#[test]
+fn rows_of_blocks_are_bytes() {
+    let x = crate::testing::stored(&tensor(1, &[1, 9, 64], &candle_core::Device::Cpu), Q8_0).get(0).unwrap();
+    let all = x.to_vec2::<u8>().unwrap();
+    let got = rows(&x, &[7, 0, 7]).unwrap().to_vec2::<u8>().unwrap();
+    assert_eq!(got, [all[7].clone(), all[0].clone(), all[7].clone()]);
 }

@@ -25,6 +25,7 @@ use candle_core::Tensor;
 
 use crate::error::{Result, invalid};
 use crate::host::values;
+use crate::output::zeros;
 
 /// `x W^T`.
 ///
@@ -39,7 +40,7 @@ pub fn linears<const N: usize>(x: &Tensor, weights: [&Weight; N]) -> Result<[Ten
     let rows = fitting(x, &weights)?;
     on_gpu!(x, |gpu| cuda::linears(gpu, x, weights));
     let xs = values::<f32>("linear", x)?;
-    let mut outs = weights.map(|w| vec![0f32; rows * w.rows()]);
+    let mut outs = weights.map(|w| zeros(rows * w.rows()));
     if crate::reference_forced() {
         for (out, weight) in outs.iter_mut().zip(weights) {
             reference::linear(&xs, weight, out)?;
@@ -68,7 +69,7 @@ pub fn gated(x: &Tensor, gate: &Weight, up: &Weight) -> Result<Tensor> {
         crate::activation::silu_mul(&gate, &up)
     });
     let xs = values::<f32>("gated", x)?;
-    let mut out = vec![0f32; rows * gate.rows()];
+    let mut out = zeros(rows * gate.rows());
     if crate::reference_forced() {
         reference::gated(&xs, gate, up, &mut out)?;
     } else {

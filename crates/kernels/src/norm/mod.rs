@@ -13,6 +13,7 @@ use candle_core::Tensor;
 
 use crate::error::{Result, invalid};
 use crate::host::values;
+use crate::output::zeros;
 
 /// `x / sqrt(mean(x^2) + eps) * weight`, each row by itself.
 ///
@@ -25,7 +26,7 @@ pub fn rms_norm(x: &Tensor, weight: &Tensor, eps: f32) -> Result<Tensor> {
     }
     on_gpu!(x, |gpu| cuda::rms_norm(gpu, x, None, weight, eps));
     let (xs, w) = (values::<f32>("rms_norm", x)?, values::<f32>("rms_norm", weight)?);
-    let mut out = vec![0f32; xs.len()];
+    let mut out = zeros(xs.len());
     if crate::reference_forced() {
         reference::rms_norm(&xs, &w, eps, &mut out);
     } else {

@@ -7,7 +7,7 @@ use candle_core::{CpuStorage, InplaceOp2, Layout, Tensor};
 
 use crate::error::{Result, invalid};
 
-/// `y += x`, **in place**: the plain loop is the definition and, bound by memory, the fast form too.
+/// `y += x`, **in place**: the plain loop is the definition and, bound by memory, in pieces on all threads the fast form too.
 ///
 /// Shapes: `y` and `x` `[rows, width]` f32, contiguous. The caller must own `y`: every tensor that
 /// shares its storage changes with it. candle's own `+` would wake a thread pool of its own.
@@ -34,7 +34,10 @@ impl InplaceOp2 for Add {
         let (CpuStorage::F32(y), CpuStorage::F32(x)) = (y, x) else {
             candle_core::bail!("residual: activations must be f32");
         };
-        y[y_start..y_end].iter_mut().zip(&x[x_start..x_end]).for_each(|(y, x)| *y += x);
+        let x = &x[x_start..x_end];
+        crate::rows::each(&mut y[y_start..y_end], 1, |first, y| {
+            y.iter_mut().zip(&x[first..]).for_each(|(y, x)| *y += x);
+        });
         Ok(())
     }
 }
@@ -56,6 +59,17 @@ mod tests {
             cuda::add(gpu, &got, &crate::testing::on(gpu, &x)).unwrap();
             assert_eq!(crate::testing::flat(&got), crate::testing::flat(&want));
         });
+    }
+
+    #[test]
+    fn pieces_on_all_threads_are_the_whole() {
+        let (x, y) = (
+            crate::testing::tensor(1, &[301, 577], &Device::Cpu),
+            crate::testing::tensor(2, &[301, 577], &Device::Cpu),
+        );
+        let want = (&y + &x).unwrap();
+        crate::threads::Threads::new(3).unwrap().install(|| add(&y, &x).unwrap());
+        assert_eq!(crate::testing::flat(&y), crate::testing::flat(&want));
     }
 
     #[test]

@@ -13,8 +13,9 @@ mod reference;
 #[cfg(test)]
 mod tests;
 
-use candle_core::{CpuStorage, DType, Device, InplaceOp1, Layout, Tensor};
+use candle_core::{CpuStorage, Device, InplaceOp1, Layout, Tensor};
 
+use crate::cached;
 use crate::error::{Result, invalid};
 use crate::host::values;
 
@@ -125,13 +126,15 @@ pub fn rotate(x: &Tensor, angles: &Angles) -> Result<()> {
 
 /// A copy of cached keys that have moved: turned in f32 and rounded once.
 ///
-/// Shapes: `keys` `[heads, entries, dim]` of any type; `angles` one row an entry; the result is shaped and typed
+/// Shapes: `keys` `[heads, entries, width]` of a type of [`crate::cached`]; `angles` one row an entry; the result is shaped and typed
 /// as `keys`.
 pub fn turned(keys: &Tensor, angles: &Angles) -> Result<Tensor> {
     // A copy even where the layout needs none, as with one head: what is turned below must be ours.
-    let rows = keys.to_dtype(DType::F32)?.transpose(0, 1)?.force_contiguous()?;
+    let rows = cached::read(keys)?.transpose(0, 1)?.force_contiguous()?;
     rotate(&rows, angles)?;
-    Ok(rows.transpose(0, 1)?.to_dtype(keys.dtype())?.contiguous()?)
+    let turned = keys.zeros_like()?;
+    cached::write(&turned, 0, &rows, 0..keys.dims()[0])?;
+    Ok(turned)
 }
 
 struct Rotate<'a>(&'a Angles);

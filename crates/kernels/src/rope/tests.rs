@@ -1,7 +1,9 @@
+use candle_core::{DType, Device};
 use proptest::prelude::*;
 
-use super::{Pairing, Rotary, reference, rotate};
-use crate::testing::{assert_close, devices, flat, tensor};
+use super::{Pairing, Rotary, reference, rotate, turned};
+use crate::cached::{Q8_0, read};
+use crate::testing::{assert_close, devices, flat, stored, tensor};
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
@@ -38,5 +40,20 @@ fn angles_stay_exact_far_into_a_text() {
     for ((i, cos), sin) in flat(&angles.cos).into_iter().enumerate().zip(flat(&angles.sin)) {
         let angle = f64::from(positions[i / 32]) * 1e5f64.powf(-2.0 * (i % 32) as f64 / 64.0);
         assert!((f64::from(cos) - angle.cos()).abs() < 1e-7 && (f64::from(sin) - angle.sin()).abs() < 1e-7, "{i}");
+    }
+}
+
+#[test]
+fn moved_keys_of_every_type_turn_in_f32() {
+    let by: Vec<i64> = (0..40).map(|i| 3 - i * 7).collect();
+    let x = tensor(5, &[2, 40, 64], &Device::Cpu);
+    let angles = Rotary::plain(1e4, 64, Pairing::Half).turns(&by, &Device::Cpu).unwrap();
+    for (dtype, tolerance) in [(DType::F32, 1e-6), (DType::F16, 1e-3), (DType::BF16, 8e-3), (Q8_0, 8e-3)] {
+        let keys = stored(&x, dtype);
+        let rows = read(&keys).unwrap().transpose(0, 1).unwrap().force_contiguous().unwrap();
+        rotate(&rows, &angles).unwrap();
+        let (got, want) = (turned(&keys, &angles).unwrap(), rows.transpose(0, 1).unwrap());
+        assert_eq!((got.dtype(), got.dims()), (dtype, keys.dims()));
+        assert_close(&flat(&read(&got).unwrap()), &flat(&want), tolerance, 1.4);
     }
 }

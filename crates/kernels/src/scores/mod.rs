@@ -54,7 +54,7 @@ pub enum Form {
 /// Rotated keys of heads that share their entries.
 #[derive(Debug, Clone, Copy)]
 pub struct Keys<'a> {
-    /// `[kv_heads, capacity, dim]`, f32, f16 or bf16, contiguous.
+    /// `[kv_heads, capacity, width]`, contiguous, of a type of [`crate::cached`].
     pub k: &'a Tensor,
     /// Position of each entry, strictly ascending; its length is the number of entries in use.
     pub positions: &'a [u32],

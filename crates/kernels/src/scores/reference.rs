@@ -1,7 +1,8 @@
-use candle_core::{DType, Tensor};
+use candle_core::Tensor;
 
 use super::{Form, Heads, Keys, combine};
 use crate::attention::{Sizes, Visibility};
+use crate::cached;
 use crate::error::Result;
 use crate::host::values;
 
@@ -18,7 +19,7 @@ pub(super) fn scores(
 ) -> Result<Vec<f32>> {
     let Sizes { capacity, dim, .. } = sizes;
     let entries = keys.positions.len();
-    let k = keys.k.to_dtype(DType::F32)?;
+    let k = cached::read(keys.k)?;
     let (q, k) = (values::<f32>("scores", q)?, values::<f32>("scores", &k)?);
     let mut per_head = vec![0f32; sizes.heads * entries];
     for (r, q) in q.chunks_exact(dim).enumerate() {

@@ -3,8 +3,9 @@ use proptest::prelude::*;
 
 use super::{Form, Heads, Keys, reference, scores};
 use crate::attention::{Visibility, check};
+use crate::cached::{BLOCK, Q8_0};
 use crate::error::Error;
-use crate::testing::{assert_close, devices, flat, tensor};
+use crate::testing::{assert_close, devices, flat, stored, tensor};
 
 fn compare(q: &Tensor, rows: &[u32], k: &Tensor, positions: &[u32], form: Form, visibility: Visibility, heads: &Heads) {
     let keys = Keys { k, positions };
@@ -48,14 +49,18 @@ proptest! {
         first_row in 0u32..600,
         raw: bool,
         window in prop_oneof![Just(None), (1u32..300).prop_map(Some)],
-        dtype in prop::sample::select(vec![DType::F32, DType::F16, DType::BF16]),
+        dtype in prop::sample::select(vec![DType::F32, DType::F16, DType::BF16, Q8_0]),
         seed: u64,
     ) {
+        let dim = if dtype == Q8_0 { dim.next_multiple_of(BLOCK) } else { dim };
         let visibility = window.map_or(Visibility::Causal, |width| Visibility::Window { width });
         let form = if raw { Form::Raw } else { Form::Softmax };
         for device in devices() {
+            if dtype == Q8_0 && !device.is_cpu() {
+                continue;
+            }
             let q = tensor(seed, &[rows, kv_heads * group, dim], &device);
-            let k = (tensor(seed ^ 1, &[kv_heads, entries + 3, dim], &device) * 4.0).unwrap().to_dtype(dtype).unwrap();
+            let k = stored(&(tensor(seed ^ 1, &[kv_heads, entries + 3, dim], &device) * 4.0).unwrap(), dtype);
             let positions: Vec<u32> = (0..entries as u32).map(|i| 2 + i * 3 / 2).collect();
             let rows: Vec<u32> = (0..rows as u32).map(|i| first_row + i * 5).collect();
             compare(&q, &rows, &k, &positions, form, visibility, &heads);

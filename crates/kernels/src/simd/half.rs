@@ -1,7 +1,10 @@
-//! 16-bit floats to f32, exactly.
+//! What a cache holds to f32, exactly.
 
+use candle_core::WithDType;
 use half::{bf16, f16};
 use pulp::Simd;
+
+use crate::cached::{BLOCK, Block};
 
 /// f16 bits to f32 without a branch or a table, so that a loop of it becomes vector code.
 #[inline(always)]
@@ -22,14 +25,30 @@ pub(crate) fn f16_to_f32(bits: u16) -> f32 {
 
 /// What a cache may hold.
 pub(crate) trait Stored: Copy + Send + Sync + 'static {
-    /// Converts `from` into `to`, which is as long.
+    /// What the tensor library knows it as.
+    type Raw: WithDType;
+
+    /// Numbers in one.
+    const EACH: usize = 1;
+
+    /// The elements of a tensor.
+    fn of(raw: &[Self::Raw]) -> &[Self];
+
+    /// Converts `from` into `to`, which holds [`Stored::EACH`] times as many.
     fn widen<S: Simd>(simd: S, from: &[Self], to: &mut [f32]);
 
-    /// The first `S::F32_LANES` values of `from`.
-    fn load<S: Simd>(simd: S, from: &[Self]) -> S::f32s;
+    /// The numbers of a row from `at + ahead * S::F32_LANES` on, one vector of them. `at` is a multiple of
+    /// [`Stored::EACH`], or the vector lies in the same element as number `at`.
+    fn load<S: Simd>(simd: S, row: &[Self], at: usize, ahead: usize) -> S::f32s;
 
-    /// One value.
-    fn one(self) -> f32;
+    /// One number of a row.
+    fn number(row: &[Self], at: usize) -> f32;
+
+    /// `k . q[h]` for `H` vectors `q` `[H, dim]`, `k` holding `dim` numbers.
+    #[inline(always)]
+    fn dots<S: Simd, const H: usize>(simd: S, k: &[Self], q: &[f32], dim: usize) -> [f32; H] {
+        dots(simd, k, q, dim)
+    }
 
     /// The numbers themselves where no conversion is needed.
     #[inline(always)]
@@ -39,19 +58,26 @@ pub(crate) trait Stored: Copy + Send + Sync + 'static {
 }
 
 impl Stored for f32 {
+    type Raw = Self;
+
+    #[inline(always)]
+    fn of(raw: &[Self]) -> &[Self] {
+        raw
+    }
+
     #[inline(always)]
     fn widen<S: Simd>(_: S, from: &[Self], to: &mut [f32]) {
         to.copy_from_slice(from);
     }
 
     #[inline(always)]
-    fn load<S: Simd>(_: S, from: &[Self]) -> S::f32s {
-        super::load::<S>(from)
+    fn load<S: Simd>(_: S, row: &[Self], at: usize, ahead: usize) -> S::f32s {
+        super::load::<S>(&row[at + ahead * S::F32_LANES..])
     }
 
     #[inline(always)]
-    fn one(self) -> f32 {
-        self
+    fn number(row: &[Self], at: usize) -> f32 {
+        row[at]
     }
 
     #[inline(always)]
@@ -61,13 +87,21 @@ impl Stored for f32 {
 }
 
 impl Stored for f16 {
+    type Raw = Self;
+
+    #[inline(always)]
+    fn of(raw: &[Self]) -> &[Self] {
+        raw
+    }
+
     #[inline(always)]
     fn widen<S: Simd>(simd: S, from: &[Self], to: &mut [f32]) {
         widen(simd, from, to);
     }
 
     #[inline(always)]
-    fn load<S: Simd>(simd: S, from: &[Self]) -> S::f32s {
+    fn load<S: Simd>(simd: S, row: &[Self], at: usize, ahead: usize) -> S::f32s {
+        let from = &row[at + ahead * S::F32_LANES..];
         #[cfg(target_arch = "x86_64")]
         if let Some(v4) = super::v4(simd) {
             let halves: [f16; 16] = super::array(from);
@@ -78,37 +112,145 @@ impl Stored for f16 {
     }
 
     #[inline(always)]
-    fn one(self) -> f32 {
-        f16_to_f32(self.to_bits())
+    fn number(row: &[Self], at: usize) -> f32 {
+        f16_to_f32(row[at].to_bits())
     }
 }
 
 impl Stored for bf16 {
+    type Raw = Self;
+
+    #[inline(always)]
+    fn of(raw: &[Self]) -> &[Self] {
+        raw
+    }
+
     #[inline(always)]
     fn widen<S: Simd>(simd: S, from: &[Self], to: &mut [f32]) {
         widen(simd, from, to);
     }
 
     #[inline(always)]
-    fn load<S: Simd>(simd: S, from: &[Self]) -> S::f32s {
-        load_each::<S, _>(simd, from)
+    fn load<S: Simd>(simd: S, row: &[Self], at: usize, ahead: usize) -> S::f32s {
+        load_each::<S, _>(simd, &row[at + ahead * S::F32_LANES..])
     }
 
     #[inline(always)]
-    fn one(self) -> f32 {
-        f32::from_bits(u32::from(self.to_bits()) << 16)
+    fn number(row: &[Self], at: usize) -> f32 {
+        f32::from_bits(u32::from(row[at].to_bits()) << 16)
     }
 }
 
-/// `k . q[h]` for `H` vectors `q` `[H, dim]`, `k` holding `dim` values.
+impl Stored for Block {
+    type Raw = u8;
+
+    const EACH: usize = BLOCK;
+
+    #[inline(always)]
+    fn of(raw: &[u8]) -> &[Self] {
+        bytemuck::cast_slice(raw)
+    }
+
+    #[inline(always)]
+    fn widen<S: Simd>(simd: S, from: &[Self], to: &mut [f32]) {
+        for (block, to) in from.iter().zip(to.chunks_exact_mut(BLOCK)) {
+            let scale = block.scale(simd);
+            for (i, to) in to.chunks_exact_mut(S::F32_LANES).enumerate() {
+                super::store::<S>(to, simd.mul_f32s(block.ints(simd, i * S::F32_LANES), scale));
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn load<S: Simd>(simd: S, row: &[Self], at: usize, ahead: usize) -> S::f32s {
+        // Written such that neighbouring vectors are seen to share their scale.
+        let ahead = ahead * S::F32_LANES;
+        let block = &row[at / BLOCK + ahead / BLOCK];
+        simd.mul_f32s(block.ints(simd, at % BLOCK + ahead % BLOCK), block.scale(simd))
+    }
+
+    #[inline(always)]
+    fn number(row: &[Self], at: usize) -> f32 {
+        let block = &row[at / BLOCK];
+        f16_to_f32(u16::from_le_bytes(block.scale)) * f32::from(block.ints[at % BLOCK])
+    }
+
+    /// Scales once a block instead of once a vector.
+    #[inline(always)]
+    fn dots<S: Simd, const H: usize>(simd: S, k: &[Self], q: &[f32], dim: usize) -> [f32; H] {
+        let (k, q) = (&k[..dim / BLOCK], &q[..H * dim]);
+        let mut sums = [simd.splat_f32s(0.0); H];
+        for (b, block) in k.iter().enumerate() {
+            let scale = block.scale(simd);
+            let mut acc = [simd.splat_f32s(0.0); H];
+            for d in (0..BLOCK).step_by(S::F32_LANES) {
+                let ints = block.ints(simd, d);
+                for (h, acc) in acc.iter_mut().enumerate() {
+                    // SAFETY: blocks are `BLOCK` numbers of whole vectors, and `q` holds `H` vectors of `dim`.
+                    #[allow(unsafe_code)]
+                    let q = unsafe { super::read::<S>(q.as_ptr().add(h * dim + b * BLOCK + d)) };
+                    *acc = simd.mul_add_e_f32s(ints, q, *acc);
+                }
+            }
+            for (sum, acc) in sums.iter_mut().zip(acc) {
+                *sum = simd.mul_add_e_f32s(acc, scale, *sum);
+            }
+        }
+        // A loop: the closure of a `map` would not be compiled for these instructions.
+        let mut out = [0f32; H];
+        for (out, sum) in out.iter_mut().zip(sums) {
+            *out = simd.reduce_sum_f32s(sum);
+        }
+        out
+    }
+}
+
+impl Block {
+    /// The scale in every lane.
+    #[inline(always)]
+    fn scale<S: Simd>(&self, simd: S) -> S::f32s {
+        let bits = u16::from_le_bytes(self.scale);
+        #[cfg(target_arch = "x86_64")]
+        if let Some(v4) = super::v4(simd) {
+            let wide: pulp::f32x16 = pulp::cast(v4.avx512f._mm512_cvtph_ps(pulp::cast([bits; 16])));
+            return super::generic::<S, _>(wide);
+        }
+        simd.splat_f32s(f16_to_f32(bits))
+    }
+
+    /// A vector of the integers from `at` on.
+    #[inline(always)]
+    fn ints<S: Simd>(&self, simd: S, at: usize) -> S::f32s {
+        #[cfg(target_arch = "x86_64")]
+        if let Some(v4) = super::v4(simd) {
+            let bytes: [i8; 16] = super::array(&self.ints[at..]);
+            let ints = v4.avx512f._mm512_cvtepi8_epi32(pulp::cast(bytes));
+            let wide: pulp::f32x16 = pulp::cast(v4.avx512f._mm512_cvtepi32_ps(ints));
+            return super::generic::<S, _>(wide);
+        }
+        #[cfg(target_arch = "x86_64")]
+        if let Some(v3) = super::v3(simd) {
+            let bytes: [u8; 8] = super::array(bytemuck::cast_slice(&self.ints[at..]));
+            let ints = v3.avx2._mm256_cvtepi8_epi32(pulp::cast([u64::from_ne_bytes(bytes), 0]));
+            let wide: pulp::f32x8 = pulp::cast(v3.avx._mm256_cvtepi32_ps(ints));
+            return super::generic::<S, _>(wide);
+        }
+        let mut out = [0f32; 16];
+        for (o, &int) in out[..S::F32_LANES].iter_mut().zip(&self.ints[at..at + S::F32_LANES]) {
+            *o = f32::from(int);
+        }
+        super::load::<S>(&out)
+    }
+}
+
 #[inline(always)]
-pub(crate) fn dots<S: Simd, T: Stored, const H: usize>(simd: S, k: &[T], q: &[f32], dim: usize) -> [f32; H] {
+fn dots<S: Simd, T: Stored, const H: usize>(simd: S, k: &[T], q: &[f32], dim: usize) -> [f32; H] {
     let lanes = S::F32_LANES;
     let (k, q) = (&k[..dim], &q[..H * dim]);
     let whole = dim / lanes * lanes;
     let mut acc = [simd.splat_f32s(0.0); H];
     for d in (0..whole).step_by(lanes) {
-        let k = T::load(simd, &k[d..d + lanes]);
+        let k = T::load(simd, k, d, 0);
         for (h, acc) in acc.iter_mut().enumerate() {
             // SAFETY: `d + lanes <= dim`, and `q` holds `H` vectors of `dim`.
             #[allow(unsafe_code)]
@@ -120,7 +262,7 @@ pub(crate) fn dots<S: Simd, T: Stored, const H: usize>(simd: S, k: &[T], q: &[f3
     for (h, out) in out.iter_mut().enumerate() {
         *out = simd.reduce_sum_f32s(acc[h]);
         for d in whole..dim {
-            *out += k[d].one() * q[h * dim + d];
+            *out += T::number(k, d) * q[h * dim + d];
         }
     }
     out
@@ -129,8 +271,9 @@ pub(crate) fn dots<S: Simd, T: Stored, const H: usize>(simd: S, k: &[T], q: &[f3
 #[inline(always)]
 fn load_each<S: Simd, T: Stored>(_: S, from: &[T]) -> S::f32s {
     let mut out = [0f32; 16];
-    for (o, &v) in out[..S::F32_LANES].iter_mut().zip(&from[..S::F32_LANES]) {
-        *o = v.one();
+    let from = &from[..S::F32_LANES];
+    for (i, o) in out[..S::F32_LANES].iter_mut().enumerate() {
+        *o = T::number(from, i);
     }
     super::load::<S>(&out)
 }
@@ -140,10 +283,10 @@ fn widen<S: Simd, T: Stored>(simd: S, from: &[T], to: &mut [f32]) {
     let lanes = S::F32_LANES;
     let (mut to, mut from) = (to.chunks_exact_mut(lanes), from.chunks_exact(lanes));
     for (o, f) in (&mut to).zip(&mut from) {
-        super::store::<S>(o, T::load(simd, f));
+        super::store::<S>(o, T::load(simd, f, 0, 0));
     }
-    for (o, &f) in to.into_remainder().iter_mut().zip(from.remainder()) {
-        *o = f.one();
+    for (i, o) in to.into_remainder().iter_mut().enumerate() {
+        *o = T::number(from.remainder(), i);
     }
 }
 

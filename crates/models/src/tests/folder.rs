@@ -296,7 +296,7 @@ fn weights_are_quantised_on_load() {
         let need = |quantize| {
             let reading = Reading::Whole;
             let footprint = Footprint::of(&Source::open(folder.path()).unwrap()).unwrap();
-            footprint.estimate(&Need { prompt_tokens: 100, new_tokens: 10, reading, cache_bytes: 2, quantize })
+            footprint.estimate(&Need { prompt_tokens: 100, new_tokens: 10, reading, cache_row: 32, quantize })
         };
         let (small, whole) = (need(Some(to)), need(None));
         assert_eq!(small.weights, taken as u64);

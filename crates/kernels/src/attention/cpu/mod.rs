@@ -1,5 +1,5 @@
 //! Attention for processors: tiles for many rows, of 16-bit integers where the processor multiplies
-//! those faster and the entries are 16-bit floats; a streaming pass for few.
+//! those faster and the entries have 16 bits or less; a streaming pass for few.
 
 #[cfg(target_arch = "x86_64")]
 mod integer;
@@ -8,14 +8,15 @@ pub(crate) mod tile;
 
 use std::ops::Range;
 
-use candle_core::{DType, WithDType};
+use candle_core::DType;
 use half::{bf16, f16};
 
 use super::{Entries, Sizes, Visibility};
+use crate::cached::{Block, Q8_0};
 use crate::error::{Error, Result};
 use crate::host::values;
 use crate::level::Level;
-use crate::output::Output;
+use crate::output::{Output, zeros};
 use crate::simd::Scratch;
 use crate::simd::exp::LOG2_E;
 use crate::simd::half::Stored;
@@ -74,11 +75,12 @@ pub(super) fn attention(
         DType::F32 => typed::<f32>(level, q, positions, entries, scale, visibility, sizes),
         DType::F16 => typed::<f16>(level, q, positions, entries, scale, visibility, sizes),
         DType::BF16 => typed::<bf16>(level, q, positions, entries, scale, visibility, sizes),
+        Q8_0 => typed::<Block>(level, q, positions, entries, scale, visibility, sizes),
         other => Err(Error::Unsupported { op: "attention", what: format!("entries of {other:?}") }),
     }
 }
 
-fn typed<T: Stored + WithDType>(
+fn typed<T: Stored>(
     level: Level,
     q: &candle_core::Tensor,
     positions: &[u32],
@@ -88,9 +90,9 @@ fn typed<T: Stored + WithDType>(
     sizes: Sizes,
 ) -> Result<Vec<f32>> {
     let Sizes { rows, heads, kv_heads, dim, .. } = sizes;
-    let (q, k, v) =
-        (values::<f32>("attention", q)?, values::<T>("attention", entries.k)?, values::<T>("attention", entries.v)?);
-    let mut out = vec![0f32; rows * heads * dim];
+    let (k, v) = (values::<T::Raw>("attention", entries.k)?, values::<T::Raw>("attention", entries.v)?);
+    let (q, k, v) = (values::<f32>("attention", q)?, T::of(&k), T::of(&v));
+    let mut out = zeros(rows * heads * dim);
     let seen: Vec<Range<usize>> = positions.iter().map(|&p| visibility.range(p, entries.positions)).collect();
     let work: usize = seen.iter().map(ExactSizeIterator::len).sum();
     if work == 0 || out.is_empty() {
@@ -107,15 +109,16 @@ fn typed<T: Stored + WithDType>(
     let step = (last - first).div_ceil(shares).next_multiple_of(tile::BLOCK);
     let shares = (last - first).div_ceil(step);
 
-    // Later rows see more: with the longest tasks first the threads end together.
+    // Later rows see more: with the longest tasks first, and the last ones short, the threads end together.
+    let cuts = cuts(rows, height, threads > 1 && shares == 1);
     let tasks = |kv_heads: Range<usize>| {
-        let mut tasks = Vec::with_capacity(bases * shares);
-        for start in (0..rows).step_by(height).rev() {
+        let mut tasks = Vec::with_capacity(kv_heads.len() * cuts.len() * shares);
+        for rows in cuts.iter().rev() {
             for kv_head in kv_heads.clone() {
                 for share in 0..shares {
                     let from = first + share * step;
-                    let rows = start..(start + height).min(rows);
-                    tasks.push(Task { kv_head, rows, entries: from..(from + step).min(last), share });
+                    let entries = from..(from + step).min(last);
+                    tasks.push(Task { kv_head, rows: rows.clone(), entries, share });
                 }
             }
         }
@@ -125,7 +128,7 @@ fn typed<T: Stored + WithDType>(
     let mut parts = vec![0f32; if shares > 1 { shares * rows * heads * (dim + 2) } else { 0 }];
     let target = if shares > 1 { Output::new(&mut parts, dim + 2) } else { Output::new(&mut out, dim) };
     let job = Job { q: &q, sizes, scale: scale * LOG2_E, seen, out: target, shares };
-    let stock = Stock { k: &k[..], v: &v[..] };
+    let stock = Stock { k, v };
     let mut done = false;
     #[cfg(target_arch = "x86_64")]
     if let Some(simd) = integer::choose::<T>(level, sizes) {
@@ -145,6 +148,14 @@ fn typed<T: Stored + WithDType>(
         merge(&parts, shares, dim, &mut out);
     }
     Ok(out)
+}
+
+/// Rows in tiles of `height`, the first of which, where there are several, is cut once more if `finer`.
+fn cuts(rows: usize, height: usize, finer: bool) -> Vec<Range<usize>> {
+    let fine = if finer && rows > height { height.min(rows) } else { 0 };
+    let (short, long) = ((height / 4).max(1), (fine..rows).step_by(height));
+    let long = long.map(|start| start..(start + height).min(rows));
+    (0..fine).step_by(short).map(|start| start..(start + short).min(fine)).chain(long).collect()
 }
 
 /// Runs every task with a thread's scratch.
@@ -254,5 +265,21 @@ fn merge(parts: &[f32], shares: usize, dim: usize, out: &mut [f32]) {
         if total != 0.0 {
             out.iter_mut().for_each(|o| *o /= total);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::cuts;
+
+    #[test]
+    fn every_row_is_in_one_cut() {
+        for (rows, height) in [(1, 64), (64, 64), (65, 64), (512, 64), (700, 21), (50, 1), (9, 2)] {
+            for finer in [false, true] {
+                let all: Vec<usize> = cuts(rows, height, finer).into_iter().flatten().collect();
+                assert_eq!(all, (0..rows).collect::<Vec<_>>(), "{rows} in {height}");
+            }
+        }
+        assert_eq!(cuts(512, 64, true).len(), 11);
     }
 }

@@ -5,7 +5,7 @@ use pulp::{Simd, WithSimd};
 use super::tile::{BLOCK, LOWEST};
 use super::{Job, Stock, Task};
 use crate::simd::exp::exp2;
-use crate::simd::half::{Stored, dots};
+use crate::simd::half::Stored;
 use crate::simd::{Scratch, load, store};
 
 /// All rows of a task, query heads in bundles that share the reading of an entry.
@@ -65,10 +65,11 @@ fn bundle<S: Simd, T: Stored, const H: usize>(
     let base = task.kv_head * job.sizes.capacity;
     for start in (first..last).step_by(BLOCK) {
         let count = BLOCK.min(last - start);
-        let numbers = (base + start) * dim..(base + start + count) * dim;
+        let width = dim / T::EACH;
+        let numbers = (base + start) * width..(base + start + count) * width;
         let (k, v) = (&stock.k[numbers.clone()], &stock.v[numbers]);
-        for (e, k) in k.chunks_exact(dim).enumerate() {
-            for (h, logit) in dots::<S, T, H>(simd, k, q, dim).into_iter().enumerate() {
+        for (e, k) in k.chunks_exact(width).enumerate() {
+            for (h, logit) in T::dots::<S, H>(simd, k, q, dim).into_iter().enumerate() {
                 p[h * BLOCK + e] = logit;
             }
         }
@@ -126,11 +127,10 @@ fn values<S: Simd, T: Stored, const H: usize, const W: usize>(
         }
     }
     let p = &p[..H * BLOCK];
-    for (e, v) in v.chunks_exact(dim).enumerate().take(BLOCK) {
-        let v = &v[d..d + W * lanes];
+    for (e, v) in v.chunks_exact(dim / T::EACH).enumerate().take(BLOCK) {
         let mut wide = [simd.splat_f32s(0.0); W];
         for (w, wide) in wide.iter_mut().enumerate() {
-            *wide = T::load(simd, &v[w * lanes..(w + 1) * lanes]);
+            *wide = T::load(simd, v, d, w);
         }
         for h in 0..H {
             let weight = simd.splat_f32s(p[h * BLOCK + e]);

@@ -76,14 +76,16 @@ impl<T: Stored> WithSimd for Tile<'_, T> {
         let base = task.kv_head * job.sizes.capacity;
         for start in (first..last).step_by(BLOCK) {
             let entries = start..(start + BLOCK).min(last);
-            let numbers = (base + entries.start) * dim..(base + entries.end) * dim;
+            let width = dim / T::EACH;
+            let numbers = (base + entries.start) * width..(base + entries.end) * width;
             let (k, v) = (&self.stock.k[numbers.clone()], &self.stock.v[numbers]);
             let (k, v) = match (T::as_f32(k), T::as_f32(v)) {
                 (Some(k), Some(v)) => (k, v),
                 _ => {
-                    T::widen(simd, k, &mut k_wide[..k.len()]);
-                    T::widen(simd, v, &mut v_wide[..v.len()]);
-                    (&k_wide[..k.len()], &v_wide[..v.len()])
+                    let len = entries.len() * dim;
+                    T::widen(simd, k, &mut k_wide[..len]);
+                    T::widen(simd, v, &mut v_wide[..len]);
+                    (&k_wide[..len], &v_wide[..len])
                 }
             };
             for at in (0..padded).step_by(WIDE * lanes) {

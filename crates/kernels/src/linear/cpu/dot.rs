@@ -160,7 +160,7 @@ impl<T: Stored + bytemuck::Pod> Format for Dense<T> {
         let mut sums = [[[simd.splat_f32s(0.0); 2]; R]; W];
         for at in (0..whole).step_by(lanes) {
             for w in 0..W {
-                let v = T::load(simd, &rows[w * cols + at..w * cols + at + lanes]);
+                let v = T::load(simd, rows, w * cols + at, 0);
                 for (r, sums) in sums[w].iter_mut().enumerate() {
                     // SAFETY: `x` holds `R` rows of `cols` numbers, and `at + lanes <= cols`.
                     #[allow(unsafe_code)]
@@ -173,7 +173,7 @@ impl<T: Stored + bytemuck::Pod> Format for Dense<T> {
         for (w, out) in out.iter_mut().enumerate() {
             for (r, out) in out.iter_mut().enumerate() {
                 for at in whole..cols {
-                    *out += rows[w * cols + at].one() * x[r * cols + at];
+                    *out += T::number(rows, w * cols + at) * x[r * cols + at];
                 }
             }
         }

@@ -3,11 +3,12 @@
 mod raw;
 mod softmax;
 
-use candle_core::{DType, Tensor, WithDType};
+use candle_core::{DType, Tensor};
 use half::{bf16, f16};
 
 use super::{Form, Heads, Keys, combine};
 use crate::attention::{Sizes, Visibility};
+use crate::cached::{Block, Q8_0};
 use crate::error::{Error, Result};
 use crate::host::values;
 use crate::simd::half::Stored;
@@ -26,11 +27,12 @@ pub(super) fn scores(
         DType::F32 => typed::<f32>(q, positions, keys, scale, form, visibility, heads, sizes),
         DType::F16 => typed::<f16>(q, positions, keys, scale, form, visibility, heads, sizes),
         DType::BF16 => typed::<bf16>(q, positions, keys, scale, form, visibility, heads, sizes),
+        Q8_0 => typed::<Block>(q, positions, keys, scale, form, visibility, heads, sizes),
         other => Err(Error::Unsupported { op: "scores", what: format!("keys of {other:?}") }),
     }
 }
 
-fn typed<T: Stored + WithDType>(
+fn typed<T: Stored>(
     q: &Tensor,
     positions: &[u32],
     keys: Keys<'_>,
@@ -40,12 +42,13 @@ fn typed<T: Stored + WithDType>(
     heads: &Heads,
     sizes: Sizes,
 ) -> Result<Vec<f32>> {
-    let (q, k) = (values::<f32>("scores", q)?, values::<T>("scores", keys.k)?);
+    let (q, k) = (values::<f32>("scores", q)?, values::<T::Raw>("scores", keys.k)?);
+    let k = T::of(&k);
     let entries = keys.positions.len();
     if form == Form::Raw {
-        return Ok(raw::scores(&q, &k, entries, scale, heads, sizes));
+        return Ok(raw::scores(&q, k, entries, scale, heads, sizes));
     }
     let seen = positions.iter().map(|&p| visibility.range(p, keys.positions)).collect();
-    let per_head = softmax::column_sums(&q, &k, entries, scale, seen, sizes);
+    let per_head = softmax::column_sums(&q, k, entries, scale, seen, sizes);
     Ok(combine(&per_head, entries, heads, sizes))
 }

@@ -6,7 +6,7 @@ use pulp::{Simd, WithSimd};
 use super::super::Heads;
 use crate::attention::Sizes;
 use crate::output::Output;
-use crate::simd::half::{Stored, dots};
+use crate::simd::half::Stored;
 use crate::threads;
 
 /// Multiplications below which another thread is not worth waking.
@@ -92,8 +92,8 @@ impl<T: Stored> WithSimd for Span<'_, T> {
     fn with_simd<S: Simd>(self, simd: S) {
         let Sizes { capacity, dim, .. } = self.sizes;
         for folded in self.folded {
-            let base = folded.kv_head * capacity;
-            let k = &self.k[(base + self.range.start) * dim..(base + self.range.end) * dim];
+            let (base, width) = (folded.kv_head * capacity, dim / T::EACH);
+            let k = &self.k[(base + self.range.start) * width..(base + self.range.end) * width];
             for (pair, q) in folded.q.chunks(4 * dim).enumerate() {
                 let row = folded.row + pair * 4;
                 match q.len() / dim {
@@ -112,8 +112,8 @@ impl<T: Stored> Span<'_, T> {
     #[inline(always)]
     fn add<S: Simd, const H: usize>(&self, simd: S, k: &[T], q: &[f32], row: usize) {
         let dim = self.sizes.dim;
-        for (e, k) in self.range.clone().zip(k.chunks_exact(dim)) {
-            let sums = dots::<S, T, H>(simd, k, q, dim);
+        for (e, k) in self.range.clone().zip(k.chunks_exact(dim / T::EACH)) {
+            let sums = T::dots::<S, H>(simd, k, q, dim);
             for (h, sum) in sums.into_iter().enumerate() {
                 self.out.add(row + h, e, sum);
             }

@@ -88,12 +88,12 @@ impl<T: Stored> Job<'_, T> {
     #[inline(always)]
     fn keys<'k, S: Simd>(&'k self, simd: S, head: usize, entries: &Range<usize>, wide: &'k mut [f32]) -> &'k [f32] {
         let Sizes { capacity, dim, .. } = self.sizes;
-        let base = head / self.sizes.group() * capacity;
-        let k = &self.k[(base + entries.start) * dim..(base + entries.end) * dim];
+        let (base, width) = (head / self.sizes.group() * capacity, dim / T::EACH);
+        let k = &self.k[(base + entries.start) * width..(base + entries.end) * width];
         if let Some(k) = T::as_f32(k) {
             return k;
         }
-        let wide = &mut wide[..k.len()];
+        let wide = &mut wide[..entries.len() * dim];
         T::widen(simd, k, wide);
         wide
     }

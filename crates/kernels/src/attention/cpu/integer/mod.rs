@@ -1,4 +1,4 @@
-//! Tiles of 16-bit integers, for many rows over entries that are 16-bit floats.
+//! Tiles of 16-bit integers, for many rows over entries of 16 bits and less.
 //!
 //! The shape of the work is that of the f32 tiles. Queries and keys become integers with a scale for
 //! each vector, such that by Cauchy-Schwarz no dot product leaves 32 bits. In a block of entries
@@ -44,6 +44,7 @@ pub(super) fn attend<T: Stored>(
     parallel: bool,
 ) {
     let Sizes { kv_heads, capacity, dim, .. } = job.sizes;
+    let width = dim / T::EACH;
     let (blocks, record) = (span.len().div_ceil(BLOCK), pack::record(dim));
     let together = (TOGETHER / (4 * blocks * record)).clamp(1, kv_heads);
     Scratch::shared(|scratch| {
@@ -56,7 +57,7 @@ pub(super) fn attend<T: Stored>(
                         let (head, block) = (heads.start + (i + j) / blocks, (i + j) % blocks);
                         let start = span.start + block * BLOCK;
                         let base = head * capacity;
-                        let entries = (base + start) * dim..(base + (start + BLOCK).min(span.end)) * dim;
+                        let entries = (base + start) * width..(base + (start + BLOCK).min(span.end)) * width;
                         let (k, v) = (&stock.k[entries.clone()], &stock.v[entries]);
                         simd.run(pack::Pack { k, v, dim, room, scratch });
                     }

@@ -60,7 +60,7 @@ impl<T: Stored> WithVnni for Pack<'_, T> {
     #[inline(always)]
     fn with_vnni(self, simd: Vnni) {
         let dim = self.dim;
-        let padded = dim.next_multiple_of(LANES);
+        let (padded, width) = (dim.next_multiple_of(LANES), dim / T::EACH);
         let (keys, rest) = self.room.split_at_mut(BLOCK * dim / 2);
         let (values, rest) = rest.split_at_mut(BLOCK * dim / 2);
         let (key_scales, value_scales) = rest.split_at_mut(BLOCK);
@@ -70,12 +70,12 @@ impl<T: Stored> WithVnni for Pack<'_, T> {
         let wide = self.scratch.take(BLOCK * padded);
         wide.fill(0.0);
         let row = &mut wide[..padded];
-        for (e, k) in self.k.chunks_exact(dim).enumerate() {
+        for (e, k) in self.k.chunks_exact(width).enumerate() {
             T::widen(*simd, k, &mut row[..dim]);
             key_scales[e] = round(simd, row, &mut keys[e * dim..(e + 1) * dim]);
         }
         row.fill(0.0);
-        for (v, wide) in self.v.chunks_exact(dim).zip(wide.chunks_exact_mut(padded)) {
+        for (v, wide) in self.v.chunks_exact(width).zip(wide.chunks_exact_mut(padded)) {
             T::widen(*simd, v, &mut wide[..dim]);
         }
         for d in (0..dim).step_by(LANES) {

@@ -1,0 +1,110 @@
+//! What a cache of 8-bit blocks costs in quality beside f16, on a real model.
+//!
+//! `cargo run --release -p skimlm-engine --example cache -- model.gguf tokens.json [context]`
+//!
+//! `tokens.json` holds `{"prompt": {"tokens": [...]}}`. Under each policy the first 660 tokens are read and 24 are
+//! generated greedily with either cache; then `context` tokens (default 4000) are read and the loss of the 256 behind
+//! them is compared.
+#![allow(clippy::print_stdout)]
+
+use std::collections::HashSet;
+use std::error::Error;
+use std::path::PathBuf;
+
+use candle_core::DType;
+use serde_json::{Value, json};
+use skimlm_core::{Role, Rows};
+use skimlm_engine::{Cancel, Control, LoadOptions, Loaded, Session, load};
+use skimlm_kernels::cached::Q8_0;
+use skimlm_policies::{Context, PolicySpec};
+
+type Fallible<T> = Result<T, Box<dyn Error>>;
+
+const PROMPT: usize = 660;
+const GENERATED: usize = 24;
+const SCORED: usize = 256;
+
+fn main() -> Fallible<()> {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let [model, tokens, rest @ ..] = args.as_slice() else {
+        return Err("usage: cache MODEL.gguf TOKENS.json [CONTEXT]".into());
+    };
+    let context: usize = rest.first().map_or(Ok(4000), |n| n.parse())?;
+    let tokens: Value = serde_json::from_slice(&std::fs::read(tokens)?)?;
+    let tokens: Vec<u32> = serde_json::from_value(tokens["prompt"]["tokens"].clone())?;
+    let loaded = load(&PathBuf::from(model), &LoadOptions::default(), &mut |_, _| Ok(()))?;
+    for policy in [
+        json!({ "kind": "full" }),
+        json!({ "kind": "gemfilter", "budget": 128 }),
+        json!({ "kind": "promptdistill", "stages": [{ "layer": 12, "budget": 128 }] }),
+        json!({ "kind": "snapkv", "budget": 160 }),
+        json!({ "kind": "h2o", "heavy": 128, "recent": 32 }),
+        json!({ "kind": "tova", "budget": 160 }),
+        json!({ "kind": "sinkwindow", "sink": 4, "recent": 156 }),
+    ] {
+        let prompt = tokens.get(..PROMPT).ok_or("too few tokens")?;
+        let (fine, coarse) = (read(&loaded, &policy, DType::F16, prompt)?, read(&loaded, &policy, Q8_0, prompt)?);
+        let same = fine.greedy.iter().zip(&coarse.greedy).take_while(|(a, b)| a == b).count();
+        let off = fine.logits.iter().zip(&coarse.logits).map(|(a, b)| (a - b).abs()).fold(0f32, f32::max);
+        let kept = fine.kept.intersection(&coarse.kept).count() as f64 / fine.kept.len().max(1) as f64;
+        println!(
+            "{policy}: {same} of {GENERATED} greedy tokens, largest logit difference {off:.3}, overlap {kept:.3} of {}",
+            fine.kept.len()
+        );
+    }
+    let (fine, coarse) = (loss(&loaded, DType::F16, &tokens, context)?, loss(&loaded, Q8_0, &tokens, context)?);
+    println!("loss behind {context} tokens: {fine:.5} with f16, {coarse:.5} with q8_0");
+    Ok(())
+}
+
+struct Read {
+    logits: Vec<f32>,
+    greedy: Vec<u32>,
+    /// What was kept: of rows, else of the entries of every bank.
+    kept: HashSet<(usize, u32)>,
+}
+
+fn session<'m>(loaded: &'m Loaded, policy: &Value, dtype: DType) -> Fallible<Session<'m>> {
+    let context = Context::new(loaded.model.shape(), loaded.info.file.default_filter_layer);
+    Ok(Session::new(&*loaded.model, PolicySpec::parse(policy)?.build(&context)?, dtype)?)
+}
+
+fn read(loaded: &Loaded, policy: &Value, dtype: DType, prompt: &[u32]) -> Fallible<Read> {
+    let mut session = session(loaded, policy, dtype)?;
+    let cancel = Cancel::default();
+    let mut control = Control { cancel: &cancel, progress: &mut |_| {}, chunk: 512, headroom: GENERATED };
+    let logits = session.prefill(Rows::consecutive(prompt.to_vec(), 0, Role::Document), &mut control)?;
+    let kept = match session.report().filter(|report| report.heads.is_none()) {
+        Some(report) => report.indices.iter().map(|&i| (0, i)).collect(),
+        None => {
+            let layers = 0..session.cache().lengths().len();
+            let banks = layers.map(|layer| Ok(session.cache().layer(layer)?.banks())).collect::<Fallible<Vec<_>>>()?;
+            let banks = banks.into_iter().flatten().enumerate();
+            banks.flat_map(|(i, bank)| bank.positions().iter().map(move |&p| (i, p))).collect()
+        }
+    };
+    let (mut next, mut greedy) = (logits.clone(), Vec::new());
+    for _ in 0..GENERATED {
+        let best = (0..next.len()).rev().max_by(|&a, &b| next[a].total_cmp(&next[b])).unwrap_or(0) as u32;
+        greedy.push(best);
+        next = session.step(best, &mut control)?;
+    }
+    Ok(Read { logits, greedy, kept })
+}
+
+/// Mean negative log-likelihood of the tokens behind the context.
+fn loss(loaded: &Loaded, dtype: DType, tokens: &[u32], context: usize) -> Fallible<f64> {
+    let mut session = session(loaded, &json!({ "kind": "full" }), dtype)?;
+    let cancel = Cancel::default();
+    let mut control = Control { cancel: &cancel, progress: &mut |_| {}, chunk: 512, headroom: SCORED };
+    let (read, scored) = tokens.get(..context + SCORED).ok_or("too few tokens")?.split_at(context);
+    let mut logits = session.prefill(Rows::consecutive(read.to_vec(), 0, Role::Document), &mut control)?;
+    let mut total = 0.0;
+    for &id in scored {
+        let most = f64::from(logits.iter().copied().fold(f32::NEG_INFINITY, f32::max));
+        let sum: f64 = logits.iter().map(|&l| (f64::from(l) - most).exp()).sum();
+        total += most + sum.ln() - f64::from(logits[id as usize]);
+        logits = session.step(id, &mut control)?;
+    }
+    Ok(total / SCORED as f64)
+}

@@ -1,0 +1,176 @@
+//! Rows of a cache: how keys and values lie in memory, written from activations and read back.
+//!
+//! A cache is `[heads, capacity, width]` of one of four types. f32, f16 and bf16 are the numbers
+//! themselves, `width` is the head's size. [`Q8_0`] rows are bytes: 32 numbers are an f16 scale (little
+//! endian) and 32 integers of 8 bits, the block of that name in GGUF files, so `width` is 34 bytes for
+//! every 32 numbers. Whatever copies rows copies either; only what computes must know.
+
+mod cpu;
+mod reference;
+#[cfg(test)]
+mod tests;
+
+use std::ops::Range;
+
+use candle_core::{CpuStorage, DType, InplaceOp1, InplaceOp2, Layout, Tensor};
+use half::{bf16, f16};
+
+use crate::error::{Error, Result, invalid};
+use crate::host::values;
+
+/// The tensor type of rows of 8-bit blocks. No other tensor of bytes goes into a cache.
+pub const Q8_0: DType = DType::U8;
+
+/// Numbers of a block of [`Q8_0`].
+pub const BLOCK: usize = 32;
+
+/// Bytes of a block of [`Q8_0`].
+pub const BLOCK_BYTES: usize = size_of::<Block>();
+
+/// 32 numbers: each is the scale times its integer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C)]
+pub(crate) struct Block {
+    /// An f16, little endian: bytes, so that a block may lie anywhere.
+    pub(crate) scale: [u8; 2],
+    pub(crate) ints: [i8; BLOCK],
+}
+
+/// Elements of a row of `dim` numbers. An error where [`Q8_0`] has no whole blocks.
+pub fn width(dtype: DType, dim: usize) -> Result<usize> {
+    match dtype {
+        DType::F32 | DType::F16 | DType::BF16 => Ok(dim),
+        Q8_0 if dim.is_multiple_of(BLOCK) => Ok(dim / BLOCK * BLOCK_BYTES),
+        Q8_0 => invalid("cache", format!("rows of {dim} numbers, no multiple of the {BLOCK} of a block")),
+        other => Err(Error::Unsupported { op: "cache", what: format!("{other:?}") }),
+    }
+}
+
+/// Numbers of a row of `width` elements.
+pub fn dim(dtype: DType, width: usize) -> Result<usize> {
+    match dtype {
+        Q8_0 if width.is_multiple_of(BLOCK_BYTES) => Ok(width / BLOCK_BYTES * BLOCK),
+        Q8_0 => invalid("cache", format!("rows of {width} bytes, no multiple of the {BLOCK_BYTES} of a block")),
+        _ => Ok(width),
+    }
+}
+
+/// Writes activations into a cache, **in place**: head `heads.start + h` of row `r` of `x` becomes row
+/// `at + r` of head `h`.
+///
+/// Shapes: `to` `[heads.len(), capacity, width]`, contiguous; `x` `[rows, all heads, dim]` f32. Numbers
+/// are rounded to the nearest. In a block of [`Q8_0`] the largest magnitude becomes 127 (so a number is
+/// off by half a 127th of it at most, and by 2^-18 where all are below 2^-7); a number that is NaN,
+/// infinite or beyond 127 times the largest f16 makes its block NaN. The caller must own `to`: every
+/// tensor that shares its storage changes with it.
+pub fn write(to: &Tensor, at: usize, x: &Tensor, heads: Range<usize>) -> Result<()> {
+    let ((count, capacity, wide), (rows, all, dim)) = (to.dims3()?, x.dims3()?);
+    if heads.len() != count || heads.end > all || at + rows > capacity || width(to.dtype(), dim)? != wide {
+        let what = format!("heads {heads:?} of {:?} to {at} of {:?} {:?}", x.dims(), to.dtype(), to.dims());
+        return invalid("cache", what);
+    }
+    if rows == 0 || count == 0 || dim == 0 {
+        return Ok(());
+    }
+    if !to.device().is_cpu() || (crate::reference_forced() && to.dtype() != Q8_0) {
+        return reference::write(to, at, x, heads);
+    }
+    Ok(to.inplace_op2(&x.contiguous()?, &Write { at, heads })?)
+}
+
+/// The numbers of cached rows as f32: `[.., width]` becomes `[.., dim]`.
+pub fn read(rows: &Tensor) -> Result<Tensor> {
+    if rows.dtype() != Q8_0 {
+        return Ok(rows.to_dtype(DType::F32)?);
+    }
+    let mut shape = rows.dims().to_vec();
+    if let Some(last) = shape.last_mut() {
+        *last = dim(Q8_0, *last)?;
+    }
+    let rows = rows.contiguous()?;
+    let bytes = values::<u8>("cache", &rows)?;
+    let blocks: &[Block] = bytemuck::cast_slice(&bytes);
+    let mut out = vec![0f32; blocks.len() * BLOCK];
+    crate::rows::each(&mut out, BLOCK, |first, out| {
+        let blocks = &blocks[first..];
+        out.chunks_exact_mut(BLOCK).zip(blocks).for_each(|(out, block)| reference::unpack(block, out));
+    });
+    Ok(Tensor::from_vec(out, shape, rows.device())?)
+}
+
+/// Moves the rows `kept` (strictly ascending) of every head to its first rows, **in place**, and says
+/// whether it did: not on a GPU. What lies behind them is left as it is.
+///
+/// Shape: `of` `[heads, capacity, width]`, contiguous, of any type. The caller must own `of`: every tensor
+/// that shares its storage changes with it.
+pub fn close_up(of: &Tensor, kept: &[u32]) -> Result<bool> {
+    let (_, capacity, _) = of.dims3()?;
+    let ascending = kept.windows(2).all(|pair| pair[0] < pair[1]);
+    if !ascending || kept.last().is_some_and(|&last| last as usize >= capacity) {
+        return invalid("cache", format!("{} kept rows of {capacity}, ascending from {:?}", kept.len(), kept.first()));
+    }
+    if !of.device().is_cpu() {
+        return Ok(false);
+    }
+    of.inplace_op1(&CloseUp(kept))?;
+    Ok(true)
+}
+
+struct Write {
+    at: usize,
+    heads: Range<usize>,
+}
+
+impl InplaceOp2 for Write {
+    fn name(&self) -> &'static str {
+        "cache"
+    }
+
+    fn cpu_fwd(&self, to: &mut CpuStorage, to_at: &Layout, x: &CpuStorage, x_at: &Layout) -> candle_core::Result<()> {
+        let (Some(place), Some((start, end))) = (to_at.contiguous_offsets(), x_at.contiguous_offsets()) else {
+            candle_core::bail!("cache: contiguous tensors are required");
+        };
+        let CpuStorage::F32(x) = x else {
+            candle_core::bail!("cache: activations must be f32");
+        };
+        let (_, capacity, width) = to_at.shape().dims3()?;
+        let (_, all, dim) = x_at.shape().dims3()?;
+        let from = cpu::Rows { x: &x[start..end], all, dim, first: self.heads.start };
+        let place = place.0..place.1;
+        match to {
+            CpuStorage::F32(to) => cpu::write(&mut to[place], capacity, width, self.at, &from),
+            CpuStorage::F16(to) => cpu::write::<f16>(&mut to[place], capacity, width, self.at, &from),
+            CpuStorage::BF16(to) => cpu::write::<bf16>(&mut to[place], capacity, width, self.at, &from),
+            CpuStorage::U8(to) => {
+                let blocks: &mut [Block] = bytemuck::cast_slice_mut(&mut to[place]);
+                cpu::write(blocks, capacity, width / BLOCK_BYTES, self.at, &from);
+            }
+            _ => candle_core::bail!("cache: {:?} is no type of a cache", to_at.shape()),
+        }
+        Ok(())
+    }
+}
+
+struct CloseUp<'a>(&'a [u32]);
+
+impl InplaceOp1 for CloseUp<'_> {
+    fn name(&self) -> &'static str {
+        "cache"
+    }
+
+    fn cpu_fwd(&self, of: &mut CpuStorage, at: &Layout) -> candle_core::Result<()> {
+        let Some((start, end)) = at.contiguous_offsets() else {
+            candle_core::bail!("cache: a contiguous tensor is required");
+        };
+        let (_, capacity, width) = at.shape().dims3()?;
+        let row = capacity * width;
+        match of {
+            CpuStorage::F32(of) => cpu::close_up(&mut of[start..end], row, width, self.0),
+            CpuStorage::F16(of) => cpu::close_up(&mut of[start..end], row, width, self.0),
+            CpuStorage::BF16(of) => cpu::close_up(&mut of[start..end], row, width, self.0),
+            CpuStorage::U8(of) => cpu::close_up(&mut of[start..end], row, width, self.0),
+            _ => candle_core::bail!("cache: no type of a cache"),
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,74 @@
+//! What a core can multiply at most: a loop of nothing but the level's multiplications, in registers.
+//!
+//! A yardstick for benches, which time it. The fraction of it that a kernel reaches is the same on a fast
+//! machine and on a slow one.
+
+use std::hint::black_box;
+
+use pulp::{Simd, WithSimd};
+
+use crate::level::Level;
+
+/// Sums that wait for none of each other: more than a multiplication takes cycles, times two a cycle.
+const SUMS: usize = 12;
+
+/// Does `rounds` times the level's widest multiplications (f32 multiply-add, or 16-bit dot products) on this
+/// thread and answers how many operations that were: a product and a sum are two.
+pub fn multiply(level: Level, rounds: u64) -> u64 {
+    #[cfg(target_arch = "x86_64")]
+    if let (Level::Vnni, Some(simd)) = (level, crate::simd::vnni::Vnni::find()) {
+        return simd.run(Dots(rounds));
+    }
+    level.arch().dispatch(Sums(rounds))
+}
+
+struct Sums(u64);
+
+impl WithSimd for Sums {
+    type Output = u64;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> u64 {
+        let (a, b) = (simd.splat_f32s(black_box(0.999)), simd.splat_f32s(black_box(1e-3)));
+        let mut sums = [b; SUMS];
+        for _ in 0..self.0 {
+            for sum in &mut sums {
+                *sum = simd.mul_add_e_f32s(*sum, a, b);
+            }
+        }
+        black_box(sums.map(|sum| simd.reduce_sum_f32s(sum)));
+        self.0 * (SUMS * S::F32_LANES * 2) as u64
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+struct Dots(u64);
+
+#[cfg(target_arch = "x86_64")]
+impl crate::simd::vnni::WithVnni for Dots {
+    type Output = u64;
+
+    #[inline(always)]
+    fn with_vnni(self, simd: crate::simd::vnni::Vnni) -> u64 {
+        let (a, b) = (simd.splat_i32x16(black_box(0x0003_0001)), simd.splat_i32x16(black_box(0x0001_0002)));
+        let mut sums = [b; SUMS];
+        for _ in 0..self.0 {
+            for sum in &mut sums {
+                *sum = simd.dot(*sum, a, b);
+            }
+        }
+        black_box(sums);
+        self.0 * (SUMS * 2 * crate::simd::vnni::LANES * 2) as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wider_levels_do_more_in_a_round() {
+        let done: Vec<u64> = Level::present().into_iter().map(|level| multiply(level, 3)).collect();
+        assert!(done.windows(2).all(|pair| pair[0] <= pair[1]) && done[0] == 3 * 12 * 2, "{done:?}");
+    }
+}
