@@ -107,7 +107,7 @@ export interface GemFilterPolicy {
   /** How tokens are scored. */
   score?: Score
 
-  /** Layers below it at which the filter pass narrows already, so that the layers between read less. */
+  /** Layers below it at which the filter pass narrows already, so that the layers between read less. Where positions are fresh, they are so between stages, too: heads see badly over distances that are rare in training. */
   stages?: Stage[]
 }
 
