@@ -97,4 +97,5 @@ function limits({ minimum, exclusiveMinimum, maximum, not }) {
 
 const same = (a, b) => JSON.stringify(a) === JSON.stringify(b)
 const code = (value) => `\`${JSON.stringify(value)}\``
-const cell = (text) => text.replaceAll('|', String.raw`\|`)
+/** A line break, which Rust's comments have, would end the row. */
+const cell = (text) => text.replaceAll(/\s*\n\s*/g, ' ').replaceAll('|', String.raw`\|`)
