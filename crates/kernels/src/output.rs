@@ -3,22 +3,16 @@
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
-use crate::threads;
-
-/// Numbers from which on one thread alone would keep the others waiting.
-const LARGE: usize = 1 << 16;
-
-/// Numbers that a task sets to zero.
-const PIECE: usize = 1 << 15;
+use crate::rows;
 
 /// `len` zeros, made on all threads where they are many.
 pub(crate) fn zeros(len: usize) -> Vec<f32> {
-    if len < LARGE || threads::count() == 1 {
+    if !rows::many(len) {
         return vec![0.0; len];
     }
     let mut all = Vec::with_capacity(len);
     let room = &mut all.spare_capacity_mut()[..len];
-    threads::each_of(true, room.chunks_mut(PIECE), |piece| piece.fill(MaybeUninit::new(0.0)));
+    rows::each(room, 1, |_, piece| piece.fill(MaybeUninit::new(0.0)));
     // SAFETY: there is room for `len` numbers, and all of them have been written.
     #[allow(unsafe_code)]
     unsafe {
@@ -107,7 +101,7 @@ mod tests {
     fn zeros_are_zeros_on_any_number_of_threads() {
         for count in [1, 3] {
             crate::threads::Threads::new(count).unwrap().install(|| {
-                for len in [0, 5, super::LARGE, super::LARGE + super::PIECE + 1] {
+                for len in [0, 5, crate::rows::SMALL, crate::rows::SMALL + (1 << 15) + 1] {
                     // What was there before must not show.
                     drop(vec![1f32; len]);
                     let all = super::zeros(len);

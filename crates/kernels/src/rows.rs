@@ -3,10 +3,15 @@
 use crate::threads;
 
 /// Numbers below which another thread is not worth waking.
-const SMALL: usize = 1 << 16;
+pub(crate) const SMALL: usize = 1 << 16;
 
 /// Numbers a task takes at least.
 const SHARE: usize = 1 << 14;
+
+/// Whether so many numbers are worth waking another thread, and there is one.
+pub(crate) fn many(numbers: usize) -> bool {
+    numbers >= SMALL && threads::count() > 1
+}
 
 /// Runs `work(first_row, rows)` over all rows of `out`, in pieces of whole rows on all threads when
 /// there is enough to do.
@@ -14,7 +19,7 @@ pub(crate) fn each<T: Send>(out: &mut [T], width: usize, work: impl Fn(usize, &m
     if out.is_empty() || width == 0 {
         return;
     }
-    if out.len() < SMALL || threads::count() == 1 {
+    if !many(out.len()) {
         return work(0, out);
     }
     let rows = (SHARE / width).max(1);

@@ -5,13 +5,10 @@ use half::{bf16, f16};
 use pulp::{Simd, WithSimd};
 
 use super::{BLOCK, Block, reference};
-use crate::threads;
+use crate::{rows, threads};
 
 /// Rows of one head that a task writes.
 const TOGETHER: usize = 128;
-
-/// Numbers below which another thread is not worth waking.
-const SMALL: usize = 1 << 16;
 
 /// Activations, `[rows][all][dim]`, of which the heads from `first` on are wanted.
 pub(super) struct Rows<'a> {
@@ -70,14 +67,13 @@ impl WithSimd for Blocks<'_> {
 /// Rows from `at` on of `to`, `[heads][capacity][width]`.
 pub(super) fn write<T: Element>(to: &mut [T], capacity: usize, width: usize, at: usize, from: &Rows<'_>) {
     let row = from.all * from.dim;
-    let rows = from.x.len() / row;
+    let count = from.x.len() / row;
     let heads = to.chunks_exact_mut(capacity * width).enumerate();
     let pieces = heads.flat_map(|(head, to)| {
-        let pieces = to[at * width..(at + rows) * width].chunks_mut(TOGETHER * width);
+        let pieces = to[at * width..(at + count) * width].chunks_mut(TOGETHER * width);
         pieces.enumerate().map(move |(piece, to)| (head, piece * TOGETHER, to))
     });
-    let parallel = from.x.len() >= SMALL && threads::count() > 1;
-    threads::each_of(parallel, pieces, |(head, first, to)| {
+    threads::each_of(rows::many(from.x.len()), pieces, |(head, first, to)| {
         let column = (from.first + head) * from.dim;
         for (x, to) in from.x[first * row..].chunks_exact(row).zip(to.chunks_exact_mut(width)) {
             T::round(&x[column..column + from.dim], to);
@@ -87,8 +83,7 @@ pub(super) fn write<T: Element>(to: &mut [T], capacity: usize, width: usize, at:
 
 /// Moves rows down in every head (`head` elements), runs of neighbours at once.
 pub(super) fn close_up<T: Copy + Send>(of: &mut [T], head: usize, width: usize, kept: &[u32]) {
-    let parallel = of.len() >= SMALL && threads::count() > 1;
-    threads::each_of(parallel, of.chunks_exact_mut(head.max(1)), |of| {
+    threads::each_of(rows::many(of.len()), of.chunks_exact_mut(head.max(1)), |of| {
         let mut to = 0;
         for run in kept.chunk_by(|a, b| a + 1 == *b) {
             let from = run[0] as usize;
