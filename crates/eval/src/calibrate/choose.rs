@@ -23,7 +23,8 @@ impl Choice {
 
     /// Which tokens of `among` it keeps.
     pub(super) fn keeps(&self, heard: &Heard, among: &[bool]) -> Vec<bool> {
-        keeps(heard, &added(heard, &self.heads), among, self.keep)
+        let scores = added(heard, &self.heads);
+        keeps(heard, &ranked(heard, &scores, among), among, self.keep)
     }
 }
 
@@ -47,7 +48,8 @@ pub(super) fn heads(cases: &[&Heard], among: &[&[bool]], layers: std::ops::Range
                 let scores = added(case, &trial.heads);
                 // At half the share, too: many heads find all that a few dozen cases hide, and some by a hair. Equal
                 // recalls are told apart by how much of the scores falls on the evidence.
-                let at = |keep: f64| recall(case, &keeps(case, &scores, among, keep));
+                let order = ranked(case, &scores, among);
+                let at = |keep: f64| recall(case, &keeps(case, &order, among, keep));
                 at(keep) + 0.5 * at(0.5 * keep) + 0.05 * margin(case, &scores, among)
             };
             cases.iter().zip(among).map(goodness).sum::<f64>() / cases.len().max(1) as f64
@@ -80,23 +82,37 @@ fn margin(heard: &Heard, scores: &[f32], among: &[bool]) -> f64 {
     f64::from(on / all.max(f32::MIN_POSITIVE))
 }
 
-/// The best sentences of the document that fit a share of the prompt; what is no plain part of the document costs
-/// nothing.
-fn keeps(heard: &Heard, scores: &[f32], among: &[bool], keep: f64) -> Vec<bool> {
-    let open = |sentence: &Range<usize>| sentence.clone().filter(|&i| among[i]);
+/// The tokens of a sentence that are left.
+fn open<'a>(sentence: &Range<usize>, among: &'a [bool]) -> impl Iterator<Item = usize> + use<'a> {
+    sentence.clone().filter(|&i| among[i])
+}
+
+/// The sentences of the document in which something is left, the best first.
+fn ranked<'h>(heard: &'h Heard, scores: &[f32], among: &[bool]) -> Vec<&'h Range<usize>> {
     let mean = |sentence: &Range<usize>| {
-        let count = open(sentence).count();
-        if count == 0 { f32::NEG_INFINITY } else { open(sentence).map(|i| scores[i]).sum::<f32>() / count as f32 }
+        let count = open(sentence, among).count();
+        if count == 0 {
+            f32::NEG_INFINITY
+        } else {
+            open(sentence, among).map(|i| scores[i]).sum::<f32>() / count as f32
+        }
     };
     let mut order: Vec<(f32, &Range<usize>)> = heard.sentences.iter().map(|s| (mean(s), s)).collect();
+    order.retain(|(mean, _)| mean.is_finite());
     order.sort_by(|(a, _), (b, _)| b.total_cmp(a));
-    let mut kept = vec![false; scores.len()];
+    order.into_iter().map(|(_, sentence)| sentence).collect()
+}
+
+/// The first of some ranked sentences that fit a share of the prompt; what is no plain part of the document costs
+/// nothing.
+fn keeps(heard: &Heard, ranked: &[&Range<usize>], among: &[bool], keep: f64) -> Vec<bool> {
+    let mut kept = vec![false; heard.len()];
     let mut left = (keep * heard.len() as f64).ceil() as usize;
-    for (mean, sentence) in order {
-        let new = open(sentence).count();
-        if mean.is_finite() && new <= left {
+    for sentence in ranked {
+        let new = open(sentence, among).count();
+        if new <= left {
             left -= new;
-            open(sentence).for_each(|i| kept[i] = true);
+            open(sentence, among).for_each(|i| kept[i] = true);
         }
     }
     kept
@@ -135,7 +151,7 @@ mod tests {
         let case = heard();
         let scores = [0.0, 3.0, 0.0, 0.0, 2.0, 2.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0];
         let kept = |among: &[bool], tokens: f64| -> Vec<usize> {
-            let kept = keeps(&case, &scores, among, tokens / 12.0);
+            let kept = keeps(&case, &ranked(&case, &scores, among), among, tokens / 12.0);
             (0..12).filter(|&i| kept[i]).collect()
         };
         let all = [true; 12];
