@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use skimlm_core::{Role, Rows};
 use skimlm_engine::{Cancel, Control, LoadOptions, Loaded, Session, load};
 use skimlm_kernels::cached::Q8_0;
+use skimlm_kernels::logits;
 use skimlm_policies::{Context, PolicySpec};
 
 type Fallible<T> = Result<T, Box<dyn Error>>;
@@ -85,7 +86,7 @@ fn read(loaded: &Loaded, policy: &Value, dtype: DType, prompt: &[u32]) -> Fallib
     };
     let (mut next, mut greedy) = (logits.clone(), Vec::new());
     for _ in 0..GENERATED {
-        let best = (0..next.len()).rev().max_by(|&a, &b| next[a].total_cmp(&next[b])).unwrap_or(0) as u32;
+        let best = logits::top(&next)?.index as u32;
         greedy.push(best);
         next = session.step(best, &mut control)?;
     }
@@ -101,9 +102,7 @@ fn loss(loaded: &Loaded, dtype: DType, tokens: &[u32], context: usize) -> Fallib
     let mut logits = session.prefill(Rows::consecutive(read.to_vec(), 0, Role::Document), &mut control)?;
     let mut total = 0.0;
     for &id in scored {
-        let most = f64::from(logits.iter().copied().fold(f32::NEG_INFINITY, f32::max));
-        let sum: f64 = logits.iter().map(|&l| (f64::from(l) - most).exp()).sum();
-        total += most + sum.ln() - f64::from(logits[id as usize]);
+        total += logits::top(&logits)?.log_sum - f64::from(logits[id as usize]);
         logits = session.step(id, &mut control)?;
     }
     Ok(total / SCORED as f64)

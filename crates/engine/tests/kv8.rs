@@ -16,7 +16,8 @@ const STEPS: usize = 12;
 const KEPT: f64 = 0.8;
 
 /// How far logits may move, of the largest, where entries do not depend on scores. A random model looks at few
-/// entries sharply and makes much of the rounding of a key (a trained one: about a hundredth of the largest); where another entry is kept its logits say nothing at all.
+/// entries sharply and makes much of the rounding of a key (a trained one: about a hundredth of the largest); where
+/// another entry is kept its logits say nothing at all.
 const OFF: f32 = 0.3;
 
 /// Logits behind the prompt and behind every step, and the positions of all entries before each.
