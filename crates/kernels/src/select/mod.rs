@@ -49,6 +49,31 @@ pub fn pool(scores: &[f32], pool: Pool) -> Result<Vec<f32>> {
     Ok(if crate::reference_forced() { reference::pool(scores, pool) } else { cpu::pool(scores, pool) })
 }
 
+/// Each score as a multiple of the mean over the `width` entries around it, of those that are `open`: one flag an entry.
+/// No open entry is above `width`; where nothing around is open or all is 0, the answer is 0. Scores are not negative.
+///
+/// The softmax of a query falls by orders of magnitude with distance, whatever stands there: what stands out from its
+/// surroundings is told apart from what is merely near (local contrast, as in Jarrett et al., ICCV 2009, 2.1, without the
+/// subtraction).
+pub fn contrast(scores: &[f32], open: &[bool], width: usize) -> Result<Vec<f32>> {
+    if open.len() != scores.len() {
+        return invalid("contrast", format!("{} flags for {} entries", open.len(), scores.len()));
+    }
+    if let Some(index) = scores.iter().position(|score| *score < 0.0) {
+        return invalid("contrast", format!("scores must not be negative, entry {index} is {}", scores[index]));
+    }
+    let around = Pool::Avg { width, edge: Edge::Valid };
+    let masked: Vec<f32> = scores.iter().zip(open).map(|(&score, &open)| if open { score } else { 0.0 }).collect();
+    let flags: Vec<f32> = open.iter().map(|&open| f32::from(u8::from(open))).collect();
+    let (sums, counts) = (pool(&masked, around)?, pool(&flags, around)?);
+    let multiple = |(&score, (sum, count)): (&f32, (f32, f32))| {
+        let mean = sum / count;
+        // Entries that are not open can be above all that is, without limit.
+        if mean > 0.0 { (score / mean).min(width as f32) } else { 0.0 }
+    };
+    Ok(scores.iter().zip(sums.into_iter().zip(counts)).map(multiple).collect())
+}
+
 fn check(pool: Pool) -> Result<()> {
     match pool {
         Pool::Avg { width, .. } | Pool::Max { width } if width % 2 == 0 => {

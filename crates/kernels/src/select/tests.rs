@@ -1,7 +1,7 @@
 use candle_core::{Device, Tensor};
 use proptest::prelude::*;
 
-use super::{Choice, Edge, Pool, cpu, pool, reference, select, top_k};
+use super::{Choice, Edge, Pool, contrast, cpu, pool, reference, select, top_k};
 use crate::error::Error;
 use crate::testing::{assert_close, devices, numbers};
 
@@ -34,6 +34,20 @@ proptest! {
         ] {
             assert_close(&cpu::pool(&scores, p), &reference::pool(&scores, p), if scale == 0.0 { 0.0 } else { 1e-6 }, scale);
         }
+    }
+
+    #[test]
+    fn contrast_is_the_multiple_of_the_mean_around(len in 0usize..400, reach in 0usize..300, seed: u64) {
+        let scores: Vec<f32> = numbers(seed, len).iter().map(|score| score.abs()).collect();
+        let open: Vec<bool> = (0..len).map(|i| i % 5 != 2).collect();
+        let width = 2 * reach + 1;
+        let want: Vec<f32> = (0..len).map(|i| {
+            let around = i.saturating_sub(reach)..(i + reach + 1).min(len);
+            let seen: Vec<f64> = around.filter(|&j| open[j]).map(|j| scores[j].into()).collect();
+            let mean = seen.iter().sum::<f64>() / seen.len() as f64;
+            if mean > 0.0 { (f64::from(scores[i]) / mean).min(width as f64) as f32 } else { 0.0 }
+        }).collect();
+        assert_close(&contrast(&scores, &open, width).unwrap(), &want, 1e-5, 1.0);
     }
 
     #[test]
@@ -81,4 +95,18 @@ fn what_is_not_finite_is_named() {
     let choice = Choice { pool: None, k: 1, pinned: vec![] };
     assert!(matches!(select(&scores, &choice), Err(Error::NonFinite { index: 1, .. })));
     assert!(pool(&[1.0], Pool::Max { width: 2 }).is_err());
+}
+
+#[test]
+fn contrast_shows_what_stands_out_where_everything_is_faint() {
+    // Far away nothing scores more than a thousandth of what is near, the marked entry included.
+    let scores = [1e-6, 1e-6, 9e-6, 1e-6, 1e-6, 1e-2, 1e-2, 1e-2, 1e-2, 1e-2];
+    let seen = contrast(&scores, &[true; 10], 5).unwrap();
+    assert_eq!(top_k(&seen, 1).unwrap(), [2]);
+    assert_eq!(top_k(&scores, 1).unwrap(), [5]);
+    let hidden = contrast(&[1.0, 0.0, 5.0], &[true, true, false], 3).unwrap();
+    assert_eq!(hidden, [2.0, 0.0, 0.0], "what is not open counts for nobody; around the last one nothing is above 0");
+    assert_eq!(contrast(&[1.0, 2.0], &[false, false], 3).unwrap(), [0.0, 0.0]);
+    assert!(contrast(&[1.0], &[], 3).is_err() && contrast(&[1.0], &[true], 2).is_err());
+    assert!(contrast(&[-1.0], &[true], 3).is_err());
 }
