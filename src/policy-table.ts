@@ -15,6 +15,7 @@ export const policyOptions: Readonly<Record<PolicyKind, { readonly [name: string
     pins: { chargeBudget: null, last: null, question: null, sinks: null, system: null, template: null },
     positions: null,
     score: {
+      contrast: null,
       heads: [{ head: null, layer: null, weight: null }],
       layers: null,
       pool: { edge: null, kind: null, width: null },
@@ -28,6 +29,7 @@ export const policyOptions: Readonly<Record<PolicyKind, { readonly [name: string
         budget: { ratio: null },
         layer: null,
         score: {
+          contrast: null,
           heads: [{ head: null, layer: null, weight: null }],
           layers: null,
           pool: { edge: null, kind: null, width: null },
@@ -48,6 +50,7 @@ export const policyOptions: Readonly<Record<PolicyKind, { readonly [name: string
         budget: { ratio: null },
         layer: null,
         score: {
+          contrast: null,
           heads: [{ head: null, layer: null, weight: null }],
           layers: null,
           pool: { edge: null, kind: null, width: null },

@@ -29,10 +29,18 @@ export type Budget =
       coverage: number
 
       /** At most this many tokens. */
-      max: number
+      max: Limit
 
       /** At least this many tokens. */
       min?: number
+    }
+
+/** The most tokens that a budget may take. */
+export type Limit =
+  | number
+  | {
+      /** Above 0, up to 1. */
+      ratio: number
     }
 
 /** Where the kept tokens of a second pass stand. */
@@ -134,6 +142,9 @@ export interface Pins {
 
 /** How evidence becomes one number a token. */
 export interface Score {
+  /** Tokens around each, an odd number, by whose mean its smoothed score is divided: what stands out from its surroundings counts, not what is near. 0: no division; none: 257. Scores that can be negative (raw dot products, negative weights) are never divided. */
+  contrast?: number
+
   /** How heads combine. */
   heads?: Heads
 

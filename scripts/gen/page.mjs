@@ -70,7 +70,7 @@ function type(part) {
   if (part.const !== undefined) return code(part.const)
   if (part.items) return `list of ${type(part.items)}`
   if (part.properties) {
-    const inner = Object.entries(part.properties).map(([key, value]) => `"${key}": ${bare(value)}`)
+    const inner = Object.entries(part.properties).map(([key, value]) => `"${key}": ${bare(value) ?? nameOf(value)}`)
     return `\`{ ${inner.join(', ')} }\``
   }
   const parts = cases(part)

@@ -38,12 +38,16 @@ pub(crate) fn choose(
     if let Some(index) = scores.iter().position(|s| !s.is_finite()) {
         return Err(skimlm_kernels::Error::NonFinite { op: "select", index, value: scores[index] }.into());
     }
-    let pooled = match score.pool {
+    let mut pooled = match score.pool {
         Some(pool) => select::pool(scores, pool.into())?,
         None => scores.to_vec(),
     };
     let mut keep = pinned.to_vec();
     keep.resize(n, false);
+    if let Some(width) = score.contrast() {
+        let open: Vec<bool> = keep.iter().map(|pinned| !pinned).collect();
+        pooled = select::contrast(&pooled, &open, width)?;
+    }
     let candidates = pooled.iter().zip(&keep).filter(|(_, kept)| !**kept).map(|(score, _)| *score);
     let free = stage.budget.covering(candidates, free);
     let mut left = free;

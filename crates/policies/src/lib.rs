@@ -34,8 +34,8 @@ pub use gemfilter::GemFilter;
 pub use h2o::H2o;
 pub use knorm::Knorm;
 pub use options::{
-    AllHeads, Budget, EdgeSpec, HeadsSpec, ListedHead, Pins, PoolKind, PoolSpec, Positions, QueriesSpec, Quota, Round,
-    Score, StageSpec,
+    AllHeads, Budget, CONTRAST, EdgeSpec, HeadsSpec, Limit, ListedHead, Pins, PoolKind, PoolSpec, Positions,
+    QueriesSpec, Quota, Round, Score, StageSpec,
 };
 pub use profile::{Calibration, Measured, ModelKey, Profile, Setting};
 pub use promptdistill::PromptDistill;

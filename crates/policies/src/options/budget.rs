@@ -34,10 +34,36 @@ pub enum Budget {
         #[schemars(range(min = 1))]
         min: usize,
         /// At most this many tokens.
+        max: Limit,
+    },
+}
+
+/// The most tokens that a budget may take.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged, deny_unknown_fields, expecting = "a whole number of at least 1, or { ratio }")]
+pub enum Limit {
+    /// This many.
+    Tokens(
         #[serde(deserialize_with = "whole")]
         #[schemars(range(min = 1))]
-        max: usize,
+        usize,
+    ),
+    /// A share of the prompt, rounded up.
+    Share {
+        /// Above 0, up to 1.
+        #[serde(deserialize_with = "share")]
+        #[schemars(extend("exclusiveMinimum" = 0, "maximum" = 1))]
+        ratio: f64,
     },
+}
+
+impl Limit {
+    fn of(self, n: usize) -> usize {
+        match self {
+            Self::Tokens(k) => k,
+            Self::Share { ratio } => (ratio * n as f64).ceil() as usize,
+        }
+    }
 }
 
 fn one() -> usize {
@@ -49,8 +75,8 @@ impl Budget {
     pub fn of(self, n: usize) -> usize {
         match self {
             Self::Tokens(k) => k,
-            Self::Share { ratio } => (ratio * n as f64).ceil() as usize,
-            Self::Coverage { max, .. } => max,
+            Self::Share { ratio } => Limit::Share { ratio }.of(n),
+            Self::Coverage { max, .. } => max.of(n),
         }
     }
 
@@ -64,7 +90,7 @@ impl Budget {
     }
 
     /// How many of `free` tokens the scores call for. `candidates` are the scores of what is not pinned.
-    pub(crate) fn covering(self, candidates: impl Iterator<Item = f32>, free: usize) -> usize {
+    pub fn covering(self, candidates: impl Iterator<Item = f32>, free: usize) -> usize {
         let Self::Coverage { coverage, min, .. } = self else {
             return free;
         };
@@ -120,21 +146,25 @@ mod tests {
             assert_eq!(read(bad.clone()), None, "{bad}");
         }
         assert_eq!(read(json!({ "ratio": 0.5, "of": "all" })), None);
-        let coverage = Budget::Coverage { coverage: 0.5, min: 1, max: 9 };
+        let coverage = Budget::Coverage { coverage: 0.5, min: 1, max: Limit::Tokens(9) };
         assert_eq!(read(json!({ "coverage": 0.5, "max": 9 })), Some(coverage));
         assert_eq!(read(json!({ "coverage": 0.5 })), None);
+        let most = |ratio| Budget::Coverage { coverage: 0.5, min: 1, max: Limit::Share { ratio } };
+        assert_eq!(read(json!({ "coverage": 0.5, "max": { "ratio": 0.1 } })), Some(most(0.1)));
+        assert_eq!(most(0.1).of(11), 2);
+        assert_eq!(read(json!({ "coverage": 0.5, "max": { "ratio": 2 } })), None);
     }
 
     #[test]
     fn what_looks_at_nothing_covers_nothing() {
-        assert!(Budget::Coverage { coverage: 0.5, min: 1, max: 8 }.check_blind().is_err());
+        assert!(Budget::Coverage { coverage: 0.5, min: 1, max: Limit::Tokens(8) }.check_blind().is_err());
         assert!(Budget::Share { ratio: 0.5 }.check_blind().is_ok() && Budget::Tokens(1).check_blind().is_ok());
     }
 
     #[test]
     fn coverage_takes_the_best_until_they_hold_the_share() {
         let of = |coverage, min, free| {
-            Budget::Coverage { coverage, min, max: 8 }.covering([1.0, 6.0, 0.0, 3.0].into_iter(), free)
+            Budget::Coverage { coverage, min, max: Limit::Tokens(8) }.covering([1.0, 6.0, 0.0, 3.0].into_iter(), free)
         };
         assert_eq!((of(0.5, 1, 4), of(0.6, 1, 4), of(0.61, 1, 4), of(1.0, 1, 4)), (1, 1, 2, 3));
         assert_eq!((of(0.5, 3, 4), of(1.0, 1, 2)), (3, 2), "clamped");

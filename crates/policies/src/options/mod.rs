@@ -6,10 +6,10 @@ mod pool;
 mod score;
 mod stage;
 
-pub use budget::Budget;
+pub use budget::{Budget, Limit};
 pub use pins::Pins;
 pub use pool::{EdgeSpec, PoolKind, PoolSpec};
-pub use score::{AllHeads, HeadsSpec, ListedHead, QueriesSpec, Quota, Round, Score};
+pub use score::{AllHeads, CONTRAST, HeadsSpec, ListedHead, QueriesSpec, Quota, Round, Score};
 pub use stage::StageSpec;
 
 use schemars::JsonSchema;

@@ -5,6 +5,9 @@ use skimlm_core::{Error, Evidence, Form, Heads, Queries, Result, Role, Rows};
 use super::budget::whole;
 use super::pool::{EdgeSpec, PoolKind, PoolSpec};
 
+/// The surroundings that a softmax is held against: some ten sentences.
+pub const CONTRAST: usize = 257;
+
 /// Which rows ask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -106,6 +109,10 @@ pub struct Score {
     pub layers: usize,
     /// Smoothing; none: as they are.
     pub pool: Option<PoolSpec>,
+    /// Tokens around each, an odd number, by whose mean its smoothed score is divided: what stands out from its surroundings
+    /// counts, not what is near. 0: no division; none: 257. Scores that can be negative (raw dot products, negative weights)
+    /// are never divided.
+    pub contrast: Option<usize>,
     /// What is kept as a whole.
     pub round: Round,
     /// What each part of the prompt gets in any case; none: nothing.
@@ -113,8 +120,8 @@ pub struct Score {
 }
 
 impl Default for Score {
-    /// Softmax of the last 16 queries, mean over heads, average of 13 tokens: the published score
-    /// finds a quarter of the evidence on a small model where this one finds nearly all of it.
+    /// Softmax of the last 16 queries, mean over heads, average of 13 tokens against 257 around: the published
+    /// score finds a quarter of the evidence on a small model where this one finds nearly all of it.
     fn default() -> Self {
         Self {
             queries: QueriesSpec::Window(16),
@@ -122,6 +129,7 @@ impl Default for Score {
             heads: HeadsSpec::All(AllHeads::Mean),
             layers: 1,
             pool: Some(PoolSpec { kind: PoolKind::Avg, width: 13, edge: EdgeSpec::Valid }),
+            contrast: None,
             round: Round::Token,
             quota: None,
         }
@@ -191,10 +199,31 @@ impl Score {
         list.iter().map(|h| h.layer)
     }
 
-    /// Refuses heads the model does not have and windows without rows.
+    /// Tokens around each by whose mean its score is divided.
+    pub fn contrast(&self) -> Option<usize> {
+        self.contrast.or(self.is_positive().then_some(CONTRAST)).filter(|width| *width > 0)
+    }
+
+    /// Whether no score can be negative.
+    fn is_positive(&self) -> bool {
+        let weights_are = match &self.heads {
+            HeadsSpec::All(_) => true,
+            HeadsSpec::Listed(list) => list.iter().all(|h| h.weight >= 0.0),
+        };
+        self.softmax && weights_are
+    }
+
+    /// Refuses heads the model does not have, windows without rows and surroundings without a middle.
     pub fn check(&self, heads: usize, path: &str) -> Result<()> {
         if self.queries == QueriesSpec::Window(0) {
             return Err(Error::invalid_option(&format!("{path}.queries.window"), 0, "at least 1"));
+        }
+        if let Some(width) = self.contrast
+            && width != 0
+            && (width % 2 == 0 || !self.is_positive())
+        {
+            let expected = "an odd number of tokens for a softmax without negative weights, or 0";
+            return Err(Error::invalid_option(&format!("{path}.contrast"), width, expected));
         }
         if let Some(quota) = self.quota
             && (quota.spans == 0 || !(0.0..=1.0).contains(&quota.share))
@@ -263,6 +292,24 @@ mod tests {
             asked(&raw, 3, &[Role::Document]).map(|(_, form, scale, _)| (form, scale)),
             Some((Form::Raw, Some(1.0)))
         );
+    }
+
+    #[test]
+    fn what_cannot_be_negative_is_held_against_its_surroundings() {
+        let listed = |weight| HeadsSpec::Listed(vec![ListedHead { layer: 1, head: 0, weight }]);
+        let of = |contrast, softmax, heads: &HeadsSpec| {
+            let score = Score { contrast, softmax, heads: heads.clone(), ..Score::default() };
+            score.check(2, "score").map(|()| score.contrast()).map_err(|e| e.details["option"].to_string())
+        };
+        let all = HeadsSpec::All(AllHeads::Mean);
+        assert_eq!(of(None, true, &all), Ok(Some(257)));
+        assert_eq!(of(None, true, &listed(0.5)), Ok(Some(257)));
+        assert_eq!((of(None, false, &all), of(None, true, &listed(-0.5))), (Ok(None), Ok(None)));
+        assert_eq!((of(Some(0), true, &all), of(Some(0), false, &all)), (Ok(None), Ok(None)));
+        assert_eq!(of(Some(31), true, &all), Ok(Some(31)));
+        for refused in [of(Some(30), true, &all), of(Some(31), false, &all), of(Some(31), true, &listed(-0.5))] {
+            assert_eq!(refused, Err("\"score.contrast\"".to_owned()));
+        }
     }
 
     #[test]
