@@ -35,12 +35,12 @@ fn summary(loaded: &Loaded, plan: Value) -> Summary {
     run(&serde_json::from_value(plan).unwrap(), loaded, &Cancel::default(), &mut |_| {}).unwrap()
 }
 
-/// A tenth of the text by heads of the layers up to `layer`.
-fn heads(layer: usize, heads: &[(usize, usize)]) -> Value {
+/// A tenth of the text by heads of the layers up to `layer`, held against `contrast` tokens around.
+fn heads(layer: usize, heads: &[(usize, usize)], contrast: usize) -> Value {
     let heads: Vec<Value> = heads.iter().map(|(layer, head)| json!({ "layer": layer, "head": head })).collect();
     json!({
         "kind": "gemfilter", "layer": layer, "budget": { "ratio": 0.1 }, "pins": { "chargeBudget": false },
-        "score": { "heads": heads, "round": "sentence" },
+        "score": { "heads": heads, "round": "sentence", "contrast": contrast },
     })
 }
 
@@ -54,7 +54,9 @@ fn a_tenth_of_the_text_holds_the_evidence() {
             "text": book, "tasks": ["needle", "multikey", "multivalue"], "lengths": [1200], "cases": 12,
             "selectOnly": true, "output": folder.path().join("chosen"),
             "policies": [
-                { "name": "early", "policy": heads(7, &[(7, 7), (2, 4)]) },
+                { "name": "early", "policy": heads(7, &[(7, 7), (2, 4)], 257) },
+                { "name": "earlier", "policy": heads(2, &[(2, 4), (1, 3)], 257) },
+                { "name": "earlier, as it is", "policy": heads(2, &[(2, 4), (1, 3)], 0) },
                 { "name": "auto", "policy": { "kind": "auto" } },
                 { "name": "published", "policy": { "kind": "gemfilter", "budget": { "ratio": 0.1 },
                     "score": { "queries": "last", "softmax": false, "heads": "sum", "pool": { "kind": "avg", "width": 5, "edge": "zero" } },
@@ -70,6 +72,8 @@ fn a_tenth_of_the_text_holds_the_evidence() {
     };
     let (early, kept) = recall("early", Family::Single);
     assert!(early >= 0.95 && kept < 0.2, "early: {early} in {kept}");
+    let ((held, _), (plain, _)) = (recall("earlier", Family::Single), recall("earlier, as it is", Family::Single));
+    assert!(held >= 0.7 && held >= plain + 0.2, "against the surroundings {held}, as it is {plain}");
     let (auto, kept) = recall("auto", Family::Single);
     assert!(auto >= 0.97 && kept < 0.35, "auto: {auto} in {kept}");
     assert!(recall("auto", Family::Several).0 >= 0.9, "auto: {}", recall("auto", Family::Several).0);

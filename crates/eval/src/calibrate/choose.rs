@@ -1,4 +1,9 @@
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
+
+use rayon::prelude::*;
+use skimlm_core::Result;
+use skimlm_kernels::select::contrast;
+use skimlm_policies::{Budget, CONTRAST, Limit};
 
 use super::listen::Heard;
 
@@ -8,11 +13,14 @@ pub(super) type Head = (usize, usize);
 /// Heads whose scores are added.
 const MOST_HEADS: usize = 3;
 
-/// A choice of heads at one layer and the share of the document they keep, in whole sentences.
+/// A choice of heads at one layer and what they keep of the document, in whole sentences.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Choice {
     pub(super) heads: Vec<Head>,
+    /// The share of the prompt, at most.
     pub(super) keep: f64,
+    /// The share of the scores that is enough.
+    pub(super) coverage: Option<f64>,
 }
 
 impl Choice {
@@ -21,10 +29,22 @@ impl Choice {
         self.heads.iter().map(|(layer, _)| *layer).max().unwrap_or(0)
     }
 
+    /// What it keeps, as policies say it.
+    pub(super) fn budget(&self) -> Budget {
+        let ratio = self.keep;
+        match self.coverage {
+            Some(coverage) => Budget::Coverage { coverage, min: 1, max: Limit::Share { ratio } },
+            None => Budget::Share { ratio },
+        }
+    }
+
     /// Which tokens of `among` it keeps.
-    pub(super) fn keeps(&self, heard: &Heard, among: &[bool]) -> Vec<bool> {
-        let scores = added(heard, &self.heads);
-        keeps(heard, &ranked(heard, &scores, among), among, self.keep)
+    pub(super) fn keeps(&self, heard: &Heard, among: &[bool]) -> Result<Vec<bool>> {
+        let scores = scored(heard, &self.heads, among)?;
+        let candidates = scores.iter().zip(among).filter(|(_, open)| **open).map(|(score, _)| *score);
+        let budget = self.budget();
+        let left = budget.covering(candidates, budget.of(heard.len()));
+        Ok(keeps(heard, &ranked(heard, &scores, among), among, left))
     }
 }
 
@@ -36,26 +56,28 @@ pub(super) fn recall(heard: &Heard, kept: &[bool]) -> f64 {
 
 /// The heads of the layers in `layers` that together find the evidence best, found one by one: the next head is the
 /// one that helps most, until none does. `among` says for each case which tokens are left.
-pub(super) fn heads(cases: &[&Heard], among: &[&[bool]], layers: std::ops::RangeInclusive<usize>, keep: f64) -> Choice {
+pub(super) fn heads(cases: &[&Heard], among: &[Vec<bool>], layers: RangeInclusive<usize>, keep: f64) -> Result<Choice> {
     let width = cases.first().and_then(|case| case.scores.first()).map_or(0, Vec::len);
     let candidates: Vec<Head> = layers.flat_map(|layer| (0..width).map(move |head| (layer, head))).collect();
-    let mut choice = Choice { heads: Vec::new(), keep };
+    let mut choice = Choice { heads: Vec::new(), keep, coverage: None };
     let mut best = f64::NEG_INFINITY;
     while choice.heads.len() < MOST_HEADS {
-        let with = |head: Head| {
-            let trial = Choice { heads: [choice.heads.as_slice(), &[head]].concat(), ..choice.clone() };
-            let goodness = |(case, among): (&&Heard, &&[bool])| {
-                let scores = added(case, &trial.heads);
+        let with = |&head: &Head| {
+            let heads = [choice.heads.as_slice(), &[head]].concat();
+            let goodness = |(case, among): (&&Heard, &Vec<bool>)| {
+                let scores = scored(case, &heads, among)?;
                 // At half the share, too: many heads find all that a few dozen cases hide, and some by a hair. Equal
                 // recalls are told apart by how much of the scores falls on the evidence.
                 let order = ranked(case, &scores, among);
-                let at = |keep: f64| recall(case, &keeps(case, &order, among, keep));
-                at(keep) + 0.5 * at(0.5 * keep) + 0.05 * margin(case, &scores, among)
+                let at = |keep: f64| recall(case, &keeps(case, &order, among, tokens(case, keep)));
+                Ok(at(keep) + 0.5 * at(0.5 * keep) + 0.05 * margin(case, &scores, among))
             };
-            cases.iter().zip(among).map(goodness).sum::<f64>() / cases.len().max(1) as f64
+            let sum = cases.iter().zip(among).map(goodness).sum::<Result<f64>>()?;
+            Ok((head, sum / cases.len().max(1) as f64))
         };
-        let new = candidates.iter().filter(|head| !choice.heads.contains(head));
-        let Some((head, good)) = new.map(|&head| (head, with(head))).max_by(|(_, a), (_, b)| a.total_cmp(b)) else {
+        let new = candidates.par_iter().filter(|head| !choice.heads.contains(head));
+        let tried = new.map(with).collect::<Result<Vec<_>>>()?;
+        let Some((head, good)) = tried.into_iter().max_by(|(_, a), (_, b)| a.total_cmp(b)) else {
             break;
         };
         if good <= best + 1e-3 {
@@ -64,15 +86,21 @@ pub(super) fn heads(cases: &[&Heard], among: &[&[bool]], layers: std::ops::Range
         best = good;
         choice.heads.push(head);
     }
-    choice
+    Ok(choice)
 }
 
-fn added(heard: &Heard, heads: &[Head]) -> Vec<f32> {
-    let mut sum = vec![0.0; heard.len()];
-    for &(layer, head) in heads {
-        sum.iter_mut().zip(&heard.scores[layer][head]).for_each(|(sum, score)| *sum += score);
-    }
-    sum
+/// What some heads say of every token that is left, beside its surroundings: those that are left, which close up.
+fn scored(heard: &Heard, heads: &[Head], among: &[bool]) -> Result<Vec<f32>> {
+    let left: Vec<usize> = (0..heard.len()).filter(|&token| among[token]).collect();
+    let sum = |&token: &usize| heads.iter().map(|&(layer, head)| heard.scores[layer][head][token]).sum();
+    let seen = contrast(&left.iter().map(sum).collect::<Vec<f32>>(), &vec![true; left.len()], CONTRAST)?;
+    let mut scores = vec![0.0; heard.len()];
+    left.into_iter().zip(seen).for_each(|(token, score)| scores[token] = score);
+    Ok(scores)
+}
+
+fn tokens(heard: &Heard, keep: f64) -> usize {
+    Budget::Share { ratio: keep }.of(heard.len())
 }
 
 /// The share of the scores that falls on the evidence.
@@ -103,11 +131,9 @@ fn ranked<'h>(heard: &'h Heard, scores: &[f32], among: &[bool]) -> Vec<&'h Range
     order.into_iter().map(|(_, sentence)| sentence).collect()
 }
 
-/// The first of some ranked sentences that fit a share of the prompt; what is no plain part of the document costs
-/// nothing.
-fn keeps(heard: &Heard, ranked: &[&Range<usize>], among: &[bool], keep: f64) -> Vec<bool> {
+/// The first of some ranked sentences that fit `left` tokens; what is no plain part of the document costs nothing.
+fn keeps(heard: &Heard, ranked: &[&Range<usize>], among: &[bool], mut left: usize) -> Vec<bool> {
     let mut kept = vec![false; heard.len()];
-    let mut left = (keep * heard.len() as f64).ceil() as usize;
     for sentence in ranked {
         let new = open(sentence, among).count();
         if new <= left {
@@ -138,28 +164,31 @@ mod tests {
     fn the_heads_that_see_the_evidence_are_found() {
         let case = heard();
         let all = vec![true; 12];
-        let found = heads(&[&case], &[&all], 0..=1, 4.0 / 12.0);
+        let found = heads(&[&case], std::slice::from_ref(&all), 0..=1, 4.0 / 12.0).unwrap();
         assert_eq!(found.heads, [(1, 0)]);
-        assert_eq!((found.layer(), recall(&case, &found.keeps(&case, &all))), (1, 1.0));
-        let early = heads(&[&case], &[&all], 0..=0, 4.0 / 12.0);
+        assert_eq!((found.layer(), recall(&case, &found.keeps(&case, &all).unwrap())), (1, 1.0));
+        let early = heads(&[&case], std::slice::from_ref(&all), 0..=0, 4.0 / 12.0).unwrap();
         assert_eq!(early.heads[0], (0, 1));
-        assert_eq!(recall(&case, &early.keeps(&case, &all)), 0.5);
+        assert_eq!(recall(&case, &early.keeps(&case, &all).unwrap()), 0.5);
+        // Two of the four tokens that stand out hold half of the scores.
+        let half = Choice { coverage: Some(0.4), ..found };
+        assert_eq!(recall(&case, &half.keeps(&case, &all).unwrap()), 0.5);
     }
 
     #[test]
     fn sentences_are_kept_whole_and_closed_tokens_never() {
         let case = heard();
         let scores = [0.0, 3.0, 0.0, 0.0, 2.0, 2.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0];
-        let kept = |among: &[bool], tokens: f64| -> Vec<usize> {
-            let kept = keeps(&case, &ranked(&case, &scores, among), among, tokens / 12.0);
+        let kept = |among: &[bool], tokens: usize| -> Vec<usize> {
+            let kept = keeps(&case, &ranked(&case, &scores, among), among, tokens);
             (0..12).filter(|&i| kept[i]).collect()
         };
         let all = [true; 12];
-        assert_eq!(kept(&all, 2.0), [4, 5]);
-        assert_eq!(kept(&all, 3.0), [4, 5], "the next sentence has two tokens");
+        assert_eq!(kept(&all, 2), [4, 5]);
+        assert_eq!(kept(&all, 3), [4, 5], "the next sentence has two tokens");
         let mut closed = all;
         (closed[0], closed[5]) = (false, false);
-        assert_eq!(kept(&closed, 2.0), [1, 4], "one open token of each");
-        assert_eq!(kept(&all, 0.0), Vec::<usize>::new());
+        assert_eq!(kept(&closed, 2), [1, 4], "one open token of each");
+        assert_eq!(kept(&all, 0), Vec::<usize>::new());
     }
 }

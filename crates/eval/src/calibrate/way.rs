@@ -1,3 +1,5 @@
+use std::ops::RangeInclusive;
+
 use serde_json::{Value, json};
 use skimlm_core::Result;
 
@@ -5,8 +7,13 @@ use super::choose::{Choice, heads, recall};
 use super::cost::Cost;
 use super::listen::{Heard, POOL, WINDOW};
 
-/// What two stages leave, as multiples of what one alone would: the second chooses better and can be stricter.
-const TWO: (f64, f64) = (1.25, 0.5);
+/// What stages leave, as multiples of what one alone would: an early one is generous, and the last chooses better than
+/// one alone and can be stricter.
+const EARLY: f64 = 2.5;
+const FIRST: f64 = 1.25;
+const LAST: f64 = 0.5;
+/// How much less than the best an earlier layer may find and still go first.
+const SLACK: f64 = 0.05;
 /// Ways that are worth a check.
 const MOST: usize = 4;
 
@@ -14,7 +21,8 @@ const MOST: usize = 4;
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Way {
     pub(super) stages: Vec<Choice>,
-    /// Evidence recall on tasks that had no part in the choice of heads.
+    /// Evidence recall on tasks that had no part in the choice of heads, the mean of that with the shares of the stages
+    /// and with half of them: with all of a share many ways find all that a few dozen cases hide, and some by a hair.
     pub(super) recall: f64,
     /// Operations as a share of full attention's.
     pub(super) cost: f64,
@@ -35,14 +43,12 @@ impl Way {
                     "pool": { "kind": "avg", "width": POOL, "edge": "valid" } })
         };
         let (last, before) = self.stages.split_last().map_or((None, &[][..]), |(last, before)| (Some(last), before));
-        let stages: Vec<Value> = before
-            .iter()
-            .map(|s| json!({ "layer": s.layer(), "budget": { "ratio": s.keep }, "score": score(s) }))
-            .collect();
+        let stages: Vec<Value> =
+            before.iter().map(|s| json!({ "layer": s.layer(), "budget": s.budget(), "score": score(s) })).collect();
         let mut policy = json!({ "kind": "gemfilter", "stages": stages, "pins": { "chargeBudget": false } });
         if let Some(last) = last {
             policy["layer"] = last.layer().into();
-            policy["budget"] = json!({ "ratio": last.keep });
+            policy["budget"] = json!(last.budget());
             policy["score"] = score(last);
         }
         if let Some(share) = fallback_below {
@@ -51,51 +57,106 @@ impl Way {
         policy
     }
 
-    /// Which tokens of a case each stage leaves to the next, the document first.
-    pub(super) fn walk(&self, heard: &Heard) -> Vec<Vec<bool>> {
-        let mut left = vec![heard.document.clone()];
-        for stage in &self.stages {
-            let among = left.last().map_or(&[][..], Vec::as_slice);
-            let kept = stage.keeps(heard, among);
-            left.push(kept);
-        }
-        left
+    /// Which tokens of a case the stages leave in the end, each keeping `part` of its share.
+    fn walk(&self, heard: &Heard, part: f64) -> Result<Vec<bool>> {
+        let stage =
+            |left: Vec<bool>, stage: &Choice| Choice { keep: part * stage.keep, ..stage.clone() }.keeps(heard, &left);
+        self.stages.iter().try_fold(heard.document.clone(), stage)
     }
 
     /// The mean recall on some cases.
-    pub(super) fn recall_on(&self, cases: &[&Heard]) -> f64 {
-        let of = |case: &&Heard| self.walk(case).last().map_or(1.0, |kept| recall(case, kept));
-        cases.iter().map(of).sum::<f64>() / cases.len().max(1) as f64
+    fn recall_on(&self, cases: &[&Heard], part: f64) -> Result<f64> {
+        let of = |case: &&Heard| Ok(recall(case, &self.walk(case, part)?));
+        Ok(cases.iter().map(of).sum::<Result<f64>>()? / cases.len().max(1) as f64)
+    }
+
+    /// Lets the last stage stop at a share of the scores, where the evidence is in the best of them with some to spare.
+    fn stop_early(&mut self, cases: &[&Heard]) -> Result<()> {
+        let all = self.recall_on(cases, 1.0)?;
+        for step in 1..9 {
+            let mut trial = self.clone();
+            let Some(last) = trial.stages.last_mut() else { break };
+            last.coverage = Some(f64::from(step) / 10.0);
+            if trial.recall_on(cases, 1.0)? >= all {
+                let spare = f64::from(step + 1) / 10.0;
+                self.stages.iter_mut().last().into_iter().for_each(|last| last.coverage = Some(spare));
+                break;
+            }
+        }
+        Ok(())
     }
 }
 
-/// What stages there shall be: the layers that may be listened to, and the share kept.
-type Outline = [(std::ops::RangeInclusive<usize>, f64)];
+/// A stage: the layers that may be listened to, and the share kept.
+type Stage = (RangeInclusive<usize>, f64);
 
-/// Chooses the heads of every stage on some cases.
-fn choose(cases: &[&Heard], outline: &Outline) -> Way {
-    let mut way = Way { stages: Vec::new(), recall: 0.0, cost: 0.0 };
-    for (layers, keep) in outline {
-        let left: Vec<Vec<bool>> = cases.iter().filter_map(|case| way.walk(case).pop()).collect();
-        let among: Vec<&[bool]> = left.iter().map(Vec::as_slice).collect();
-        way.stages.push(heads(cases, &among, layers.clone(), *keep));
+/// Heads for outlines of stages, on all cases and on those without one task after the other.
+struct Search<'h> {
+    cases: &'h [&'h Heard],
+    /// For each task the cases that heads are chosen on and those that they are judged on.
+    folds: Vec<(Vec<&'h Heard>, Vec<&'h Heard>)>,
+    /// Ways by fold (none: all cases) and outline: longer ones begin as shorter ones do.
+    known: Vec<(Option<usize>, Vec<Stage>, Way)>,
+}
+
+impl<'h> Search<'h> {
+    fn new(cases: &'h [&'h Heard]) -> Self {
+        let mut tasks: Vec<&str> = cases.iter().map(|case| case.task.as_str()).collect();
+        tasks.sort_unstable();
+        tasks.dedup();
+        let fold = |task: &&str| cases.iter().partition(|case| case.task != *task);
+        Self { cases, folds: tasks.iter().map(fold).collect(), known: Vec::new() }
     }
-    way
+
+    /// The heads of every stage, chosen on the cases of a fold.
+    fn choose(&mut self, fold: Option<usize>, outline: &[Stage]) -> Result<Way> {
+        let Some(((layers, keep), before)) = outline.split_last() else {
+            return Ok(Way { stages: Vec::new(), recall: 0.0, cost: 0.0 });
+        };
+        if let Some((.., way)) = self.known.iter().find(|(f, o, _)| *f == fold && o == outline) {
+            return Ok(way.clone());
+        }
+        let mut way = self.choose(fold, before)?;
+        let cases = fold.map_or(self.cases, |fold| self.folds[fold].0.as_slice());
+        let among = cases.iter().map(|case| way.walk(case, 1.0)).collect::<Result<Vec<_>>>()?;
+        way.stages.push(heads(cases, &among, layers.clone(), *keep)?);
+        self.known.push((fold, outline.to_vec(), way.clone()));
+        Ok(way)
+    }
+
+    /// The mean over tasks of the recall on each when the heads were chosen on all others (see [`Way::recall`]).
+    fn cross_validated(&mut self, outline: &[Stage]) -> Result<f64> {
+        let mut sum = 0.0;
+        for fold in 0..self.folds.len() {
+            let way = self.choose(Some(fold), outline)?;
+            let held_out = &self.folds[fold].1;
+            sum += 0.5 * (way.recall_on(held_out, 1.0)? + way.recall_on(held_out, 0.5)?);
+        }
+        Ok(sum / self.folds.len().max(1) as f64)
+    }
+
+    /// The first layer up to `last` that keeps nearly as much of the evidence in a share of the text as any does.
+    fn first_good(
+        &mut self,
+        last: usize,
+        keep: f64,
+        best: Option<f64>,
+        look: &mut dyn FnMut() -> Result<()>,
+    ) -> Result<Option<usize>> {
+        let mut found = Vec::new();
+        for layer in 0..=last {
+            look()?;
+            // Where a deeper layer adds nothing, the way ends as high as before.
+            if self.choose(None, &[(0..=layer, keep)])?.stages[0].layer() == layer {
+                found.push((layer, self.cross_validated(&[(0..=layer, keep)])?));
+            }
+        }
+        let best = best.unwrap_or_else(|| found.iter().map(|(_, recall)| *recall).fold(0.0, f64::max));
+        Ok(found.iter().find(|(_, recall)| *recall >= best - SLACK).map(|(layer, _)| *layer))
+    }
 }
 
-/// The mean over tasks of the recall on each when the heads were chosen on all others.
-fn cross_validated(cases: &[&Heard], outline: &Outline) -> f64 {
-    let mut tasks: Vec<&str> = cases.iter().map(|case| case.task.as_str()).collect();
-    tasks.sort_unstable();
-    tasks.dedup();
-    let on = |task: &&str| {
-        let (held_out, chosen_on): (Vec<&Heard>, Vec<&Heard>) = cases.iter().partition(|case| case.task == *task);
-        choose(&chosen_on, outline).recall_on(&held_out)
-    };
-    tasks.iter().map(on).sum::<f64>() / tasks.len().max(1) as f64
-}
-
-/// Ways of one and of two stages, those that are beaten in both cost and recall left out, the cheapest first.
+/// Ways of one to three stages, those that are beaten in both cost and recall left out, the cheapest first.
 pub(super) fn ways(
     cases: &[&Heard],
     deepest: usize,
@@ -104,28 +165,36 @@ pub(super) fn ways(
     tokens: f64,
     look: &mut dyn FnMut(usize, usize) -> Result<()>,
 ) -> Result<Vec<Way>> {
-    let mut found: Vec<Way> = Vec::new();
-    let mut add = |outline: &Outline| {
-        let way = Way { recall: cross_validated(cases, outline), ..choose(cases, outline) };
-        let cost = cost.staged(tokens, &way.shares()) / cost.full(tokens);
-        found.push(Way { cost, ..way.clone() });
-        way
+    let mut search = Search::new(cases);
+    let mut outlines: Vec<Vec<Stage>> = (1..=deepest).map(|layer| vec![(0..=layer, keep)]).collect();
+    let (wide, narrow, last) = ((EARLY * keep).min(1.0), (FIRST * keep).min(1.0), LAST * keep);
+    // The layers are looked through twice, and at most four outlines for each.
+    let (total, mut done) = (6 * (deepest + 1), 0);
+    let mut look = || {
+        done += 1;
+        look(done - 1, total)
     };
-    let (first_keep, second_keep) = ((TWO.0 * keep).min(1.0), TWO.1 * keep);
-    let mut firsts: Vec<(usize, f64)> = Vec::new();
-    for layer in 1..=deepest {
-        look(layer - 1, 2 * deepest)?;
-        let one = add(&[(0..=layer, keep)]);
-        // Where a deeper layer adds nothing, the way ends as high as before.
-        if one.stages[0].layer() == layer {
-            firsts.push((layer, cross_validated(cases, &[(0..=layer, first_keep)])));
+    let first = search.first_good(deepest, narrow, None, &mut look)?.unwrap_or(deepest);
+    let narrowed = search.cross_validated(&[(0..=first, narrow)])?;
+    let early = match first {
+        0 => None,
+        _ => search.first_good(first - 1, wide, Some(narrowed), &mut look)?,
+    };
+    for layer in first + 1..=deepest {
+        outlines.push(vec![(0..=first, narrow), (first + 1..=layer, last)]);
+        if let Some(early) = early {
+            outlines.push(vec![(0..=early, wide), (early + 1..=layer, last)]);
+            outlines.push(vec![(0..=early, wide), (early + 1..=first, narrow), (first + 1..=layer, last)]);
         }
     }
-    let best = firsts.iter().map(|(_, recall)| *recall).fold(0.0, f64::max);
-    let first = firsts.iter().find(|(_, recall)| *recall >= best - 0.05).map_or(deepest, |(layer, _)| *layer);
-    for layer in first + 1..=deepest {
-        look(deepest + layer - 1, 2 * deepest)?;
-        add(&[(0..=first, first_keep), (first + 1..=layer, second_keep)]);
+    let mut found: Vec<Way> = Vec::with_capacity(outlines.len());
+    for outline in &outlines {
+        look()?;
+        let mut way = search.choose(None, outline)?;
+        way.stop_early(cases)?;
+        way.recall = search.cross_validated(outline)?;
+        way.cost = cost.staged(tokens, &way.shares()) / cost.full(tokens);
+        found.push(way);
     }
     found.sort_by(|a, b| a.cost.total_cmp(&b.cost));
     let twice: Vec<Way> = found.iter().filter(|way| way.stages.len() > 1).cloned().collect();
@@ -162,7 +231,11 @@ mod tests {
 
     #[test]
     fn the_cheapest_and_the_deepest_of_the_best_are_worth_a_look() {
-        let way = |recall, cost, head| Way { stages: vec![Choice { heads: vec![(1, head)], keep: 0.1 }], recall, cost };
+        let way = |recall, cost, head| Way {
+            stages: vec![Choice { heads: vec![(1, head)], keep: 0.1, coverage: None }],
+            recall,
+            cost,
+        };
         let looked = |ways: &[Way]| worth_a_look(ways).map(|way| way.cost).collect::<Vec<_>>();
         assert_eq!(looked(&[way(0.5, 0.1, 0), way(0.985, 0.2, 1), way(0.99, 0.3, 2), way(0.98, 0.4, 3)]), [0.2, 0.4]);
         assert_eq!(looked(&[way(0.9, 0.2, 1), way(0.9, 0.3, 1)]), [0.2], "the same heads, deeper");
