@@ -8,6 +8,7 @@ mod choose;
 mod cost;
 mod listen;
 mod overhear;
+mod search;
 mod way;
 mod whole;
 

@@ -1,19 +1,16 @@
-use std::ops::RangeInclusive;
-
 use serde_json::{Value, json};
 use skimlm_core::Result;
 
-use super::choose::{Choice, heads, recall};
+use super::choose::{Choice, recall};
 use super::cost::Cost;
 use super::listen::{Heard, POOL, WINDOW};
+use super::search::{Search, Stage};
 
 /// What stages leave, as multiples of what one alone would: an early one is generous, and the last chooses better than
 /// one alone and can be stricter.
 const EARLY: f64 = 2.5;
 const FIRST: f64 = 1.25;
 const LAST: f64 = 0.5;
-/// How much less than the best an earlier layer may find and still go first.
-const SLACK: f64 = 0.05;
 /// Ways that are worth a check.
 const MOST: usize = 4;
 
@@ -58,14 +55,14 @@ impl Way {
     }
 
     /// Which tokens of a case the stages leave in the end, each keeping `part` of its share.
-    fn walk(&self, heard: &Heard, part: f64) -> Result<Vec<bool>> {
+    pub(super) fn walk(&self, heard: &Heard, part: f64) -> Result<Vec<bool>> {
         let stage =
             |left: Vec<bool>, stage: &Choice| Choice { keep: part * stage.keep, ..stage.clone() }.keeps(heard, &left);
         self.stages.iter().try_fold(heard.document.clone(), stage)
     }
 
     /// The mean recall on some cases.
-    fn recall_on(&self, cases: &[&Heard], part: f64) -> Result<f64> {
+    pub(super) fn recall_on(&self, cases: &[&Heard], part: f64) -> Result<f64> {
         let of = |case: &&Heard| Ok(recall(case, &self.walk(case, part)?));
         Ok(cases.iter().map(of).sum::<Result<f64>>()? / cases.len().max(1) as f64)
     }
@@ -84,75 +81,6 @@ impl Way {
             }
         }
         Ok(())
-    }
-}
-
-/// A stage: the layers that may be listened to, and the share kept.
-type Stage = (RangeInclusive<usize>, f64);
-
-/// Heads for outlines of stages, on all cases and on those without one task after the other.
-struct Search<'h> {
-    cases: &'h [&'h Heard],
-    /// For each task the cases that heads are chosen on and those that they are judged on.
-    folds: Vec<(Vec<&'h Heard>, Vec<&'h Heard>)>,
-    /// Ways by fold (none: all cases) and outline: longer ones begin as shorter ones do.
-    known: Vec<(Option<usize>, Vec<Stage>, Way)>,
-}
-
-impl<'h> Search<'h> {
-    fn new(cases: &'h [&'h Heard]) -> Self {
-        let mut tasks: Vec<&str> = cases.iter().map(|case| case.task.as_str()).collect();
-        tasks.sort_unstable();
-        tasks.dedup();
-        let fold = |task: &&str| cases.iter().partition(|case| case.task != *task);
-        Self { cases, folds: tasks.iter().map(fold).collect(), known: Vec::new() }
-    }
-
-    /// The heads of every stage, chosen on the cases of a fold.
-    fn choose(&mut self, fold: Option<usize>, outline: &[Stage]) -> Result<Way> {
-        let Some(((layers, keep), before)) = outline.split_last() else {
-            return Ok(Way { stages: Vec::new(), recall: 0.0, cost: 0.0 });
-        };
-        if let Some((.., way)) = self.known.iter().find(|(f, o, _)| *f == fold && o == outline) {
-            return Ok(way.clone());
-        }
-        let mut way = self.choose(fold, before)?;
-        let cases = fold.map_or(self.cases, |fold| self.folds[fold].0.as_slice());
-        let among = cases.iter().map(|case| way.walk(case, 1.0)).collect::<Result<Vec<_>>>()?;
-        way.stages.push(heads(cases, &among, layers.clone(), *keep)?);
-        self.known.push((fold, outline.to_vec(), way.clone()));
-        Ok(way)
-    }
-
-    /// The mean over tasks of the recall on each when the heads were chosen on all others (see [`Way::recall`]).
-    fn cross_validated(&mut self, outline: &[Stage]) -> Result<f64> {
-        let mut sum = 0.0;
-        for fold in 0..self.folds.len() {
-            let way = self.choose(Some(fold), outline)?;
-            let held_out = &self.folds[fold].1;
-            sum += 0.5 * (way.recall_on(held_out, 1.0)? + way.recall_on(held_out, 0.5)?);
-        }
-        Ok(sum / self.folds.len().max(1) as f64)
-    }
-
-    /// The first layer up to `last` that keeps nearly as much of the evidence in a share of the text as any does.
-    fn first_good(
-        &mut self,
-        last: usize,
-        keep: f64,
-        best: Option<f64>,
-        look: &mut dyn FnMut() -> Result<()>,
-    ) -> Result<Option<usize>> {
-        let mut found = Vec::new();
-        for layer in 0..=last {
-            look()?;
-            // Where a deeper layer adds nothing, the way ends as high as before.
-            if self.choose(None, &[(0..=layer, keep)])?.stages[0].layer() == layer {
-                found.push((layer, self.cross_validated(&[(0..=layer, keep)])?));
-            }
-        }
-        let best = best.unwrap_or_else(|| found.iter().map(|(_, recall)| *recall).fold(0.0, f64::max));
-        Ok(found.iter().find(|(_, recall)| *recall >= best - SLACK).map(|(layer, _)| *layer))
     }
 }
 
