@@ -192,6 +192,14 @@ test('select: text for people, for machines, for another model', async (t) => {
   t.regex(nowhere.err, /ERR_STORAGE: .*page\.html cannot be written/)
 })
 
+test('calibrate: a profile that could not be written is refused before the work', async (t) => {
+  const book = await file('book.txt', story)
+  const out = join(folder, 'none', 'profile.json')
+  const nowhere = await skimlm(['calibrate', await tinyModel(), '-f', book, '-o', out])
+  t.is(nowhere.code, 1)
+  t.regex(nowhere.err, /ERR_STORAGE: .*profile\.json cannot be written/)
+})
+
 test('a value the model refuses is a usage error, with the code', async (t) => {
   const { code, err } = await skimlm(['ask', await tinyModel(), 'why?', '--top-p', '2'])
   t.is(code, 2)

@@ -1,4 +1,3 @@
-import { writeFile } from 'node:fs/promises'
 import { basename, resolve } from 'node:path'
 import type { Command } from 'commander'
 import { invalidOption } from '../../errors.js'
@@ -6,6 +5,7 @@ import { calibrate, type Profile } from '../../study.js'
 import { type ModelFlags, addModelFlags, flag, number, whole, wholes } from '../flags.js'
 import { interruptible } from '../interrupt.js'
 import { openModel } from '../open.js'
+import { checkFolder, save } from '../output.js'
 import { Pace } from '../render/pace.js'
 import { ProgressLine } from '../render/progress.js'
 import { table } from '../render/table.js'
@@ -44,6 +44,7 @@ export function calibrateCommand(program: Command, done: (code: number) => void)
 async function run(name: string | undefined, flags: Flags): Promise<number> {
   const { file } = flags
   if (file === undefined) throw invalidOption('--file', undefined, 'a text to hide facts in')
+  await checkFolder(flags.out)
   return interruptible(async (interrupts) => {
     const progress = new ProgressLine()
     const model = await openModel(name, flags, progress, interrupts.signal)
@@ -66,7 +67,7 @@ async function run(name: string | undefined, flags: Flags): Promise<number> {
         },
       })
       progress.clear()
-      await writeFile(flags.out, `${JSON.stringify(profile, null, 2)}\n`)
+      await save(flags.out, `${JSON.stringify(profile, null, 2)}\n`)
       process.stdout.write(`${settings(profile)}${resolve(flags.out)}\n`)
     } finally {
       progress.clear()

@@ -1,10 +1,8 @@
-import { writeFile } from 'node:fs/promises'
-import { resolve } from 'node:path'
 import type { Command } from 'commander'
-import { SkimError } from '../../errors.js'
 import { type ModelFlags, type PromptFlags, addModelFlags, addPromptFlags, flag } from '../flags.js'
 import { interruptible } from '../interrupt.js'
 import { openModel } from '../open.js'
+import { checkFolder, save } from '../output.js'
 import { readPrompt, split } from '../question.js'
 import { ProgressLine } from '../render/progress.js'
 import { selectionText } from '../render/result.js'
@@ -31,6 +29,7 @@ export function selectCommand(program: Command, done: (code: number) => void): v
 
 async function select(words: string[], flags: Flags, command: Command): Promise<number> {
   const { model: name, question } = split(words, command)
+  if (flags.html !== undefined) await checkFolder(flags.html)
   return interruptible(async ({ signal }) => {
     const prompt = await readPrompt(question, flags)
     const model = await openModel(name, flags, new ProgressLine(), signal)
@@ -43,15 +42,4 @@ async function select(words: string[], flags: Flags, command: Command): Promise<
       await model.dispose()
     }
   })
-}
-
-async function save(file: string, page: string): Promise<void> {
-  const path = resolve(file)
-  try {
-    await writeFile(path, page)
-  } catch (error) {
-    const { code, message } = error as NodeJS.ErrnoException
-    const details = { path, reason: code }
-    throw new SkimError('ERR_STORAGE', `${path} cannot be written: ${message}.`, details, { cause: error })
-  }
 }
