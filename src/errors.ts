@@ -59,11 +59,6 @@ export function fromNative(error: unknown): SkimError {
   return new SkimError(isErrorCode(code) ? code : 'ERR_INTERNAL', message, details, { cause })
 }
 
-/** Whether the native side says that the caller's own signal ended the work. */
-export function isCancelled(error: unknown): boolean {
-  return parseFailure(error)?.code === 'ERR_CANCELLED'
-}
-
 function parseFailure(error: unknown): NativeFailure | null {
   if (!(error instanceof Error) || !error.message.startsWith('{')) return null
   try {

@@ -27,7 +27,7 @@ export interface SelectionData {
 }
 
 /** The order of the native side. */
-export const sources = ['document', 'question', 'template'] as const
+const sources = ['document', 'question', 'template'] as const
 
 class KeptTokens implements Selection {
   readonly #data: SelectionData

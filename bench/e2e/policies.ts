@@ -7,7 +7,7 @@ import { type Bench, type Sample, bookPrompts, megabytes, middle, perSecond, sec
 const k = 1024
 
 /** Every policy at about the same number of kept tokens, full attention first. */
-export const contenders: Readonly<Record<string, Policy>> = {
+const contenders: Readonly<Record<string, Policy>> = {
   full: policies.full(),
   gemfilter: policies.gemfilter({ budget: k }),
   'gemfilter r=12': policies.gemfilter({ budget: k, layer: 12 }),

@@ -44,7 +44,7 @@ function build(done: (code: number) => void): Command {
   return program
 }
 
-export function version(): string {
+function version(): string {
   const manifest = createRequire(import.meta.url)('skimlm/package.json') as { version: string }
   return manifest.version
 }

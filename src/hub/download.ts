@@ -106,7 +106,7 @@ async function attempt(d: Download, have: number, connectMs: number, stallMs: nu
 }
 
 /** Drops the partial file and everything known about it. */
-export async function forget(d: Pick<Download, 'partial'>): Promise<void> {
+async function forget(d: Pick<Download, 'partial'>): Promise<void> {
   await rm(d.partial, { force: true })
   await rm(tagFile(d), { force: true })
 }

@@ -75,7 +75,7 @@ export async function resolveBuiltin(model: BuiltinModel, settings: HubSettings)
 }
 
 /** A hub file lies in the cache under its repository and revision; a branch name is fetched once and then stays. */
-export async function resolveHub(source: HubSource, settings: HubSettings): Promise<string> {
+async function resolveHub(source: HubSource, settings: HubSettings): Promise<string> {
   if (!/^[\w-][\w.-]*\/[\w-][\w.-]*$/.test(source.hub))
     throw invalidOption('hub', source.hub, 'a hub id of the form owner/name')
   const folder = join(
