@@ -12,6 +12,7 @@ use std::time::Instant;
 
 use candle_core::{DType, Device, Tensor};
 use skimlm_kernels::attention::{Entries, Visibility, attention};
+use skimlm_kernels::keys::{Measure, measure};
 use skimlm_kernels::scores::{Form, Heads, Keys, scores};
 use skimlm_kernels::select::{Choice, Edge, Pool, select};
 use skimlm_kernels::{device, gather};
@@ -72,6 +73,9 @@ fn main() {
         let keys = Keys { k: &k, positions: &positions };
         let score = || scores(&q, &positions[tokens - 1..], keys, 1.0, Form::Raw, Visibility::Causal, &Heads::Sum);
         line("scores", tokens, median(&device, || drop(score().unwrap())), "gigabytesPerSecond", bytes);
+
+        let alike = || drop(measure(keys, Measure::Likeness).unwrap());
+        line("keys", tokens, median(&device, alike), "gigabytesPerSecond", bytes);
 
         let evidence = score().unwrap();
         let choice = Choice { pool: Some(Pool::Avg { width: 5, edge: Edge::Zero }), k: KEPT, pinned: vec![] };

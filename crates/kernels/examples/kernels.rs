@@ -13,6 +13,7 @@ use skimlm_kernels::activation::silu_mul;
 use skimlm_kernels::attention::{Entries, Visibility, attention};
 use skimlm_kernels::cached::{self, Q8_0};
 use skimlm_kernels::gather;
+use skimlm_kernels::keys::{Measure, measure};
 use skimlm_kernels::linear::{BlockType, Bytes, Weight, linear};
 use skimlm_kernels::logits::top;
 use skimlm_kernels::norm::rms_norm;
@@ -278,6 +279,11 @@ fn selections() {
             let run = || drop(scores(&q, last, keys, 1.0, form, Visibility::Causal, &Heads::Sum).unwrap());
             let bytes = 2.0 * (kv_heads * n * dim) as f64 / best(10, run) / 1e9;
             line(name, &format!("{rows} rows, {n} entries"), bytes, "GB/s", yard, "copy");
+        }
+        for (what, name) in [(Measure::Length, "keys length"), (Measure::Likeness, "keys likeness")] {
+            let seconds = best(10, || drop(measure(keys, what).unwrap()));
+            let bytes = 2.0 * (kv_heads * n * dim) as f64 / seconds / 1e9;
+            line(name, &format!("{n} entries"), bytes, "GB/s", yard, "copy");
         }
         let row = numbers(n);
         let micros = 1e6 * best(50, || drop(top_k(&row, 1024).unwrap()));

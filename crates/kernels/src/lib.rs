@@ -17,6 +17,7 @@ pub mod attention;
 pub mod cached;
 pub mod device;
 pub mod gather;
+pub mod keys;
 pub mod linear;
 pub mod logits;
 pub mod norm;
