@@ -70,6 +70,7 @@ export const policyOptions: Readonly<Record<PolicyKind, { readonly [name: string
   h2o: { decodeEvict: null, headMode: null, heavy: null, positions: null, recent: null },
   tova: { budget: null },
   knorm: { budget: null },
+  keydiff: { budget: null },
   sinkwindow: { recent: null, sink: null },
   anllm: { anchors: [null], last: null, question: null, sinks: null },
   random: {

@@ -12,6 +12,7 @@ export type Policy =
   | H2OPolicy
   | TovaPolicy
   | KnormPolicy
+  | KeyDiffPolicy
   | SinkWindowPolicy
   | AnLlmPolicy
   | RandomPolicy
@@ -320,6 +321,14 @@ export interface TovaPolicy {
 /** Every kv head keeps the entries whose keys are shortest; no query is needed. */
 export interface KnormPolicy {
   kind: 'knorm'
+
+  /** Entries a kv head keeps. */
+  budget?: number
+}
+
+/** Every kv head keeps the entries whose keys are least like the mean of its keys; no query is needed. */
+export interface KeyDiffPolicy {
+  kind: 'keydiff'
 
   /** Entries a kv head keeps. */
   budget?: number

@@ -20,6 +20,7 @@ const contenders: Readonly<Record<string, Policy>> = {
   'h2o once': policies.h2o({ heavy: k / 2, recent: k / 2, decodeEvict: false }),
   tova: policies.tova({ budget: k }),
   knorm: policies.knorm({ budget: k }),
+  keydiff: policies.keydiff({ budget: k }),
   sinkwindow: policies.sinkwindow({ sink: 4, recent: k - 4 }),
   random: policies.random({ budget: k }),
   firstlast: policies.firstlast({ budget: k }),

@@ -67,6 +67,7 @@ fn eight_bits_stay_near_sixteen_under_every_policy() {
         json!({ "kind": "h2o", "heavy": 30, "recent": 10, "positions": "fresh" }),
         json!({ "kind": "tova", "budget": 40 }),
         json!({ "kind": "knorm", "budget": 40 }),
+        json!({ "kind": "keydiff", "budget": 40 }),
         json!({ "kind": "sinkwindow", "sink": 4, "recent": 36 }),
         json!({ "kind": "anllm", "anchors": [2, 5, 51, 76] }),
     ] {

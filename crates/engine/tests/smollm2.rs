@@ -99,7 +99,7 @@ fn check(case: &str, policy: &PolicySpec, dtype: &str, share: f64, tolerance: f3
     if let (Some(indices), Some(report)) = (golden.get("indices"), &read.report) {
         check_overlap(&report.indices, indices, share, case);
     }
-    for (layer, head) in [(0, 0), (29, 8)] {
+    for (layer, head) in [(0, 0), (29, 8), (29, 2)] {
         if let Some(indices) = golden.get(format!("layer{layer}_head{head}")) {
             let heads = read.report.as_ref().and_then(|r| r.heads.as_ref()).unwrap();
             check_overlap(&heads[layer].heads[head], indices, share, &format!("{case}, layer {layer}, head {head}"));
@@ -172,6 +172,14 @@ fn h2o_agrees_with_the_reference() {
     let sizes = json!({ "heavy": 128, "recent": 32 });
     check("h2o_one_shot_heavy128_recent32_query_heads", &preset("h2o-gemfilter", sizes.clone()), "f32", 0.98, 5e-2);
     check("h2o_every_step_heavy128_recent32_query_heads", &preset("h2o-upstream", sizes), "f32", 0.98, 5e-2);
+}
+
+#[test]
+fn what_keys_say_alone_agrees_with_the_reference() {
+    for (kind, budget) in [("knorm", 160), ("keydiff", 160), ("keydiff", 400)] {
+        let policy = PolicySpec::parse(&json!({ "kind": kind, "budget": budget })).unwrap();
+        check(&format!("{kind}_budget{budget}"), &policy, "f32", 0.98, 5e-2);
+    }
 }
 
 /// Every level in a process of its own, which chooses its kernels once: the golden texts, logits and

@@ -108,7 +108,7 @@ fn a_selection_alone_decodes_nothing() {
 #[test]
 fn a_prompt_of_one_token_is_answered() {
     let (worker, _folder) = worker();
-    for policy in ["full", "gemfilter", "promptdistill", "snapkv", "h2o", "sinkwindow", "tova", "knorm"] {
+    for policy in ["full", "gemfilter", "promptdistill", "snapkv", "h2o", "sinkwindow", "tova", "knorm", "keydiff"] {
         let run = worker
             .start(request(json!({ "prompt": { "tokens": [5] }, "policy": { "kind": policy }, "maxNewTokens": 3 })))
             .unwrap();

@@ -3,8 +3,9 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use skimlm_core::{Policy, Reading, Result};
+use skimlm_kernels::keys::Measure;
 
-use crate::evict::{Even, Evict, KeyNorm, Rule};
+use crate::evict::{Even, Evict, OfKeys, Rule};
 use crate::registry::{About, Context, Method};
 use crate::snapkv::check_budget;
 use crate::windows::check_none;
@@ -40,7 +41,8 @@ impl Method for Knorm {
     }
 
     fn build(self, _: &Context<'_>) -> Box<dyn Policy> {
-        Box::new(Evict::new(KeyNorm, Even(self.budget - 1), Rule { recent: 1, ..Rule::default() }))
+        let rule = Rule { recent: 1, ..Rule::default() };
+        Box::new(Evict::new(OfKeys(Measure::Length), Even(self.budget - 1), rule))
     }
 
     fn reading(&self, _: &Context<'_>, _: usize) -> Reading {

@@ -11,6 +11,7 @@ mod fixed;
 mod full;
 mod gemfilter;
 mod h2o;
+mod keydiff;
 mod knorm;
 mod narrowing;
 mod options;
@@ -32,6 +33,7 @@ pub use firstlast::FirstLast;
 pub use full::Full;
 pub use gemfilter::GemFilter;
 pub use h2o::H2o;
+pub use keydiff::KeyDiff;
 pub use knorm::Knorm;
 pub use options::{
     AllHeads, Budget, CONTRAST, EdgeSpec, HeadsSpec, Limit, ListedHead, Pins, PoolKind, PoolSpec, Positions,

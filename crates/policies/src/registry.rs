@@ -21,6 +21,7 @@ const POLICIES: &[Entry] = &[
     Entry::of::<crate::H2o>(),
     Entry::of::<crate::Tova>(),
     Entry::of::<crate::Knorm>(),
+    Entry::of::<crate::KeyDiff>(),
     Entry::of::<crate::SinkWindow>(),
     Entry::of::<crate::AnLlm>(),
     Entry::of::<crate::Random>(),

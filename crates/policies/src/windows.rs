@@ -99,7 +99,7 @@ mod tests {
     #[test]
     fn entries_that_no_row_will_see_are_not_kept_for_old_merits() {
         let all = shape(&[None, Some(8), None]);
-        for kind in ["h2o", "knorm"] {
+        for kind in ["h2o", "knorm", "keydiff"] {
             let (code, message) = answer(json!({ "kind": kind }), &all, None).unwrap();
             assert_eq!(code, Code::PolicyUnsupported);
             assert!(message.contains("layer 1: 8 positions"), "{message}");

@@ -65,7 +65,7 @@ proptest! {
     fn p06_lengths_follow_the_table((given, policy) in given_with(1..=32, |given| prop_oneof![evicting(given), streaming(given)])) {
         let (n, number) = (given.n(), |name: &str| policy[name].as_u64().unwrap() as usize);
         let (cap, every_step) = match policy["kind"].as_str().unwrap() {
-            "snapkv" | "knorm" => (number("budget"), false),
+            "snapkv" | "knorm" | "keydiff" => (number("budget"), false),
             "tova" => (number("budget"), true),
             "h2o" => (number("heavy") + number("recent"), policy["decodeEvict"] == true),
             "sinkwindow" => (number("sink") + number("recent"), true),

@@ -203,6 +203,32 @@ proptest! {
     }
 
     #[test]
+    fn keys_that_are_short_or_unlike_the_others_stay(given in given(2..=40), budget in 2..20usize) {
+        let (model, n, dim) = (given.model(), given.n(), given.sizes.head_dim);
+        let mut dense = Dense::new(&model);
+        dense.whole(&given.tokens);
+        for kind in ["knorm", "keydiff"] {
+            let mut session = session(&model, &json!({ "kind": kind, "budget": budget }));
+            read(&mut session, given.rows(), given.chunk);
+            for layer in session.report().unwrap().heads.unwrap() {
+                for (head, kept) in layer.heads.iter().enumerate() {
+                    assert_eq!(kept.len(), budget.min(n));
+                    let keys: Vec<_> = dense.layers[layer.layer].iter().map(|e| &e.k[head * dim..][..dim]).collect();
+                    let length = |x: &[f64]| x.iter().map(|x| x * x).sum::<f64>().sqrt();
+                    let mean: Vec<f64> = (0..dim).map(|d| keys.iter().map(|k| k[d] / length(k)).sum::<f64>() / n as f64).collect();
+                    let cosine = |k: &[f64]| k.iter().zip(&mean).map(|(a, b)| a * b).sum::<f64>() / length(k) / length(&mean);
+                    let low: Vec<f64> = keys.iter().map(|k| if kind == "knorm" { length(k) } else { cosine(k) }).collect();
+                    // Where keys cancel in the mean its direction is less certain.
+                    let about = 1e-4 * if kind == "knorm" { low[0] } else { 1.0 / length(&mean) };
+                    let (stay, go): (Vec<usize>, _) = (0..n - 1).partition(|&i| kept.contains(&(i as u32)));
+                    let most = stay.iter().map(|&i| low[i]).fold(-1.0, f64::max);
+                    assert!(go.iter().all(|&i| low[i] > most - about), "{kind}: {kept:?} of {low:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
     fn p08_equal_scores_keep_the_lowest_indices(given in given(2..=40), k in 1..40usize, softmax in any::<bool>(), pool in prop_oneof![
         Just(Value::Null), Just(json!({ "kind": "avg", "width": 5, "edge": "valid" })), Just(json!({ "kind": "max", "width": 3 })),
     ]) {
@@ -229,6 +255,7 @@ proptest! {
             json!({ "kind": "snapkv", "window": 1, "budget": k + 1, "headMode": "query", "pool": "max" }),
             json!({ "kind": "tova", "budget": k + 1 }),
             json!({ "kind": "knorm", "budget": k + 1 }),
+            json!({ "kind": "keydiff", "budget": k + 1 }),
         ] {
             for layer in run(policy.clone()).heads.unwrap() {
                 for list in layer.heads {

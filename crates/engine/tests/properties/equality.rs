@@ -21,6 +21,7 @@ fn widest(n: usize) -> Vec<Value> {
         json!({ "kind": "h2o", "heavy": all, "recent": 2, "positions": "fresh" }),
         json!({ "kind": "tova", "budget": all }),
         json!({ "kind": "knorm", "budget": all }),
+        json!({ "kind": "keydiff", "budget": all }),
         json!({ "kind": "sinkwindow", "sink": 2, "recent": all }),
         json!({ "kind": "anllm", "anchors": [0], "sinks": all }),
         json!({ "kind": "random", "budget": n }),

@@ -41,6 +41,7 @@ proptest! {
             json!({ "kind": "gemfilter", "layer": layer, "budget": 2, "pins": pins, "score": score }),
             json!({ "kind": "promptdistill", "stages": [{ "layer": layer, "budget": 2, "score": score }], "pins": pins }),
             json!({ "kind": "knorm", "budget": 2 }),
+            json!({ "kind": "keydiff", "budget": 2 }),
         ];
         let softmax = if value.is_nan() { &softmax[..] } else { &[] };
         for policy in softmax.iter().chain(&others) {
@@ -99,6 +100,7 @@ proptest! {
             json!({ "kind": "h2o", "recent": 0 }),
             json!({ "kind": "tova", "budget": 1 }),
             json!({ "kind": "knorm", "budget": 1 }),
+            json!({ "kind": "keydiff", "budget": 1 }),
             json!({ "kind": "sinkwindow", "recent": 0 }),
             json!({ "kind": "random", "budget": 0 }),
             json!({ "kind": "firstlast", "budget": 0 }),

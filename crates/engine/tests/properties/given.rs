@@ -186,6 +186,7 @@ pub(crate) fn evicting(given: &Given) -> BoxedStrategy<Value> {
         })),
         1 => (2..=n + 2).prop_map(|k| json!({ "kind": "tova", "budget": k })),
         1 => (2..=n + 2).prop_map(|k| json!({ "kind": "knorm", "budget": k })),
+        1 => (2..=n + 2).prop_map(|k| json!({ "kind": "keydiff", "budget": k })),
         1 => (0..4usize, 1..=n + 2).prop_map(|(sink, recent)| json!({ "kind": "sinkwindow", "sink": sink, "recent": recent })),
     ]
     .boxed()

@@ -7,7 +7,7 @@ mod report;
 mod scorer;
 mod share;
 
-pub(crate) use scorer::{KeyNorm, NoScore, RunningSums, Scorer, WindowScores};
+pub(crate) use scorer::{NoScore, OfKeys, RunningSums, Scorer, WindowScores};
 pub(crate) use share::{Across, Even, Pyramid, Share};
 
 use schemars::JsonSchema;

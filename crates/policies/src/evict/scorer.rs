@@ -1,5 +1,6 @@
-use candle_core::{DType, Tensor};
-use skimlm_core::{Error, Evidence, Form, Heads, Queries, Result, Seen};
+use candle_core::Tensor;
+use skimlm_core::{Bank, Error, Evidence, Form, Heads, Queries, Result, Seen};
+use skimlm_kernels::keys::{Measure, measure};
 
 /// What counts.
 pub(crate) trait Scorer: Send {
@@ -76,24 +77,18 @@ impl Scorer for RunningSums {
     }
 }
 
-/// The negative length of the key, one row a kv head: keys of small norm draw attention
-/// (Devoto et al., arXiv 2406.11430).
-pub(crate) struct KeyNorm;
+/// The negative of what is measured of the keys, one row a kv head: keys of small norm draw attention
+/// (Devoto et al., arXiv 2406.11430), and so do keys unlike the others (Park et al., arXiv 2504.15364).
+pub(crate) struct OfKeys(pub(crate) Measure);
 
-impl Scorer for KeyNorm {
+impl Scorer for OfKeys {
     fn evidence(&self) -> Evidence {
         Evidence::Entries
     }
 
     fn score(&mut self, seen: &Seen<'_>) -> Result<Vec<Vec<f32>>> {
-        let mut all = Vec::new();
-        for bank in seen.cache.banks() {
-            for head in 0..bank.heads() {
-                let k = bank.keys_of(head)?.to_dtype(DType::F32)?;
-                all.push(k.sqr()?.sum(1)?.sqrt()?.neg()?.to_vec1::<f32>()?);
-            }
-        }
-        Ok(all)
+        let of_bank = |bank: &Bank| Ok(measure(bank.keys(), self.0)?.neg()?);
+        rows(&seen.cache.banks().iter().map(of_bank).collect::<Result<Vec<_>>>()?)
     }
 }
 
