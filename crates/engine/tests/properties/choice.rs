@@ -65,6 +65,17 @@ fn scores_of(dense: &Dense<'_>, given: &Given, score: &Value, layer: usize, head
     sums
 }
 
+/// Scores as multiples of the mean of the `width` around them that are open.
+fn contrasted(scores: &[f64], open: &[bool], width: usize) -> Vec<f64> {
+    let of = |i: usize| {
+        let around = i.saturating_sub(width / 2)..(i + width / 2 + 1).min(scores.len());
+        let seen: Vec<f64> = around.filter(|&j| open[j]).map(|j| scores[j]).collect();
+        let mean = seen.iter().sum::<f64>() / seen.len() as f64;
+        if mean > 0.0 { (scores[i] / mean).min(width as f64) } else { 0.0 }
+    };
+    (0..scores.len()).map(of).collect()
+}
+
 proptest! {
     #![proptest_config(config(48))]
 
@@ -109,7 +120,8 @@ proptest! {
 
     #[test]
     fn p04_gemfilter_scores_equal_those_of_a_whole_layer((given, policy) in given_with(2..=40, gemfilter)) {
-        let policy = { let mut p = policy; p["budget"] = 1.into(); p["score"]["pool"] = Value::Null; p };
+        let width = if policy["score"]["softmax"] == true { [0, 5, 257][given.n() % 3] } else { 0 };
+        let policy = { let mut p = policy; p["budget"] = 1.into(); p["score"]["pool"] = Value::Null; p["score"]["contrast"] = width.into(); p };
         let model = given.model();
         let mut session = session(&model, &policy);
         read(&mut session, given.rows(), given.chunk);
@@ -126,7 +138,11 @@ proptest! {
                 _ => scores.fold(f64::NEG_INFINITY, f64::max),
             }
         };
-        let want: Vec<f32> = (0..given.n()).map(|t| combine(t) as f32).collect();
+        let n = given.n();
+        let plain: Vec<f64> = (0..n).map(combine).collect();
+        let open: Vec<bool> = (0..n).map(|i| !is_pinned(&policy["pins"], given.roles[i], i, n)).collect();
+        let want = if width == 0 { plain } else { contrasted(&plain, &open, width) };
+        let want: Vec<f32> = want.iter().map(|&score| score as f32).collect();
         assert_near(&report.all_scores.unwrap(), &want, 1e-4, &policy.to_string());
     }
 
@@ -139,6 +155,7 @@ proptest! {
         policy["budget"] = 1.into();
         policy["layer"] = Value::Null;
         policy["score"]["pool"] = Value::Null;
+        policy["score"]["contrast"] = 0.into();
         policy["score"]["heads"] = list.iter().map(|(l, h, w)| json!({ "layer": l, "head": h, "weight": w })).collect();
         let model = given.model();
         let mut session = session(&model, &policy);
@@ -234,11 +251,11 @@ proptest! {
     ]) {
         let n = given.n();
         let k = k.min(n - 1);
-        // Raw scores are 0 and so are their averages; the average of softmax weights may round one way here, another there.
+        // Raw scores are 0 and so are their averages; averages of softmax weights may round one way here, another there.
         let pool = if softmax && pool["kind"] == "avg" { Value::Null } else { pool };
         let model = Changed::flat(given.model());
         let pins = json!({ "sinks": 0, "template": false, "system": false, "question": false, "last": 0 });
-        let score = json!({ "queries": "last", "softmax": softmax, "heads": "sum", "pool": pool });
+        let score = json!({ "queries": "last", "softmax": softmax, "heads": "sum", "pool": pool, "contrast": 0 });
         let run = |policy: Value| {
             let mut session = session(&model, &policy);
             read(&mut session, given.rows(), given.chunk);
