@@ -73,7 +73,7 @@ fn a_tenth_of_the_text_holds_the_evidence() {
     let (early, kept) = recall("early", Family::Single);
     assert!(early >= 0.95 && kept < 0.2, "early: {early} in {kept}");
     let ((held, _), (plain, _)) = (recall("earlier", Family::Single), recall("earlier, as it is", Family::Single));
-    assert!(held >= 0.7 && held >= plain + 0.2, "against the surroundings {held}, as it is {plain}");
+    assert!(held >= 0.9 && held >= plain + 0.1, "against the surroundings {held}, as it is {plain}");
     let (auto, kept) = recall("auto", Family::Single);
     assert!(auto >= 0.97 && kept < 0.35, "auto: {auto} in {kept}");
     assert!(recall("auto", Family::Several).0 >= 0.9, "auto: {}", recall("auto", Family::Several).0);
