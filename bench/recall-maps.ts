@@ -12,7 +12,7 @@ interface Run {
   policies: { name: string; recall: (number | null)[] | null }[]
 }
 
-const shown = ['gemfilter as published, layer 15', 'heads 2.4 + 2.1', 'head 7.7']
+const shown = ['gemfilter as published, layer 15', 'heads 2.4 + 2.1, as it is', 'heads 2.4 + 1.3', 'head 7.7']
 const bands = 5
 
 const { runs } = JSON.parse(readFileSync(join(root, 'bench/results/eval.json'), 'utf8')) as { runs: { recall: Run } }
