@@ -104,6 +104,11 @@ CASES = {
             sliding_attention=dict(rope_type="default", rope_theta=10000.0),
         ),
     ),
+    "granite": dict(
+        BASE, model_type="granite", rope_theta=10000.0, embedding_multiplier=12.0, attention_multiplier=0.125,
+        residual_multiplier=0.22, logits_scaling=8.0,
+    ),  # fmt: skip
+    "granite-plain": dict(BASE, model_type="granite", rope_parameters=dict(rope_type="default", rope_theta=10000.0)),
 }
 
 

@@ -40,6 +40,10 @@ pub struct Config {
     pub tied_head: bool,
     /// Factor on embedded tokens; 1 in most families.
     pub embed_scale: f32,
+    /// Factor on what attention and the MLP give, before it joins the residual stream; 1 in most families.
+    pub residual_scale: f32,
+    /// Factor on logits; 1 in most families.
+    pub logit_scale: f32,
     /// Of the gate.
     pub activation: Activation,
 }
@@ -81,6 +85,8 @@ impl Config {
             ("the norm's epsilon", self.eps),
             ("the attention scale", self.scale),
             ("the embedding's scale", self.embed_scale),
+            ("the residual's scale", self.residual_scale),
+            ("the logits' scale", self.logit_scale),
         ];
         for (what, value) in numbers {
             if !value.is_finite() || value <= 0.0 {

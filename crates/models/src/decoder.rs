@@ -100,11 +100,13 @@ impl Decoder {
         })
     }
 
-    fn post_norm(&self, x: Tensor, norm: &Option<Tensor>) -> Result<Tensor> {
-        match norm {
-            Some(norm) => Ok(rms_norm(&x, norm, self.config.eps)?),
-            None => Ok(x),
-        }
+    /// What attention or the MLP gives as it joins the residual stream.
+    fn joining(&self, x: Tensor, norm: &Option<Tensor>) -> Result<Tensor> {
+        let x = match norm {
+            Some(norm) => rms_norm(&x, norm, self.config.eps)?,
+            None => x,
+        };
+        scaled(x, self.config.residual_scale)
     }
 
     /// Bias, heads and head norm of a product `[rows, heads * head_dim]`.
@@ -119,6 +121,10 @@ impl Decoder {
             None => Ok(heads),
         }
     }
+}
+
+fn scaled(x: Tensor, by: f32) -> Result<Tensor> {
+    if by == 1.0 { Ok(x) } else { Ok((x * f64::from(by))?) }
 }
 
 impl std::fmt::Debug for Decoder {
@@ -152,8 +158,7 @@ impl Model for Decoder {
             .with("index", index)
             .with("expected", format!("below {vocab}")));
         }
-        let x = linear::embed(ids, &self.embedding, &self.device)?;
-        if self.config.embed_scale == 1.0 { Ok(x) } else { Ok((x * f64::from(self.config.embed_scale))?) }
+        scaled(linear::embed(ids, &self.embedding, &self.device)?, self.config.embed_scale)
     }
 
     fn project(&self, layer: usize, x: &Tensor, which: Which) -> Result<Projected> {
@@ -182,7 +187,7 @@ impl Model for Decoder {
         let layer = self.layer(layer)?;
         let attended = attended.reshape((attended.dim(0)?, self.config.query_width()))?;
         // The product is nobody else's yet, so the sums may be made in it.
-        let sum = self.post_norm(linear(&attended, &layer.output)?, &layer.post_attention_norm)?;
+        let sum = self.joining(linear(&attended, &layer.output)?, &layer.post_attention_norm)?;
         let normed = add_rms_norm(&sum, x, &layer.mlp_norm, self.config.eps)?;
         let gated = match self.config.activation {
             Activation::Silu => linear::gated(&normed, &layer.gate, &layer.up)?,
@@ -191,12 +196,12 @@ impl Model for Decoder {
                 (gate.gelu()? * up)?
             }
         };
-        let out = self.post_norm(linear(&gated, &layer.down)?, &layer.post_mlp_norm)?;
+        let out = self.joining(linear(&gated, &layer.down)?, &layer.post_mlp_norm)?;
         residual::add(&out, &sum)?;
         Ok(out)
     }
 
     fn head(&self, x: &Tensor) -> Result<Tensor> {
-        Ok(linear(&rms_norm(x, &self.norm, self.config.eps)?, &self.head)?)
+        scaled(linear(&rms_norm(x, &self.norm, self.config.eps)?, &self.head)?, self.config.logit_scale)
     }
 }

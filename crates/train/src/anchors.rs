@@ -123,6 +123,8 @@ pub fn config(hidden: usize, layers: usize, mlp: usize) -> Config {
         post_norms: false,
         tied_head: true,
         embed_scale: 1.0,
+        residual_scale: 1.0,
+        logit_scale: 1.0,
         activation: Activation::Silu,
     }
 }

@@ -268,6 +268,8 @@ fn supported(config: &Config) -> Result<()> {
         (config.post_norms, "norms behind attention and MLP"),
         (config.activation != Activation::Silu, "a gate other than SiLU"),
         (config.embed_scale != 1.0, "scaled embeddings"),
+        (config.residual_scale != 1.0, "scaled residuals"),
+        (config.logit_scale != 1.0, "scaled logits"),
         (config.rotaries.iter().any(|r| r.dims != config.head_dim), "rotations of a part of each head"),
     ];
     match out.iter().find(|(found, _)| *found) {

@@ -51,14 +51,16 @@ impl Keys<'_> {
                 let key = self.key("attention.layer_norm_rms_epsilon");
                 gguf.get_f32(&key)?.ok_or_else(|| gguf.missing(&key))?
             },
-            scale: self.number("attention.scale")?.unwrap_or((1.0 / (head_dim as f64).sqrt()) as f32),
+            scale: self.factor("attention.scale")?.unwrap_or((1.0 / (head_dim as f64).sqrt()) as f32),
             layers: family.layers(&self.sliding()?, window, max_positions),
             rotaries,
             qkv_bias: gguf.info(&Part::Layer(0, LayerPart::QueryBias).gguf()).is_some(),
             qk_norm: gguf.info(&Part::Layer(0, LayerPart::QueryNorm).gguf()).is_some(),
             post_norms: family.post_norms,
             tied_head: gguf.info(&Part::Head.gguf()).is_none(),
-            embed_scale: family.embed_scale(hidden),
+            embed_scale: self.factor("embedding_scale")?.unwrap_or_else(|| family.embed_scale(hidden)),
+            residual_scale: self.factor("residual_scale")?.unwrap_or(1.0),
+            logit_scale: 1.0 / self.factor("logit_scale")?.unwrap_or(1.0),
             activation: family.activation,
         };
         (family.gguf_adjust)(&mut config);
@@ -100,6 +102,11 @@ impl Keys<'_> {
 
     fn number(&self, key: &str) -> Result<Option<f32>> {
         self.gguf.get_f32(&self.key(key))
+    }
+
+    /// A factor, for which 0 is another way to state none.
+    fn factor(&self, key: &str) -> Result<Option<f32>> {
+        Ok(self.number(key)?.filter(|&factor| factor != 0.0))
     }
 
     fn size(&self, key: &str) -> Result<usize> {

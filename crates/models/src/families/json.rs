@@ -25,6 +25,10 @@ pub(crate) struct ConfigJson {
     max_position_embeddings: Option<usize>,
     rms_norm_eps: Option<f32>,
     query_pre_attn_scalar: Option<f64>,
+    attention_multiplier: Option<f32>,
+    embedding_multiplier: Option<f32>,
+    residual_multiplier: Option<f32>,
+    logits_scaling: Option<f32>,
     hidden_act: Option<String>,
     hidden_activation: Option<String>,
     tie_word_embeddings: Option<bool>,
@@ -95,6 +99,7 @@ impl Settings<'_> {
         let rotaries = self.rotaries(head_dim, claimed)?;
         let max_positions = rotaries.iter().fold(claimed, |reach, rotary| rotary.scaling.reach(reach));
         let (slides, window) = self.sliding()?;
+        let by_size = || json.query_pre_attn_scalar.unwrap_or(head_dim as f64).powf(-0.5) as f32;
         Ok(Config {
             architecture: name.into(),
             hidden,
@@ -105,14 +110,16 @@ impl Settings<'_> {
             vocab: size(json.vocab_size, "vocab_size")?,
             max_positions,
             eps: json.rms_norm_eps.ok_or_else(|| missing("rms_norm_eps"))?,
-            scale: json.query_pre_attn_scalar.unwrap_or(head_dim as f64).powf(-0.5) as f32,
+            scale: json.attention_multiplier.or(family.unstated_scale).unwrap_or_else(by_size),
             layers: family.layers(&slides, window, max_positions),
             rotaries,
             qkv_bias: has("model.layers.0.self_attn.q_proj.bias"),
             qk_norm: has("model.layers.0.self_attn.q_norm.weight"),
             post_norms: family.post_norms,
             tied_head: json.tie_word_embeddings == Some(true) || !has("lm_head.weight"),
-            embed_scale: family.embed_scale(hidden),
+            embed_scale: json.embedding_multiplier.unwrap_or_else(|| family.embed_scale(hidden)),
+            residual_scale: json.residual_multiplier.unwrap_or(1.0),
+            logit_scale: 1.0 / json.logits_scaling.unwrap_or(1.0),
             activation: self.activation()?,
         })
     }

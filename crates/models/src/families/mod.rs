@@ -5,6 +5,7 @@
 
 mod gemma3;
 mod gguf;
+mod granite;
 mod json;
 mod llama;
 mod mistral;
@@ -24,8 +25,15 @@ pub(crate) use json::{ConfigJson, Ids, of_json};
 pub use place::Place;
 
 /// All families.
-pub static FAMILIES: &[&Family] =
-    &[&llama::FAMILY, &mistral::FAMILY, &qwen2::FAMILY, &qwen3::FAMILY, &phi3::FAMILY, &gemma3::FAMILY];
+pub static FAMILIES: &[&Family] = &[
+    &llama::FAMILY,
+    &mistral::FAMILY,
+    &qwen2::FAMILY,
+    &qwen3::FAMILY,
+    &phi3::FAMILY,
+    &gemma3::FAMILY,
+    &granite::FAMILY,
+];
 
 /// What models of one family have in common and their files do not state.
 #[derive(Debug)]
@@ -52,6 +60,8 @@ pub struct Family {
     pub norm_offset: f32,
     /// Whether embedded tokens are multiplied with the root of the hidden size.
     pub scaled_embedding: bool,
+    /// The factor on `q.k` where `config.json` states none; none: by the head's size.
+    pub unstated_scale: Option<f32>,
     /// The function on the gate, where the file states none.
     pub activation: Activation,
     /// What GGUF files of the family leave unsaid.
@@ -98,6 +108,7 @@ impl Family {
         post_norms: false,
         norm_offset: 0.0,
         scaled_embedding: false,
+        unstated_scale: None,
         activation: Activation::Silu,
         gguf_adjust: |_| {},
         filter_layers: &[],

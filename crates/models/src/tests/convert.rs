@@ -26,7 +26,9 @@ pub(super) fn gguf_of(json: &Value, folder: &Folder) -> Option<(Metadata, Vec<Te
     let kind = rope["rope_type"].as_str().or(rope["type"].as_str()).unwrap_or("default");
     let unspeakable =
         !json["layer_types"].is_null() || !json["max_window_layers"].is_null() || rope["truncate"] == false;
-    if unspeakable || kind == "dynamic" {
+    // llama.cpp takes a missing factor for the head's size, transformers for 1.
+    let unstated = architecture == "granite" && json["attention_multiplier"].is_null();
+    if unspeakable || unstated || kind == "dynamic" {
         return None;
     }
     let number = |n: usize| Meta::U32(n as u32);
@@ -54,6 +56,16 @@ pub(super) fn gguf_of(json: &Value, folder: &Folder) -> Option<(Metadata, Vec<Te
     }
     if !json["query_pre_attn_scalar"].is_null() {
         put("attention.scale", Meta::F32(config.scale));
+    }
+    for (key, name) in [
+        ("attention.scale", "attention_multiplier"),
+        ("embedding_scale", "embedding_multiplier"),
+        ("residual_scale", "residual_multiplier"),
+        ("logit_scale", "logits_scaling"),
+    ] {
+        if !json[name].is_null() {
+            put(key, float(&json[name]));
+        }
     }
     let mut tensors = Vec::new();
     let mut vector = |name: &str, values: &[f32]| {
@@ -93,13 +105,14 @@ fn divisors(config: &Config) -> Vec<f32> {
 
 fn stored(weights: &dyn Weights, architecture: &str) -> Vec<TensorData> {
     let config = weights.config();
+    let permuted = ["llama", "granite"].contains(&architecture);
     let mut tensors: Vec<TensorData> = Vec::new();
     for part in Part::all(config) {
         let (rows, cols) = part.shape(config);
         let values = if rows == 1 { weights.vector(part).unwrap() } else { rows_of(weights, part, cols) };
         let values = match part {
-            Part::Layer(_, LayerPart::Query) if architecture == "llama" => interleave(&values, config.heads, cols),
-            Part::Layer(_, LayerPart::Key) if architecture == "llama" => interleave(&values, config.kv_heads, cols),
+            Part::Layer(_, LayerPart::Query) if permuted => interleave(&values, config.heads, cols),
+            Part::Layer(_, LayerPart::Key) if permuted => interleave(&values, config.kv_heads, cols),
             _ => values,
         };
         let name = name(part, architecture == "phi3");

@@ -80,6 +80,8 @@ impl Random {
             post_norms: false,
             tied_head: false,
             embed_scale: 1.0,
+            residual_scale: 1.0,
+            logit_scale: 1.0,
             activation: Activation::Silu,
         };
         config.check()?;
