@@ -33,6 +33,15 @@ fn every_kind_by_default() -> Vec<Value> {
     skimlm_policies::registry::kinds().into_iter().map(|kind| json!({ "kind": kind })).collect()
 }
 
+#[test]
+fn every_kind_has_its_widest() {
+    let mut named: Vec<_> = widest(1).iter().map(|policy| policy["kind"].as_str().unwrap().to_owned()).collect();
+    named.dedup();
+    let mut kinds = skimlm_policies::registry::kinds();
+    kinds.retain(|kind| !["auto", "full"].contains(kind));
+    assert_eq!(named, kinds);
+}
+
 proptest! {
     #![proptest_config(config(24))]
 
