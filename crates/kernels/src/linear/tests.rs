@@ -65,7 +65,7 @@ fn slack(level: Level, x: &Tensor, weight: &Weight) -> Vec<f32> {
     for o in 0..weight.rows() {
         weight.dequantize_row(o, &mut row).unwrap();
         for (x, out) in x.chunks_exact(cols).zip(out.chunks_exact_mut(weight.rows())) {
-            let order: f32 = x.iter().zip(&row).map(|(x, w)| (x * w).abs()).sum::<f32>() * 2e-6;
+            let order: f32 = x.iter().zip(&row).map(|(x, w)| (x * w).abs()).sum::<f32>() * 4e-6;
             let rounding =
                 |(x, w): (&[f32], &[f32])| peak(x) / steps * w.iter().map(|v| v.abs() + peak(w)).sum::<f32>();
             out[o] = order + if rounds { x.chunks(32).zip(row.chunks(32)).map(rounding).sum::<f32>() } else { 0.0 };
