@@ -10,10 +10,13 @@ use crate::threads::Threads;
 
 pub(super) const MEASURES: [Measure; 2] = [Measure::Length, Measure::Likeness];
 
-/// Keys that lean in one direction, as those of a model do, so that they do not cancel.
+/// Keys on one side of a plane: their directions cannot cancel, and the mean that divides by its own length is never short.
 pub(super) fn keys(seed: u64, heads: usize, capacity: usize, dim: usize) -> Tensor {
-    let (keys, lean) = (tensor(seed, &[heads, capacity, dim], &Device::Cpu), tensor(seed ^ 1, &[dim], &Device::Cpu));
-    (keys * 3.0).unwrap().broadcast_add(&lean).unwrap()
+    let aside: Vec<f32> = (0..dim).map(|at| if at == 0 { 4.0 } else { 0.0 }).collect();
+    (tensor(seed, &[heads, capacity, dim], &Device::Cpu) * 3.0)
+        .unwrap()
+        .broadcast_add(&Tensor::new(aside, &Device::Cpu).unwrap())
+        .unwrap()
 }
 
 fn measured(k: &Tensor, entries: usize, what: Measure) -> crate::Result<Vec<f32>> {
