@@ -22,11 +22,14 @@ pub enum Level {
     Avx512,
     /// The same and 16-bit integer dot products where there are many rows.
     Vnni,
+    /// The same, and tile registers (AMX) for linear layers where there are many rows.
+    Amx,
 }
 
 impl Level {
     /// All of them, slowest first.
-    pub const ALL: [Self; 6] = [Self::Reference, Self::Scalar, Self::Neon, Self::Avx2, Self::Avx512, Self::Vnni];
+    pub const ALL: [Self; 7] =
+        [Self::Reference, Self::Scalar, Self::Neon, Self::Avx2, Self::Avx512, Self::Vnni, Self::Amx];
 
     /// The name that `SKIMLM_KERNELS` knows it by.
     pub const fn name(self) -> &'static str {
@@ -37,6 +40,7 @@ impl Level {
             Self::Avx2 => "avx2",
             Self::Avx512 => "avx512",
             Self::Vnni => "vnni",
+            Self::Amx => "amx",
         }
     }
 
@@ -70,6 +74,8 @@ impl Level {
             Self::Avx512 => pulp::x86::V4::try_new().map(pulp::Arch::V4),
             #[cfg(target_arch = "x86_64")]
             Self::Vnni => crate::simd::vnni::Vnni::find().and_then(|_| Self::Avx512.find()),
+            #[cfg(target_arch = "x86_64")]
+            Self::Amx => crate::simd::amx::Amx::find().and_then(|_| Self::Avx512.find()),
             #[allow(unreachable_patterns, reason = "which levels are left depends on the target")]
             _ => None,
         }
@@ -113,6 +119,7 @@ pub fn features() -> Vec<&'static str> {
             ("avx512dq", has!("avx512dq")),
             ("avx512vl", has!("avx512vl")),
             ("avx512vnni", has!("avx512vnni")),
+            ("amx", Level::Amx.find().is_some()),
         ];
         all.into_iter().filter(|(_, has)| *has).map(|(name, _)| name).collect()
     }

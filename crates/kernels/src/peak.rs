@@ -12,9 +12,14 @@ use crate::level::Level;
 /// Sums that wait for none of each other: more than a multiplication takes cycles, times two a cycle.
 const SUMS: usize = 12;
 
-/// Does `rounds` times the level's widest multiplications (f32 multiply-add, or 16-bit dot products) on this
-/// thread and answers how many operations that were: a product and a sum are two.
+/// Does `rounds` times the level's widest multiplications (f32 multiply-add, 16-bit dot products, or squares
+/// of numbers that are two bf16 each) on this thread and answers how many operations that were: a product
+/// and a sum are two.
 pub fn multiply(level: Level, rounds: u64) -> u64 {
+    #[cfg(target_arch = "x86_64")]
+    if let (Level::Amx, Some(simd)) = (level, crate::simd::amx::Amx::find()) {
+        return simd.run(Squares(rounds));
+    }
     #[cfg(target_arch = "x86_64")]
     if let (Level::Vnni, Some(simd)) = (level, crate::simd::vnni::Vnni::find()) {
         return simd.run(Dots(rounds));
@@ -59,6 +64,27 @@ impl crate::simd::vnni::WithVnni for Dots {
         }
         black_box(sums);
         self.0 * (SUMS * 2 * crate::simd::vnni::LANES * 2) as u64
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+struct Squares(u64);
+
+#[cfg(target_arch = "x86_64")]
+impl crate::simd::amx::WithAmx for Squares {
+    type Output = u64;
+
+    #[inline(always)]
+    fn with_amx(self, simd: crate::simd::amx::Amx) -> u64 {
+        use crate::simd::amx::Tiles;
+        use crate::simd::strips::{DEPTH, SIDE, Strip};
+        let (strips, mut square) = ([<Strip as bytemuck::Zeroable>::zeroed(); 5], [0f32; SIDE * SIDE]);
+        let tiles = Tiles::new(simd);
+        for _ in 0..self.0 {
+            tiles.product(black_box(&strips), &strips, &mut square);
+        }
+        black_box(square);
+        self.0 * (strips.len() * DEPTH * SIDE * SIDE * 2) as u64
     }
 }
 

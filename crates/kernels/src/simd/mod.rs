@@ -3,10 +3,16 @@
 //! Functions here are `inline(always)` and generic over [`pulp::Simd`]: they only become vector
 //! code inside a `WithSimd` operation that [`arch`] dispatches.
 
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod amx;
 pub(crate) mod exp;
 pub(crate) mod half;
 pub(crate) mod outer;
 pub(crate) mod scratch;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod strips;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod transpose;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod vnni;
 

@@ -1,15 +1,20 @@
-//! Products for processors: direct dot products for few rows, packed panels for many, of integers
-//! where the processor multiplies those faster, else of dequantised weights.
+//! Products for processors: direct dot products for few rows, packed panels for many, of what the
+//! processor multiplies fastest: bf16 in tiles, integers, or f32.
 
 mod block;
 mod dot;
 #[cfg(target_arch = "x86_64")]
 mod integer;
 mod panel;
+#[cfg(target_arch = "x86_64")]
+mod squares;
 
 use std::ops::Range;
 
 use pulp::{Simd, WithSimd};
+
+#[cfg(target_arch = "x86_64")]
+use integer::bytes;
 
 use super::Weight;
 use crate::activation;
@@ -17,6 +22,11 @@ use crate::error::Result;
 use crate::level::Level;
 use crate::output::Output;
 use crate::simd::Scratch;
+#[cfg(target_arch = "x86_64")]
+use crate::simd::amx::Amx;
+use crate::simd::outer::widest;
+#[cfg(target_arch = "x86_64")]
+use crate::simd::strips::SIDE;
 use crate::threads;
 
 /// From this many rows on a panel pays for its transposition.
@@ -25,6 +35,10 @@ const MANY: usize = 16;
 /// The same for panels of integers, which are cheaper to make and to multiply.
 #[cfg(target_arch = "x86_64")]
 const MANY_INTEGERS: usize = 8;
+
+/// The same for tile registers: their rows are sixteen, or 32.
+#[cfg(target_arch = "x86_64")]
+const MANY_TILED: usize = 24;
 
 /// Weights below which a product is not worth waking another thread.
 const SMALL: usize = 1 << 16;
@@ -92,6 +106,32 @@ impl Call<'_> {
             arch.dispatch(panel::Panels { x, weight, piece, out, scratch })
         };
         #[cfg(target_arch = "x86_64")]
+        if rows >= MANY_TILED
+            && level >= Level::Amx
+            && let Some(simd) = Amx::find()
+        {
+            let takes = |w: &&Weight| bytes::takes(w);
+            return Scratch::shared(|scratch| {
+                // Both forms of the rows where the call's weights need both.
+                let cols = weights[0].cols();
+                let of = |wanted: bool| if wanted { x } else { &[] };
+                let (ints, pairs) = (of(weights.iter().any(takes)), of(!weights.iter().all(takes)));
+                let room = bytes::room(ints.len(), cols);
+                let (for_ints, for_pairs) = scratch.take(room + squares::room(pairs.len(), cols)).split_at_mut(room);
+                let ints = &bytes::rows(simd, ints, cols, parallel, for_ints);
+                let pairs = &squares::rows(simd, pairs, cols, parallel, for_pairs);
+                let multiply = |weight: &Weight, piece: &Piece, out: Output, scratch: &mut Scratch| {
+                    if bytes::takes(weight) {
+                        simd.run(bytes::Tiles { rows: ints, weight, piece, out, scratch })
+                    } else {
+                        simd.run(squares::Squares { rows: pairs, weight, piece, out, scratch })
+                    }
+                };
+                let pieces = wide(split, self.rows, threads, SIDE);
+                each(&pieces, parallel, |piece, scratch| work(&multiply, piece, scratch))
+            });
+        }
+        #[cfg(target_arch = "x86_64")]
         if rows >= MANY_INTEGERS
             && let Some((simd, reach)) = integer::choose(level, weights)
         {
@@ -104,7 +144,7 @@ impl Call<'_> {
                         panels(weight, piece, out, scratch)
                     }
                 };
-                let pieces = wide(split, self.rows, threads, arch);
+                let pieces = wide(split, self.rows, threads, widest(arch));
                 each(&pieces, parallel, |piece, scratch| work(&multiply, piece, scratch))
             });
         }
@@ -115,7 +155,7 @@ impl Call<'_> {
             let pieces = narrow(split, rows, threads, size(split));
             return each(&pieces, parallel, |piece, scratch| work(&dots, piece, scratch));
         }
-        each(&wide(split, rows, threads, arch), parallel, |piece, scratch| work(&panels, piece, scratch))
+        each(&wide(split, rows, threads, widest(arch)), parallel, |piece, scratch| work(&panels, piece, scratch))
     }
 }
 
@@ -139,9 +179,8 @@ fn narrow(weights: &[&Weight], rows: usize, threads: usize, total: usize) -> Vec
 }
 
 /// Pieces for many rows: panels as large as the cache allows, rows split only where there would be
-/// too few pieces for the threads.
-fn wide(weights: &[&Weight], rows: usize, threads: usize, arch: pulp::Arch) -> Vec<Piece> {
-    let unit = crate::simd::outer::widest(arch);
+/// too few pieces for the threads. Outputs in multiples of `unit`.
+fn wide(weights: &[&Weight], rows: usize, threads: usize, unit: usize) -> Vec<Piece> {
     let mut pieces = Vec::new();
     for (weight, w) in weights.iter().enumerate() {
         let fit = (PANEL_BYTES / (4 * w.cols() * unit)).max(1);
@@ -150,7 +189,7 @@ fn wide(weights: &[&Weight], rows: usize, threads: usize, arch: pulp::Arch) -> V
         let columns = w.rows().div_ceil(step);
         // A split of the rows repeats the dequantisation: at least 256 rows each.
         let split = (threads * 3).div_ceil(columns).min(rows / 256).max(1);
-        let height = rows.div_ceil(split).next_multiple_of(8);
+        let height = rows.div_ceil(split).next_multiple_of(32);
         for start in (0..w.rows()).step_by(step) {
             for top in (0..rows).step_by(height) {
                 let outputs = start..(start + step).min(w.rows());

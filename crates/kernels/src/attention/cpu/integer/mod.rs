@@ -31,7 +31,7 @@ const PACKED_TOGETHER: usize = 4;
 /// The instructions, where the level has them and the call is for them.
 pub(super) fn choose<T: Stored>(level: Level, sizes: Sizes) -> Option<Vnni> {
     let many = sizes.rows * sizes.group() >= MANY && sizes.dim.is_multiple_of(2);
-    if level == Level::Vnni && many && T::as_f32(&[]).is_none() { Vnni::find() } else { None }
+    if level >= Level::Vnni && many && T::as_f32(&[]).is_none() { Vnni::find() } else { None }
 }
 
 /// Runs all tasks over the entries `span`, some kv heads at a time.

@@ -5,6 +5,7 @@
 //! weights' integers `q` are taken as they are; the activations' integers `a` are rounded to
 //! 16 bits, with a scale for every 32, so that one huge activation costs its neighbours only.
 
+pub(super) mod bytes;
 mod pack;
 mod rows;
 mod tile;
@@ -33,6 +34,11 @@ pub(super) fn takes(weight: &Weight) -> bool {
     matches!(weight.dtype(), Q4_0 | Q4_1 | Q5_0 | Q5_1 | Q8_0 | Q4K | Q5K | Q6K)
 }
 
+/// Whether a weight's parts have offsets once their integers are centred.
+fn skewed(weight: &Weight) -> bool {
+    matches!(weight.dtype(), BlockType::Q4_1 | BlockType::Q5_1 | BlockType::Q4K | BlockType::Q5K)
+}
+
 /// The instructions, and the largest integer that an activation may become, where the level has them
 /// and any of the weights is for them.
 ///
@@ -42,7 +48,7 @@ pub(super) fn choose(level: Level, weights: &[&Weight]) -> Option<(Vnni, i16)> {
     const _: () = assert!(32 * 128 * 32767 <= i32::MAX as i64);
     let reach = |w: &&Weight| if w.dtype() == BlockType::Q6K { 16383 } else { 32767 };
     let reach = weights.iter().filter(|w| takes(w)).map(reach).min()?;
-    if level == Level::Vnni { Some((Vnni::find()?, reach)) } else { None }
+    if level >= Level::Vnni { Some((Vnni::find()?, reach)) } else { None }
 }
 
 /// The products of one piece of a weight with the rows `piece.rows`.
@@ -97,8 +103,7 @@ impl WithVnni for Panels<'_> {
                 other => return crate::error::invalid("linear", format!("{other:?} has no integers")),
             }
         }
-        // Of the others the centred integers need no offset.
-        let skewed = matches!(self.weight.dtype(), BlockType::Q4_1 | BlockType::Q5_1 | BlockType::Q4K | BlockType::Q5K);
+        let skewed = skewed(self.weight);
         // Rows in blocks that stay in the second-level cache while all panels pass over them.
         let block = (128 * 1024 / cols).clamp(2, 64) * 8;
         for start in self.piece.rows.clone().step_by(block) {

@@ -59,25 +59,34 @@ impl WithVnni for Round<'_> {
     #[inline(always)]
     fn with_vnni(self, simd: Vnni) {
         let parts = self.x.chunks_exact(PART).zip(self.ints.chunks_exact_mut(PART));
-        for ((x, ints), (scale, sum)) in parts.zip(self.scales.iter_mut().zip(self.sums)) {
-            let low: pulp::f32x16 = load::<pulp::x86::V4>(x);
-            let high: pulp::f32x16 = load::<pulp::x86::V4>(&x[LANES..]);
-            let magnitude = |v: pulp::f32x16| simd.and_u32x16(pulp::cast(v), simd.splat_u32x16(0x7fff_ffff));
-            let peak = simd.avx512f._mm512_max_epu32(pulp::cast(magnitude(low)), pulp::cast(magnitude(high)));
-            // Of positive floats the bits are ordered as the numbers, with infinity and NaN on top.
-            let peak = f32::from_bits(simd.avx512f._mm512_reduce_max_epu32(peak));
-            let inverse;
-            (*scale, inverse) = if !peak.is_finite() {
-                (f32::NAN, 0.0)
-            } else if peak < TINY {
-                (0.0, 0.0)
-            } else {
-                (peak / self.reach, self.reach / peak)
-            };
-            let inverse = simd.splat_f32x16(inverse);
-            ints[..LANES].copy_from_slice(&simd.narrow(simd.nearest(simd.mul_f32x16(low, inverse))));
-            ints[LANES..].copy_from_slice(&simd.narrow(simd.nearest(simd.mul_f32x16(high, inverse))));
-            *sum = simd.avx512f._mm512_reduce_add_ps(pulp::cast(simd.add_f32x16(low, high)));
+        for ((x, to), (scale, sum)) in parts.zip(self.scales.iter_mut().zip(self.sums)) {
+            let ints;
+            (ints, *scale, *sum) = round(simd, x, self.reach);
+            to.copy_from_slice(&pulp::cast::<_, [i16; PART]>(ints));
         }
     }
+}
+
+/// The integers of a part, what they must be multiplied by, and the sum of its activations.
+#[inline(always)]
+pub(super) fn round(simd: Vnni, x: &[f32], reach: f32) -> (pulp::i16x32, f32, f32) {
+    let low: pulp::f32x16 = load::<pulp::x86::V4>(x);
+    let high: pulp::f32x16 = load::<pulp::x86::V4>(&x[LANES..]);
+    let magnitude = |v: pulp::f32x16| simd.and_u32x16(pulp::cast(v), simd.splat_u32x16(0x7fff_ffff));
+    let peak = simd.avx512f._mm512_max_epu32(pulp::cast(magnitude(low)), pulp::cast(magnitude(high)));
+    // Of positive floats the bits are ordered as the numbers, with infinity and NaN on top.
+    let peak = f32::from_bits(simd.avx512f._mm512_reduce_max_epu32(peak));
+    let (scale, inverse) = if !peak.is_finite() {
+        (f32::NAN, 0.0)
+    } else if peak < TINY {
+        (0.0, 0.0)
+    } else {
+        (peak / reach, reach / peak)
+    };
+    let inverse = simd.splat_f32x16(inverse);
+    let ints = [low, high].map(
+        #[inline(always)]
+        |x| simd.narrow(simd.nearest(simd.mul_f32x16(x, inverse))),
+    );
+    (pulp::cast(ints), scale, simd.avx512f._mm512_reduce_add_ps(pulp::cast(simd.add_f32x16(low, high))))
 }
