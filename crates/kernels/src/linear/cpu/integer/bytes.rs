@@ -5,7 +5,7 @@
 use std::arch::asm;
 use std::ops::Range;
 
-use pulp::{i8x32, i32x16};
+use pulp::i8x32;
 
 use super::super::Piece;
 use super::super::block::{Block, PART, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q8_0};
@@ -180,22 +180,26 @@ fn pack<B: Block>(simd: Amx, weight: &Weight, outputs: Range<usize>, to: &mut [W
     panels::heads::<B>(*simd, &rows, to.len(), |part, r, scale, offset| {
         (to[part].scales[r], to[part].offsets[r]) = (scale, offset);
     });
-    let bytes = |row: &[u8], part: usize| -> i8x32 {
-        pulp::cast(simd.avx512bw._mm512_cvtepi16_epi8(pulp::cast(panels::ints::<B>(*simd, row, part))))
-    };
     for (pair, to) in to.chunks_mut(2).enumerate() {
         // Two parts fill a vector; an odd last one is there twice.
         let (first, second) = (2 * pair, 2 * pair + to.len() - 1);
-        let fours: [i32x16; LANES] = rows.map(
-            #[inline(always)]
-            |row| pulp::cast([bytes(row, first), bytes(row, second)]),
-        );
+        // A loop: what `map` calls would not be compiled for these instructions.
+        let mut fours = [simd.splat_i32x16(0); LANES];
+        for (fours, row) in fours.iter_mut().zip(&rows) {
+            *fours = pulp::cast([bytes::<B>(simd, row, first), bytes::<B>(simd, row, second)]);
+        }
         let fours: [[[i32; LANES]; PART / 4]; 2] = pulp::cast(transpose(**simd, fours));
         for (to, fours) in to.iter_mut().zip(fours) {
             to.fours = fours;
         }
     }
     Ok(())
+}
+
+/// The integers of a part of a row.
+#[inline(always)]
+fn bytes<B: Block>(simd: Amx, row: &[u8], part: usize) -> i8x32 {
+    pulp::cast(simd.avx512bw._mm512_cvtepi16_epi8(pulp::cast(panels::ints::<B>(*simd, row, part))))
 }
 
 /// Tile registers for parts.

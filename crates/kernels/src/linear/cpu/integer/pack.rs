@@ -28,13 +28,14 @@ pub(super) fn pack<B: Block>(simd: Vnni, weight: &Weight, outputs: Range<usize>,
             (to.scales[at], to.offsets[at]) = (scale, offset);
         });
         for part in 0..parts {
-            let ints = rows.map(
-                #[inline(always)]
-                |row| pulp::cast(ints::<B>(simd, row, part)),
-            );
+            // A loop: what `map` calls would not be compiled for these instructions.
+            let mut all = [simd.splat_i32x16(0); LANES];
+            for (all, row) in all.iter_mut().zip(&rows) {
+                *all = pulp::cast(ints::<B>(simd, row, part));
+            }
             let start = (part * PART / 2 * to.vectors + v) * LANES;
             let room = to.pairs[start..].chunks_mut(to.vectors * LANES);
-            for (pairs, to) in transpose(*simd, ints).into_iter().zip(room) {
+            for (pairs, to) in transpose(*simd, all).into_iter().zip(room) {
                 to[..LANES].copy_from_slice(&pulp::cast::<_, [i32; LANES]>(pairs));
             }
         }

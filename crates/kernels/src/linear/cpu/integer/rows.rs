@@ -84,9 +84,11 @@ pub(super) fn round(simd: Vnni, x: &[f32], reach: f32) -> (pulp::i16x32, f32, f3
         (peak / reach, reach / peak)
     };
     let inverse = simd.splat_f32x16(inverse);
-    let ints = [low, high].map(
-        #[inline(always)]
-        |x| simd.narrow(simd.nearest(simd.mul_f32x16(x, inverse))),
-    );
-    (pulp::cast(ints), scale, simd.avx512f._mm512_reduce_add_ps(pulp::cast(simd.add_f32x16(low, high))))
+    let low_ints = simd.narrow(simd.nearest(simd.mul_f32x16(low, inverse)));
+    let high_ints = simd.narrow(simd.nearest(simd.mul_f32x16(high, inverse)));
+    (
+        pulp::cast([low_ints, high_ints]),
+        scale,
+        simd.avx512f._mm512_reduce_add_ps(pulp::cast(simd.add_f32x16(low, high))),
+    )
 }
