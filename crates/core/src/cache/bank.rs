@@ -89,11 +89,6 @@ impl Bank {
         Ok(Entries { k: &self.k, v: &self.v, positions: &self.positions, tags: &self.tags })
     }
 
-    /// The rotated keys of one head, `[entries, dim]` f32, for policies that look at them.
-    pub fn keys_of(&self, head: usize) -> Result<Tensor> {
-        Ok(cached::read(&self.k.get(head)?.narrow(0, 0, self.len())?)?)
-    }
-
     /// Bytes of keys and values in use.
     pub(super) fn bytes(&self) -> usize {
         2 * self.len() * self.heads() * self.k.dims()[2] * self.k.dtype().size_in_bytes()

@@ -154,7 +154,7 @@ proptest! {
                 let kv = i * kv_heads / layer.heads.len();
                 let bank = &banks[i * banks.len() / layer.heads.len()];
                 assert_eq!(bank.positions(), (0..kept.len() as u32).collect::<Vec<_>>());
-                let keys = bank.keys_of(if bank.heads() == 1 { 0 } else { kv }).unwrap().to_vec2::<f32>().unwrap();
+                let keys = bank.keys().k.get(if bank.heads() == 1 { 0 } else { kv }).unwrap().to_vec2::<f32>().unwrap();
                 for (slot, &token) in kept.iter().enumerate() {
                     let turned = dense.rotated(&dense.layers[layer.layer][token as usize].raw, slot as u32);
                     let want: Vec<f32> = turned[kv * dim..][..dim].iter().map(|&x| x as f32).collect();
