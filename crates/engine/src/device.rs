@@ -1,8 +1,9 @@
 //! The machine under the model.
 
-use candle_core::Device;
+use candle_core::{DType, Device};
 use serde::Serialize;
-use skimlm_core::{Error, Result};
+use skimlm_core::{Code, Error, Result};
+use skimlm_kernels::cached::Q8_0;
 use skimlm_kernels::device::{self, GpuInfo};
 
 /// A device that models can run on, or why it cannot be used.
@@ -61,6 +62,15 @@ pub(crate) fn open(id: Option<&str>) -> Result<Device> {
     Ok(device::open(index)?)
 }
 
+/// Refuses a type of cache entries that the device has no kernels for; `option` is what brought it.
+pub(crate) fn check_entries(device: &Device, dtype: DType, option: &str) -> Result<()> {
+    if dtype != Q8_0 || device.is_cpu() {
+        return Ok(());
+    }
+    let message = format!("`{option}` means 8-bit entries, which no GPU kernel reads. Use the device `cpu`.");
+    Err(Error::new(Code::InvalidArg, message).with("option", option).with("value", "q8_0"))
+}
+
 /// Bytes that are free where a model runs.
 pub(crate) fn free(device: &Device) -> u64 {
     device::memory(device).map_or_else(|| memory().1, |(_, free)| free)
@@ -110,8 +120,6 @@ pub fn reset_peak() {
 
 #[cfg(test)]
 mod tests {
-    use skimlm_core::Code;
-
     use super::*;
 
     #[test]

@@ -107,10 +107,7 @@ pub fn load(path: &Path, options: &LoadOptions, progress: &mut dyn FnMut(u64, u6
         return Err(Error::invalid_option("contextLength", tokens, "at least 1"));
     }
     let device = crate::device::open(options.device.as_deref())?;
-    if dtype == Q8_0 && !device.is_cpu() {
-        let expected = "auto, f32, f16 or bf16 on a GPU, whose kernels read no 8-bit entries; or the device cpu";
-        return Err(Error::invalid_option("kvDtype", "q8_0", expected));
-    }
+    crate::device::check_entries(&device, dtype, "kvDtype")?;
     let verify = options.verify;
     let open = OpenOptions { device: device.clone(), verify, quantize, progress: Some(progress) };
     let source = Source::open(path)?;

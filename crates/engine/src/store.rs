@@ -177,10 +177,7 @@ impl<'s> Bound<'s> {
         let layers = self.store.layers.iter().map(|layer| {
             let Layer { k, v, positions, tags } = layer;
             let copy = |x: &Tensor| x.to_device(device)?.copy();
-            if k.dtype() == Q8_0 && !device.is_cpu() {
-                let message = "The store holds 8-bit entries, which no GPU kernel reads. Use the device `cpu`.";
-                return Err(Error::new(Code::InvalidArg, message).with("option", "store"));
-            }
+            crate::device::check_entries(device, k.dtype(), "store")?;
             LayerCache::from_entries(shape, copy(k)?, copy(v)?, positions.clone(), tags.clone())
         });
         let cache = KvCache::from_layers(shape, layers.collect::<Result<_>>()?)?;
