@@ -30,7 +30,7 @@ export async function tinyFolder(path: string, ...options: string[]): Promise<vo
 export const scratch = folder
 
 async function write(path: string, options: string[]): Promise<string> {
-  const example = ['run', '--quiet', '--locked', '-p', 'skimlm-models', '--features', 'test-util', '--example', 'tiny']
+  const example = ['run', '--quiet', '--locked', '--example', 'tiny']
   await run('cargo', [...example, '--', path, ...options], { cwd: join(import.meta.dirname, '..') })
   return path
 }

@@ -51,8 +51,7 @@ const compilerOptions = {
 }
 
 const model = join(folder, 'tiny.gguf')
-const tiny = ['run', '--quiet', '--locked', '-p', 'skimlm-models', '--features', 'test-util', '--example', 'tiny']
-run('cargo', [...tiny, '--', model], { cwd: root, env: process.env })
+run('cargo', ['run', '--quiet', '--locked', '--example', 'tiny', '--', model], { cwd: root, env: process.env })
 
 run('npm', ['run', '--silent', 'package'], { cwd: root, env: process.env })
 run('npm', ['pack', '--silent', '--pack-destination', folder], { cwd: root, env: process.env })
