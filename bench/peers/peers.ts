@@ -37,6 +37,8 @@ const { values } = parseArgs({
     threads: { type: 'string', default: '2' },
     new: { type: 'string', default: '33' },
     model: { type: 'string' },
+    /** What the files in bench/results are called. */
+    name: { type: 'string' },
   },
 })
 const threads = Number(values.threads)
@@ -113,7 +115,7 @@ for (const size of sizes) {
   }
 }
 const how = `llama.cpp ${llama} (node-llama-cpp 3.22.1, prebuilt): flash attention, batch 512. All: ${threadsInWords}, greedy, ${maxNewTokens} new tokens, the same token ids. Selections keep ${k} tokens: gemfilter at layer 15, with calibrated heads at layer 7, promptdistill at layer 12. ${values.rounds} interleaved rounds; medians, and medians of per-round ratios with their range. Above 1 is better for skimlm in the first two ratios, below 1 in the third.`
-const name = threads === 2 ? 'peers' : `peers-${threads}-thread`
+const name = values.name ?? (threads === 2 ? 'peers' : `peers-${threads}-thread`)
 report(name, await machine(), `${how}\n\n${markdownTable(rows)}`, {
   llama,
   rounds: values.rounds,

@@ -9,7 +9,7 @@
 //! largest of the 32 it is aligned with (1/32766 where one of a call's weights is Q6_K). A row of
 //! results moves by a few hundred-thousandths of its length; one huge activation costs the 31 beside
 //! it, no others. [`crate::Level::Amx`] gives the same numbers bit by bit, but for Q6_K and all other
-//! formats from 24 rows on: there both factors are sums of two bf16, and a product of two numbers is off by
+//! formats except F32 from 24 rows on: there both factors are sums of two bf16, and a product of two numbers is off by
 //! 5e-5 of itself at most. A row with a NaN or an infinity has no finite result at any level.
 
 mod cpu;

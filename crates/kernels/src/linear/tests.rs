@@ -66,7 +66,8 @@ fn product(level: Level, x: &Tensor, weight: &Weight) -> Vec<f32> {
 /// of its part.
 fn slack(level: Level, x: &Tensor, weight: &Weight) -> Vec<f32> {
     let (rows, cols) = x.dims2().unwrap();
-    let splits = level == Level::Amx && rows >= 24 && !BYTES.contains(&weight.dtype());
+    let splits =
+        level == Level::Amx && rows >= 24 && weight.dtype() != BlockType::F32 && !BYTES.contains(&weight.dtype());
     let rounds = level >= Level::Vnni && !splits && rows >= 8 && !matches!(weight.dtype().block_size(), 1) && {
         !matches!(weight.dtype(), BlockType::Q2K | BlockType::Q3K)
     };

@@ -110,12 +110,11 @@ impl Call<'_> {
             && level >= Level::Amx
             && let Some(simd) = Amx::find()
         {
-            let takes = |w: &&Weight| bytes::takes(w);
             return Scratch::shared(|scratch| {
                 // Both forms of the rows where the call's weights need both.
                 let cols = weights[0].cols();
-                let of = |wanted: bool| if wanted { x } else { &[] };
-                let (ints, pairs) = (of(weights.iter().any(takes)), of(!weights.iter().all(takes)));
+                let of = |takes: fn(&Weight) -> bool| if weights.iter().any(|w| takes(w)) { x } else { &[] };
+                let (ints, pairs) = (of(bytes::takes), of(squares::takes));
                 let room = bytes::room(ints.len(), cols);
                 let (for_ints, for_pairs) = scratch.take(room + squares::room(pairs.len(), cols)).split_at_mut(room);
                 let ints = &bytes::rows(simd, ints, cols, parallel, for_ints);
@@ -123,8 +122,10 @@ impl Call<'_> {
                 let multiply = |weight: &Weight, piece: &Piece, out: Output, scratch: &mut Scratch| {
                     if bytes::takes(weight) {
                         simd.run(bytes::Tiles { rows: ints, weight, piece, out, scratch })
-                    } else {
+                    } else if squares::takes(weight) {
                         simd.run(squares::Squares { rows: pairs, weight, piece, out, scratch })
+                    } else {
+                        panels(weight, piece, out, scratch)
                     }
                 };
                 let pieces = wide(split, self.rows, threads, SIDE);

@@ -3,8 +3,9 @@
 
 use std::ops::Range;
 
+use super::integer::bytes;
 use super::{Piece, panel};
-use crate::linear::Weight;
+use crate::linear::{BlockType, Weight};
 use crate::output::Output;
 use crate::simd::Scratch;
 use crate::simd::amx::{Amx, Tiles, WithAmx};
@@ -16,6 +17,12 @@ use crate::threads;
 pub(super) struct Rows<'a> {
     strips: &'a [Strip],
     steps: usize,
+}
+
+/// Whether a weight's numbers are two bf16, or integers times a scale that have no bytes. Those of f32 stay
+/// what they are.
+pub(super) fn takes(weight: &Weight) -> bool {
+    !bytes::takes(weight) && weight.dtype() != BlockType::F32
 }
 
 /// Numbers that [`rows`] needs for as many activations in rows of `cols`.
