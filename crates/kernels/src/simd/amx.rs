@@ -88,12 +88,11 @@ impl Amx {
     }
 }
 
-/// Whether the processor has tiles and multiplies bf16 in them.
+/// Whether the processor has tiles and multiplies bf16 and bytes in them.
 fn has_tiles() -> bool {
-    const BF16: u32 = 1 << 22;
-    const TILE: u32 = 1 << 24;
+    const ALL: u32 = 1 << 22 | 1 << 24 | 1 << 25;
     // AVX-512 alone, which `find` looks for as well, needs leaf 7.
-    std::arch::is_x86_feature_detected!("avx512f") && __cpuid_count(7, 0).edx & (BF16 | TILE) == BF16 | TILE
+    std::arch::is_x86_feature_detected!("avx512f") && __cpuid_count(7, 0).edx & ALL == ALL
 }
 
 /// Asks for the tile registers, which a process does not have unasked: they make its signal frames larger.
@@ -167,10 +166,17 @@ impl Drop for Registers {
 /// Eight full registers, which multiply strips.
 pub(crate) struct Tiles(#[allow(dead_code, reason = "configured while it lives")] Registers);
 
-/// The product of two rows of strips, inside a method of [`Tiles`]; `$start` is what the sums start as.
-macro_rules! multiply {
-    ($left:ident, $right:ident, $to:ident, [$($start:literal),+]) => {
-        assert!(!$left.is_empty() && $left.len() == $right.len());
+impl Tiles {
+    #[inline(always)]
+    pub(crate) fn new(simd: Amx) -> Self {
+        static FULL: Shape = Shape::new([(16, 64); 8]);
+        Self(Registers::new(simd, &FULL))
+    }
+
+    /// `to = left * right^T`: [`SIDE`] rows of [`SIDE`] sums, `to` row by row.
+    #[inline(always)]
+    pub(crate) fn product(&self, left: &[Strip], right: &[Strip], to: &mut Square) {
+        assert!(!left.is_empty() && left.len() == right.len());
         // Four sums keep the multiplier busy while each waits for its last product; four tiles are left
         // for both sides: left low and right high, then left high, then right low.
         // SAFETY: the tiles are configured while `self` lives, and on its thread alone. The loop reads
@@ -178,7 +184,10 @@ macro_rules! multiply {
         #[allow(unsafe_code)]
         unsafe {
             asm!(
-                $($start,)+
+                "tilezero tmm0",
+                "tilezero tmm1",
+                "tilezero tmm2",
+                "tilezero tmm3",
                 "2:",
                 "tileloadd tmm4, [{left} + {line} + 2048]",
                 "tileloadd tmm6, [{right} + {line}]",
@@ -208,46 +217,17 @@ macro_rules! multiply {
                 "tilestored [{to} + {width} + 64], tmm1",
                 "tilestored [{to} + {width} + 2048], tmm2",
                 "tilestored [{to} + {width} + 2112], tmm3",
-                left = inout(reg) $left.as_ptr() => _,
-                right = inout(reg) $right.as_ptr() => _,
-                count = inout(reg) $left.len() => _,
+                left = inout(reg) left.as_ptr() => _,
+                right = inout(reg) right.as_ptr() => _,
+                count = inout(reg) left.len() => _,
                 line = in(reg) 64usize,
                 width = in(reg) SIDE * 4,
-                to = in(reg) $to.as_mut_ptr(),
+                to = in(reg) to.as_mut_ptr(),
                 out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
                 out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
                 options(nostack),
             );
         }
-    };
-}
-impl Tiles {
-    #[inline(always)]
-    pub(crate) fn new(simd: Amx) -> Self {
-        static FULL: Shape = Shape::new([(16, 64); 8]);
-        Self(Registers::new(simd, &FULL))
-    }
-
-    /// `to = left * right^T`: [`SIDE`] rows of [`SIDE`] sums, `to` row by row.
-    #[inline(always)]
-    pub(crate) fn product(&self, left: &[Strip], right: &[Strip], to: &mut Square) {
-        multiply!(left, right, to, ["tilezero tmm0", "tilezero tmm1", "tilezero tmm2", "tilezero tmm3"]);
-    }
-
-    /// `to += left * right^T`.
-    #[inline(always)]
-    pub(crate) fn add(&self, left: &[Strip], right: &[Strip], to: &mut Square) {
-        multiply!(
-            left,
-            right,
-            to,
-            [
-                "tileloadd tmm0, [{to} + {width}]",
-                "tileloadd tmm1, [{to} + {width} + 64]",
-                "tileloadd tmm2, [{to} + {width} + 2048]",
-                "tileloadd tmm3, [{to} + {width} + 2112]"
-            ]
-        );
     }
 }
 
@@ -260,14 +240,14 @@ mod tests {
     use crate::simd::vnni::LANES;
     use crate::testing::numbers;
 
-    /// `rows` times the transposed `columns`, both `[32][cols]`, twice.
-    struct Twice<'a> {
+    /// `rows` times the transposed `columns`, both `[32][cols]`.
+    struct Product<'a> {
         rows: &'a [f32],
         columns: &'a [f32],
         cols: usize,
     }
 
-    impl WithAmx for Twice<'_> {
+    impl WithAmx for Product<'_> {
         type Output = Square;
 
         #[inline(always)]
@@ -280,7 +260,6 @@ mod tests {
             }
             let (tiles, mut out) = (Tiles::new(simd), [f32::NAN; SIDE * SIDE]);
             tiles.product(&lefts, &rights, &mut out);
-            tiles.add(&lefts, &rights, &mut out);
             out
         }
     }
@@ -290,10 +269,10 @@ mod tests {
         let Some(simd) = Amx::find() else { return println!("skipped: no AMX") };
         for cols in [1, 32, 40, 160] {
             let (rows, columns) = (numbers(1, SIDE * cols), numbers(2, SIDE * cols));
-            let got = simd.run(Twice { rows: &rows, columns: &columns, cols });
+            let got = simd.run(Product { rows: &rows, columns: &columns, cols });
             for (at, got) in got.iter().enumerate() {
                 let (row, column) = (&rows[at / SIDE * cols..][..cols], &columns[at % SIDE * cols..][..cols]);
-                let products = || row.iter().zip(column).map(|(l, r)| 2.0 * f64::from(*l) * f64::from(*r));
+                let products = || row.iter().zip(column).map(|(l, r)| f64::from(*l) * f64::from(*r));
                 let (want, size) = (products().sum::<f64>(), products().map(f64::abs).sum::<f64>());
                 assert!((f64::from(*got) - want).abs() <= size * 4.7e-5, "at {at} of {cols}: {got}, not {want}");
             }

@@ -240,13 +240,13 @@ impl Multiplier {
                 self.part(rows, weights, next);
             }
             let (scale, offset) = (load::<V4>(&weights.scales), load::<V4>(&weights.offsets));
-            for j in 0..TALL {
+            for (j, acc) in acc.iter_mut().enumerate() {
                 let high = simd.avx512f._mm512_slli_epi32::<8>(pulp::cast(own.high[j]));
                 let sum = simd.wrapping_add_i32x16(pulp::cast(high), pulp::cast(own.low[j]));
                 let both = simd.mul_f32x16(scale, simd.splat_f32x16(rows.scales[j]));
-                acc[j] = simd.mul_add_f32x16(simd.number(sum), both, acc[j]);
+                *acc = simd.mul_add_f32x16(simd.number(sum), both, *acc);
                 if SKEWED {
-                    acc[j] = simd.mul_add_f32x16(offset, simd.splat_f32x16(rows.sums[j]), acc[j]);
+                    *acc = simd.mul_add_f32x16(offset, simd.splat_f32x16(rows.sums[j]), *acc);
                 }
             }
         }
