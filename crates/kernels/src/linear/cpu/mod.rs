@@ -1,5 +1,5 @@
 //! Products for processors: direct dot products for few rows, packed panels for many, of what the
-//! processor multiplies fastest: bf16 in tiles, integers, or f32.
+//! processor multiplies fastest: bytes or pairs of bf16 in tile registers, integers, or f32.
 
 mod block;
 mod dot;
@@ -45,6 +45,12 @@ const SMALL: usize = 1 << 16;
 
 /// Bytes of dequantised panels a thread works on at a time: half a second-level cache.
 const PANEL_BYTES: usize = 512 * 1024;
+
+/// Rows that are packed together at most: no piece starts within such a block.
+const BLOCK: usize = 32;
+
+#[cfg(target_arch = "x86_64")]
+const _: () = assert!(BLOCK.is_multiple_of(SIDE));
 
 /// A part of one product: some outputs for some rows.
 struct Piece {
@@ -121,7 +127,7 @@ impl Call<'_> {
                 let pairs = &squares::rows(simd, pairs, cols, parallel, for_pairs);
                 let multiply = |weight: &Weight, piece: &Piece, out: Output, scratch: &mut Scratch| {
                     if bytes::takes(weight) {
-                        simd.run(bytes::Tiles { rows: ints, weight, piece, out, scratch })
+                        simd.run(bytes::Panels { rows: ints, weight, piece, out, scratch })
                     } else if squares::takes(weight) {
                         simd.run(squares::Squares { rows: pairs, weight, piece, out, scratch })
                     } else {
@@ -180,7 +186,7 @@ fn narrow(weights: &[&Weight], rows: usize, threads: usize, total: usize) -> Vec
 }
 
 /// Pieces for many rows: panels as large as the cache allows, rows split only where there would be
-/// too few pieces for the threads. Outputs in multiples of `unit`.
+/// too few pieces for the threads. Outputs start at multiples of `unit`, rows at those of [`BLOCK`].
 fn wide(weights: &[&Weight], rows: usize, threads: usize, unit: usize) -> Vec<Piece> {
     let mut pieces = Vec::new();
     for (weight, w) in weights.iter().enumerate() {
@@ -190,7 +196,7 @@ fn wide(weights: &[&Weight], rows: usize, threads: usize, unit: usize) -> Vec<Pi
         let columns = w.rows().div_ceil(step);
         // A split of the rows repeats the dequantisation: at least 256 rows each.
         let split = (threads * 3).div_ceil(columns).min(rows / 256).max(1);
-        let height = rows.div_ceil(split).next_multiple_of(32);
+        let height = rows.div_ceil(split).next_multiple_of(BLOCK);
         for start in (0..w.rows()).step_by(step) {
             for top in (0..rows).step_by(height) {
                 let outputs = start..(start + step).min(w.rows());

@@ -115,7 +115,7 @@ impl WithAmx for Round<'_> {
 }
 
 /// The products of one piece of a weight with the rows `piece.rows`, which start at a block.
-pub(in crate::linear::cpu) struct Tiles<'a> {
+pub(in crate::linear::cpu) struct Panels<'a> {
     pub(in crate::linear::cpu) rows: &'a Rows<'a>,
     pub(in crate::linear::cpu) weight: &'a Weight,
     pub(in crate::linear::cpu) piece: &'a Piece,
@@ -123,7 +123,7 @@ pub(in crate::linear::cpu) struct Tiles<'a> {
     pub(in crate::linear::cpu) scratch: &'a mut Scratch,
 }
 
-impl WithAmx for Tiles<'_> {
+impl WithAmx for Panels<'_> {
     type Output = crate::Result<()>;
 
     #[inline(always)]
