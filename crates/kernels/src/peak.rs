@@ -58,6 +58,8 @@ impl crate::simd::vnni::WithVnni for Dots {
         let (a, b) = (simd.splat_i32x16(black_box(0x0003_0001)), simd.splat_i32x16(black_box(0x0001_0002)));
         let mut sums = [b; SUMS];
         for _ in 0..self.0 {
+            // Read anew, or the compiler would multiply two constants once and for all and only add.
+            let a = *black_box(&a);
             for sum in &mut sums {
                 *sum = simd.dot(*sum, a, b);
             }
