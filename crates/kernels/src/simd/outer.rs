@@ -8,18 +8,35 @@ use std::array::from_fn;
 
 use pulp::{Simd, WithSimd};
 
-/// Vectors a tile is wide.
+/// Vectors the widest tile is wide.
 pub(crate) const WIDE: usize = 3;
 
-/// Rows of a tile: eight rows of three vectors and four operands fill 32 registers, four fill 16.
+/// Vectors a tile of these instructions is wide.
+#[inline(always)]
+pub(crate) const fn wide<S: Simd>() -> usize {
+    if S::REGISTER_COUNT >= 32 { WIDE } else { 2 }
+}
+
+/// Rows of a tile: eight rows of three vectors and four operands fill 32 registers. Of 16, six rows of two vectors
+/// and three operands leave one: four rows of three vectors leave none, and the compiler, which moves operands ahead
+/// of their use, then keeps a sum in memory, in the middle of its own chain of additions.
 #[inline(always)]
 pub(crate) const fn tall<S: Simd>() -> usize {
-    if S::REGISTER_COUNT >= 32 { 8 } else { 4 }
+    if S::REGISTER_COUNT >= 32 { 8 } else { 6 }
 }
 
 /// Columns of the widest tile with these instructions.
 pub(crate) fn widest(arch: pulp::Arch) -> usize {
-    WIDE * lanes(arch)
+    struct Widest;
+    impl WithSimd for Widest {
+        type Output = usize;
+
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, _: S) -> usize {
+            wide::<S>() * S::F32_LANES
+        }
+    }
+    arch.dispatch(Widest)
 }
 
 /// Numbers in a vector of these instructions.

@@ -11,7 +11,7 @@ use pulp::{Simd, WithSimd};
 use super::{Job, Stock, Task};
 use crate::simd::exp::exp2;
 use crate::simd::half::Stored;
-use crate::simd::outer::{WIDE, outer, tall};
+use crate::simd::outer::{WIDE, outer, tall, wide};
 use crate::simd::{Scratch, load, store};
 
 /// Entries of a block: with 64 dimensions the block's logits and values fit a first-level cache.
@@ -28,7 +28,7 @@ pub(super) struct Tile<'a, T> {
     pub(super) scratch: &'a mut Scratch,
 }
 
-/// What a group of up to `WIDE` vectors of lanes carries from block to block.
+/// What a group of up to `wide` vectors of lanes carries from block to block.
 struct Group<'a> {
     /// Queries, `[dim][lanes]`.
     q: &'a [f32],
@@ -51,6 +51,7 @@ impl<T: Stored> WithSimd for Tile<'_, T> {
     fn with_simd<S: Simd>(self, simd: S) {
         let (job, task) = (self.job, self.task);
         let (dim, lanes) = (job.sizes.dim, S::F32_LANES);
+        let whole = wide::<S>() * lanes;
         let group = job.sizes.group();
         let used = task.rows.len() * group;
         let padded = used.next_multiple_of(lanes);
@@ -60,15 +61,15 @@ impl<T: Stored> WithSimd for Tile<'_, T> {
 
         let widen = T::as_f32(&[]).is_none();
         let block = if widen { BLOCK * dim } else { 0 };
-        let all = self.scratch.take(padded * (2 * dim + 2) + (BLOCK + 1) * WIDE * lanes + 2 * block);
+        let all = self.scratch.take(padded * (2 * dim + 2) + (BLOCK + 1) * whole + 2 * block);
         let (q, rest) = all.split_at_mut(padded * dim);
         let (o, rest) = rest.split_at_mut(padded * dim);
         let (max, rest) = rest.split_at_mut(padded);
         let (sum, rest) = rest.split_at_mut(padded);
-        let (p, rest) = rest.split_at_mut(BLOCK * WIDE * lanes);
-        let (shrink, rest) = rest.split_at_mut(WIDE * lanes);
+        let (p, rest) = rest.split_at_mut(BLOCK * whole);
+        let (shrink, rest) = rest.split_at_mut(whole);
         let (k_wide, v_wide) = rest.split_at_mut(block);
-        job.transpose(task, used, WIDE * lanes, q);
+        job.transpose(task, used, whole, q);
         o.fill(0.0);
         max.fill(LOWEST);
         sum.fill(0.0);
@@ -88,8 +89,8 @@ impl<T: Stored> WithSimd for Tile<'_, T> {
                     (&k_wide[..len], &v_wide[..len])
                 }
             };
-            for at in (0..padded).step_by(WIDE * lanes) {
-                let end = (at + WIDE * lanes).min(padded);
+            for at in (0..padded).step_by(whole) {
+                let end = (at + whole).min(padded);
                 let group = Group {
                     q: &q[at * dim..end * dim],
                     o: &mut o[at * dim..end * dim],
@@ -107,7 +108,7 @@ impl<T: Stored> WithSimd for Tile<'_, T> {
             }
         }
         for lane in 0..used {
-            job.finish_lane(task, lane, o, padded, WIDE * lanes, max[lane], sum[lane]);
+            job.finish_lane(task, lane, o, padded, whole, max[lane], sum[lane]);
         }
     }
 }
@@ -136,12 +137,11 @@ impl Group<'_> {
         weights::<S, MV>(simd, p, self.max, self.sum, self.shrink);
         let mut d = 0;
         while d < dim {
-            d += if tall::<S>() == 8 && dim - d >= 8 {
-                values::<S, 8, MV>(simd, dim, d, entries.len(), v, p, self.shrink, self.o)
-            } else if dim - d >= 4 {
-                values::<S, 4, MV>(simd, dim, d, entries.len(), v, p, self.shrink, self.o)
-            } else {
-                values::<S, 1, MV>(simd, dim, d, entries.len(), v, p, self.shrink, self.o)
+            d += match tall::<S>().min(dim - d) {
+                8.. => values::<S, 8, MV>(simd, dim, d, entries.len(), v, p, self.shrink, self.o),
+                6.. => values::<S, 6, MV>(simd, dim, d, entries.len(), v, p, self.shrink, self.o),
+                4.. => values::<S, 4, MV>(simd, dim, d, entries.len(), v, p, self.shrink, self.o),
+                _ => values::<S, 1, MV>(simd, dim, d, entries.len(), v, p, self.shrink, self.o),
             };
         }
     }
@@ -171,7 +171,7 @@ pub(crate) fn logits<S: Simd, const MV: usize>(
     if tall::<S>() == 8 {
         tiles::<S, 8, MV>(simd, dim, entries, q, k, p);
     } else {
-        tiles::<S, 4, MV>(simd, dim, entries, q, k, p);
+        tiles::<S, 6, MV>(simd, dim, entries, q, k, p);
     }
 }
 
@@ -186,6 +186,8 @@ fn tiles<S: Simd, const NR: usize, const MV: usize>(
     p: &mut [f32],
 ) {
     for start in (0..entries).step_by(NR) {
+        // The last tile of a whole block begins within the one before, so that it ends where the block does.
+        let start = start.min(BLOCK - NR);
         let mut rows = [k.as_ptr(); NR];
         for (j, row) in rows.iter_mut().enumerate() {
             // A tile that hangs over the last entry computes it again.

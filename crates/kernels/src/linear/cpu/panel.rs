@@ -1,6 +1,6 @@
 //! Many rows of activations: panels of output rows are dequantised, transposed and multiplied.
 //!
-//! A panel holds `WIDE` vectors of outputs for every input, `[in][outputs]`, in a thread's scratch:
+//! A panel holds `wide` vectors of outputs for every input, `[in][outputs]`, in a thread's scratch:
 //! the weights as a whole never exist as f32.
 
 use half::{bf16, f16};
@@ -11,7 +11,7 @@ use super::block::{Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0, expand};
 use crate::linear::{BlockType, Weight};
 use crate::output::Output;
 use crate::simd::half::Stored;
-use crate::simd::outer::{WIDE, outer, tall};
+use crate::simd::outer::{WIDE, outer, tall, wide};
 use crate::simd::{Scratch, load};
 
 /// Inputs that are multiplied before the tile goes back to memory: the slice of a panel they take
@@ -36,14 +36,14 @@ impl WithSimd for Panels<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) -> Self::Output {
         let lanes = S::F32_LANES;
+        let whole = wide::<S>() * lanes;
         let cols = self.weight.cols();
         let outputs = self.piece.outputs.clone();
-        let panels = outputs.len().div_ceil(WIDE * lanes);
-        let (packed, strip) =
-            self.scratch.take((panels * WIDE * lanes + STRIP) * cols).split_at_mut(panels * WIDE * lanes * cols);
-        for (panel, packed) in packed.chunks_exact_mut(WIDE * lanes * cols).enumerate() {
-            let start = outputs.start + panel * WIDE * lanes;
-            let end = (start + WIDE * lanes).min(outputs.end);
+        let panels = outputs.len().div_ceil(whole);
+        let (packed, strip) = self.scratch.take((panels * whole + STRIP) * cols).split_at_mut(panels * whole * cols);
+        for (panel, packed) in packed.chunks_exact_mut(whole * cols).enumerate() {
+            let start = outputs.start + panel * whole;
+            let end = (start + whole).min(outputs.end);
             let width = (end - start).div_ceil(lanes) * lanes;
             pack(simd, self.weight, start..end, width, strip, &mut packed[..width * cols])?;
         }
@@ -53,9 +53,9 @@ impl WithSimd for Panels<'_> {
             let rows = rows..(rows + block).min(self.piece.rows.end);
             for from in (0..cols).step_by(DEPTH) {
                 let depth = from..(from + DEPTH).min(cols);
-                for (panel, packed) in packed.chunks_exact(WIDE * lanes * cols).enumerate() {
-                    let start = outputs.start + panel * WIDE * lanes;
-                    let end = (start + WIDE * lanes).min(outputs.end);
+                for (panel, packed) in packed.chunks_exact(whole * cols).enumerate() {
+                    let start = outputs.start + panel * whole;
+                    let end = (start + whole).min(outputs.end);
                     let tiles = Tiles {
                         x: self.x,
                         cols,
@@ -153,6 +153,8 @@ impl Tiles<'_> {
             let left = self.rows.end - row;
             row += if tall::<S>() == 8 && left > 4 {
                 self.tile::<S, 8, MV>(simd, row)
+            } else if tall::<S>() == 6 && left > 4 {
+                self.tile::<S, 6, MV>(simd, row)
             } else if left > 2 {
                 self.tile::<S, 4, MV>(simd, row)
             } else {

@@ -10,7 +10,7 @@ use crate::attention::cpu::tile::{BLOCK, LOWEST, bounds, logits, weights};
 use crate::output::Output;
 use crate::simd::exp::{LOG2_E, exp2};
 use crate::simd::half::Stored;
-use crate::simd::outer::{WIDE, widest};
+use crate::simd::outer::{WIDE, wide, widest};
 use crate::simd::{Scratch, load, store};
 use crate::threads;
 
@@ -178,7 +178,7 @@ impl<T: Stored> WithSimd for Sums<'_, T> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(mut self, simd: S) {
-        let height = WIDE * S::F32_LANES;
+        let height = wide::<S>() * S::F32_LANES;
         for first in (0..self.totals.len()).step_by(height) {
             let rows = first..(first + height).min(self.totals.len());
             match rows.len().div_ceil(S::F32_LANES) {
