@@ -5,8 +5,9 @@ use crate::level::Level;
 use crate::simd::exp::exp;
 use crate::simd::load;
 
-/// Logits whose exponentials are added up in f32.
-const TOGETHER: usize = 4096;
+/// Vectors of exponentials that are added up in f32: sums of equal numbers round the same way each time, so that an error
+/// grows with their count.
+const TOGETHER: usize = 16;
 
 pub(super) fn top(level: Level, logits: &[f32]) -> Top {
     level.arch().dispatch(Pass(logits))
@@ -28,7 +29,7 @@ impl WithSimd for Pass<'_> {
         let index = self.0.iter().position(|&logit| logit == value).unwrap_or(0);
         let mut sum: f64 = rest.iter().map(|&logit| f64::from(logit - value).exp()).sum();
         let value_wide = simd.splat_f32s(value);
-        for part in whole.chunks(TOGETHER) {
+        for part in whole.chunks(TOGETHER * S::F32_LANES) {
             let mut sums = simd.splat_f32s(0.0);
             for part in part.chunks_exact(S::F32_LANES) {
                 sums = simd.add_f32s(sums, exp(simd, simd.sub_f32s(load::<S>(part), value_wide)));
