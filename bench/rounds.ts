@@ -77,7 +77,7 @@ export async function machine(): Promise<Machine> {
   return {
     cpu: cpus()[0]?.model.trim() ?? 'unknown',
     cores: cpus().length,
-    simd: (await simdLevel()).level,
+    simd: (await simdLevel()).level + (process.env.SKIMLM_KERNELS ? `, kernels at ${process.env.SKIMLM_KERNELS}` : ''),
     memoryBytes: totalmem(),
     node: process.version,
     date: new Date().toISOString().slice(0, 10),

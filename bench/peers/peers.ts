@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { loadModel } from '../../index.js'
 import { resolveModel } from '../../src/hub/index.js'
+import type { KvDtype } from '../../src/load-types.js'
 import type { Policy } from '../../src/types.js'
 import { book } from '../book.js'
 import { plot } from '../plot.js'
@@ -52,11 +53,14 @@ const heads = [
   { layer: 7, head: 7 },
   { layer: 2, head: 4 },
 ]
-const skimlm: Readonly<Record<string, Policy>> = {
-  'skimlm full': { kind: 'full' },
-  'skimlm gemfilter': { kind: 'gemfilter', budget: k },
-  'skimlm gemfilter, calibrated heads': { kind: 'gemfilter', budget: k, layer: 7, score: { heads, round: 'sentence' } },
-  'skimlm promptdistill': { kind: 'promptdistill', stages: [{ layer: 12, budget: k }] },
+const skimlm: Readonly<Record<string, { policy: Policy; kvDtype?: KvDtype }>> = {
+  'skimlm full': { policy: { kind: 'full' } },
+  'skimlm full, cache of 8 bits': { policy: { kind: 'full' }, kvDtype: 'q8_0' },
+  'skimlm gemfilter': { policy: { kind: 'gemfilter', budget: k } },
+  'skimlm gemfilter, calibrated heads': {
+    policy: { kind: 'gemfilter', budget: k, layer: 7, score: { heads, round: 'sentence' } },
+  },
+  'skimlm promptdistill': { policy: { kind: 'promptdistill', stages: [{ layer: 12, budget: k }] } },
 }
 const rival = 'llama.cpp'
 const cases = [...Object.keys(skimlm), rival]
@@ -79,7 +83,7 @@ for (const size of sizes) {
   const results = await interleave(Number(values.rounds), cases, (name) =>
     name === rival
       ? inChild<Sample>(join(root, 'bench/peers/llama.mjs'), job)
-      : inChild<Sample>(join(root, 'bench/child/skimlm.mjs'), { ...job, policy: skimlm[name] }),
+      : inChild<Sample>(join(root, 'bench/child/skimlm.mjs'), { ...job, ...skimlm[name] }),
   )
   all[size] = results
   const peer = results[rival]!
