@@ -6,7 +6,7 @@ use half::{bf16, f16};
 use pulp::{Simd, WithSimd};
 
 use super::Piece;
-use super::block::{Block, HEADS, Heads, PART, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0};
+use super::block::{Block, HEADS, Heads, PART, each_format};
 use crate::linear::{BlockType, Weight};
 use crate::output::Output;
 use crate::simd::half::Stored;
@@ -29,15 +29,7 @@ impl WithSimd for Dots<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) -> Self::Output {
-        match self.weight.dtype() {
-            BlockType::Q4_0 => self.run::<S, Blocks<Q4_0>>(simd),
-            BlockType::Q4_1 => self.run::<S, Blocks<Q4_1>>(simd),
-            BlockType::Q5_0 => self.run::<S, Blocks<Q5_0>>(simd),
-            BlockType::Q5_1 => self.run::<S, Blocks<Q5_1>>(simd),
-            BlockType::Q8_0 => self.run::<S, Blocks<Q8_0>>(simd),
-            BlockType::Q4K => self.run::<S, Blocks<Q4K>>(simd),
-            BlockType::Q5K => self.run::<S, Blocks<Q5K>>(simd),
-            BlockType::Q6K => self.run::<S, Blocks<Q6K>>(simd),
+        each_format! { self.weight.dtype(), B => self.run::<S, Blocks<B>>(simd),
             BlockType::F16 => self.run::<S, Dense<f16>>(simd),
             BlockType::BF16 => self.run::<S, Dense<bf16>>(simd),
             BlockType::F32 => self.run::<S, Dense<f32>>(simd),

@@ -7,7 +7,7 @@ use half::{bf16, f16};
 use pulp::{Simd, WithSimd};
 
 use super::Piece;
-use super::block::{Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0, expand};
+use super::block::{each_format, expand};
 use crate::linear::{BlockType, Weight};
 use crate::output::Output;
 use crate::simd::half::Stored;
@@ -118,15 +118,7 @@ fn pack<S: Simd>(
 #[inline(always)]
 pub(super) fn expand_row<S: Simd>(simd: S, weight: &Weight, row: usize, out: &mut [f32]) -> crate::Result<()> {
     let bytes = weight.blocks(row..row + 1)?;
-    match weight.dtype() {
-        BlockType::Q4_0 => expand::<S, Q4_0>(simd, bytes, out),
-        BlockType::Q4_1 => expand::<S, Q4_1>(simd, bytes, out),
-        BlockType::Q5_0 => expand::<S, Q5_0>(simd, bytes, out),
-        BlockType::Q5_1 => expand::<S, Q5_1>(simd, bytes, out),
-        BlockType::Q8_0 => expand::<S, Q8_0>(simd, bytes, out),
-        BlockType::Q4K => expand::<S, Q4K>(simd, bytes, out),
-        BlockType::Q5K => expand::<S, Q5K>(simd, bytes, out),
-        BlockType::Q6K => expand::<S, Q6K>(simd, bytes, out),
+    each_format! { weight.dtype(), B => expand::<S, B>(simd, bytes, out),
         BlockType::F16 => f16::widen(simd, bytemuck::cast_slice(bytes), out),
         BlockType::BF16 => bf16::widen(simd, bytemuck::cast_slice(bytes), out),
         _ => weight.dequantize_row(row, out)?,

@@ -15,6 +15,24 @@ pub(super) use simple::{Q4_0, Q4_1, Q5_0, Q5_1, Q8_0};
 
 use crate::simd::{load, store};
 
+/// A `match` on a block type whose first arm is for all formats here, the format being the type `$B`.
+macro_rules! each_format {
+    ($dtype:expr, $B:ident => $do:expr, $($others:tt)*) => {
+        match $dtype {
+            $crate::linear::BlockType::Q4_0 => { type $B = $crate::linear::cpu::block::Q4_0; $do }
+            $crate::linear::BlockType::Q4_1 => { type $B = $crate::linear::cpu::block::Q4_1; $do }
+            $crate::linear::BlockType::Q5_0 => { type $B = $crate::linear::cpu::block::Q5_0; $do }
+            $crate::linear::BlockType::Q5_1 => { type $B = $crate::linear::cpu::block::Q5_1; $do }
+            $crate::linear::BlockType::Q8_0 => { type $B = $crate::linear::cpu::block::Q8_0; $do }
+            $crate::linear::BlockType::Q4K => { type $B = $crate::linear::cpu::block::Q4K; $do }
+            $crate::linear::BlockType::Q5K => { type $B = $crate::linear::cpu::block::Q5K; $do }
+            $crate::linear::BlockType::Q6K => { type $B = $crate::linear::cpu::block::Q6K; $do }
+            $($others)*
+        }
+    };
+}
+pub(super) use each_format;
+
 /// Weights of a part.
 pub(super) const PART: usize = 32;
 

@@ -8,7 +8,7 @@ use std::ops::Range;
 use pulp::i8x32;
 
 use super::super::Piece;
-use super::super::block::{Block, PART, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q8_0};
+use super::super::block::{Block, PART, each_format};
 use super::pack as panels;
 use super::rows::round;
 use crate::linear::{BlockType, Weight};
@@ -128,6 +128,9 @@ impl WithAmx for Panels<'_> {
 
     #[inline(always)]
     fn with_amx(self, simd: Amx) -> Self::Output {
+        if !takes(self.weight) {
+            return crate::error::invalid("linear", format!("{:?} has no bytes", self.weight.dtype()));
+        }
         let (outputs, rows, parts) = (self.piece.outputs.clone(), self.piece.rows.clone(), self.rows.parts);
         let panels = outputs.len().div_ceil(LANES);
         let packed: &mut [Weights] = bytemuck::cast_slice_mut(self.scratch.take(panels * parts * WEIGHTS_ROOM));
@@ -136,15 +139,8 @@ impl WithAmx for Panels<'_> {
             start..(start + LANES).min(outputs.end)
         };
         for (panel, to) in packed.chunks_exact_mut(parts).enumerate() {
-            match self.weight.dtype() {
-                BlockType::Q4_0 => pack::<Q4_0>(simd, self.weight, span(panel), to)?,
-                BlockType::Q4_1 => pack::<Q4_1>(simd, self.weight, span(panel), to)?,
-                BlockType::Q5_0 => pack::<Q5_0>(simd, self.weight, span(panel), to)?,
-                BlockType::Q5_1 => pack::<Q5_1>(simd, self.weight, span(panel), to)?,
-                BlockType::Q8_0 => pack::<Q8_0>(simd, self.weight, span(panel), to)?,
-                BlockType::Q4K => pack::<Q4K>(simd, self.weight, span(panel), to)?,
-                BlockType::Q5K => pack::<Q5K>(simd, self.weight, span(panel), to)?,
-                other => return crate::error::invalid("linear", format!("{other:?} has no bytes")),
+            each_format! { self.weight.dtype(), B => pack::<B>(simd, self.weight, span(panel), to)?,
+                other => return crate::error::invalid("linear", format!("{other:?} has no integers")),
             }
         }
         let skewed = super::skewed(self.weight);

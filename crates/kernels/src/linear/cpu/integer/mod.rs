@@ -13,7 +13,7 @@ mod tile;
 pub(super) use rows::{Rows, rows};
 
 use super::Piece;
-use super::block::{PART, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0};
+use super::block::{PART, each_format};
 use crate::level::Level;
 use crate::linear::{BlockType, Weight};
 use crate::output::Output;
@@ -91,15 +91,7 @@ impl WithVnni for Panels<'_> {
         let room = packed.chunks_exact_mut(pairs).zip(scales.chunks_exact_mut(numbers));
         for (panel, ((pairs, scales), offsets)) in room.zip(offsets.chunks_exact_mut(numbers)).enumerate() {
             let to = pack::Room { vectors: span(panel).len().div_ceil(LANES), pairs, scales, offsets };
-            match self.weight.dtype() {
-                BlockType::Q4_0 => pack::pack::<Q4_0>(simd, self.weight, span(panel), to)?,
-                BlockType::Q4_1 => pack::pack::<Q4_1>(simd, self.weight, span(panel), to)?,
-                BlockType::Q5_0 => pack::pack::<Q5_0>(simd, self.weight, span(panel), to)?,
-                BlockType::Q5_1 => pack::pack::<Q5_1>(simd, self.weight, span(panel), to)?,
-                BlockType::Q8_0 => pack::pack::<Q8_0>(simd, self.weight, span(panel), to)?,
-                BlockType::Q4K => pack::pack::<Q4K>(simd, self.weight, span(panel), to)?,
-                BlockType::Q5K => pack::pack::<Q5K>(simd, self.weight, span(panel), to)?,
-                BlockType::Q6K => pack::pack::<Q6K>(simd, self.weight, span(panel), to)?,
+            each_format! { self.weight.dtype(), B => pack::pack::<B>(simd, self.weight, span(panel), to)?,
                 other => return crate::error::invalid("linear", format!("{other:?} has no integers")),
             }
         }
