@@ -279,8 +279,14 @@ mod tests {
         knowing.settings[2].policy["fallbackBelow"] = json!(0.3);
         assert_eq!(knowing.setting(0.9).unwrap().name, "better", "it knows when to read everything");
         assert_eq!(knowing.setting(0.4).unwrap().name, "better");
-        let (pass, report) = begun(0.9, Some(&profile), 40, true);
-        assert_eq!((pass.stage, report.reason.as_str()), (Stage::Filter, "serving"));
+        for n in [10, 40] {
+            let (pass, report) = begun(0.9, Some(&profile), n, true);
+            assert_eq!((pass.stage, report.reason.as_str()), (Stage::Filter, "serving"), "{n} tokens");
+        }
+        let shape = shape();
+        let context = Context { profile: Some(&profile), ..Context::new(&shape, 1) };
+        assert_eq!(Auto { recall: 0.9 }.reading(&context, 9), Reading::Whole);
+        assert_eq!(Auto { recall: 0.9 }.reading(&context, 10), Reading::Restart { kept: 6 });
     }
 
     #[test]

@@ -129,7 +129,7 @@ impl Ends {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::options::{Budget, Quota};
+    use crate::options::{Budget, Limit, Quota};
 
     fn stage(score: Score) -> StageSpec {
         StageSpec { layer: 0, budget: Budget::Tokens(8), score }
@@ -196,6 +196,27 @@ mod tests {
         // Half of five tokens are two, less than one a stretch: the best of all take everything.
         assert_eq!(with(0.5, 5), [2, 3, 4, 5, 7]);
         assert_eq!(with(1.0, 8).len(), 8);
+    }
+
+    const FALLING: [f32; 8] = [9.0, 8.0, 7.0, 6.0, 5.0, 4.0, 3.0, 2.0];
+    const TWO_PINNED: [bool; 8] = [true, true, false, false, false, false, false, false];
+
+    #[test]
+    fn what_a_stretch_cannot_take_goes_to_the_best_of_all() {
+        let score =
+            Score { pool: None, contrast: Some(0), quota: Some(Quota { spans: 4, share: 1.0 }), ..Score::default() };
+        let with = |pinned| choose(&FALLING, &stage(score.clone()), pinned, 4, None).unwrap().indices;
+        assert_eq!(with(&[false; 8]), [0, 2, 4, 6]);
+        assert_eq!(with(&TWO_PINNED), [0, 1, 2, 3, 4, 6], "the first stretch is pinned as a whole");
+    }
+
+    #[test]
+    fn a_coverage_is_a_share_of_what_is_not_pinned() {
+        let score = Score { pool: None, contrast: Some(0), ..Score::default() };
+        let budget = Budget::Coverage { coverage: 0.5, min: 1, max: Limit::Tokens(8) };
+        let stage = StageSpec { layer: 0, budget, score };
+        // Half of 27 are three of them.
+        assert_eq!(choose(&FALLING, &stage, &TWO_PINNED, 6, None).unwrap().indices, [0, 1, 2, 3, 4]);
     }
 
     #[test]

@@ -1,0 +1,177 @@
+//! The edges of options: the last value that is taken beside the first that is refused, and what memory estimates are told.
+#![allow(clippy::unwrap_used)]
+
+use serde_json::{Value, json};
+use skimlm_core::{LayerShape, Reading, Result, Shape};
+use skimlm_policies::{Context, PolicySpec, Profile};
+
+/// Two query heads, four layers.
+fn shape() -> Shape {
+    Shape {
+        hidden: 8,
+        heads: 2,
+        kv_heads: 1,
+        head_dim: 4,
+        vocab: 16,
+        max_positions: 64,
+        scale: 0.5,
+        layers: vec![LayerShape::default(); 4],
+    }
+}
+
+fn check(policy: &Value) -> Result<()> {
+    let shape = shape();
+    PolicySpec::parse(policy)?.check(&Context::new(&shape, 1))
+}
+
+/// `good` is taken; with `bad` over it the policy is refused at `option`.
+fn edge(good: Value, bad: Value, option: &str) {
+    check(&good).unwrap_or_else(|error| panic!("{good}: {error}"));
+    let mut worse = good;
+    worse.as_object_mut().unwrap().extend(bad.as_object().unwrap().clone());
+    let error = check(&worse).expect_err(&format!("{worse} is taken"));
+    assert_eq!(error.code.as_str(), "ERR_INVALID_ARG", "{worse}");
+    assert_eq!(error.details["option"], option, "{worse}: {error}");
+}
+
+#[test]
+fn budgets_leave_room_beside_what_is_always_kept() {
+    for kind in ["snapkv", "pyramidkv", "adakv"] {
+        edge(json!({ "kind": kind, "budget": 33, "window": 32 }), json!({ "budget": 32 }), "policy.budget");
+        edge(json!({ "kind": kind, "budget": 2, "window": 1 }), json!({ "window": 0 }), "policy.window");
+    }
+    for kind in ["tova", "knorm", "keydiff"] {
+        edge(json!({ "kind": kind, "budget": 2 }), json!({ "budget": 1 }), "policy.budget");
+    }
+    edge(json!({ "kind": "h2o", "heavy": 1, "recent": 1 }), json!({ "heavy": 0 }), "policy.heavy");
+    edge(json!({ "kind": "h2o", "heavy": 1, "recent": 1 }), json!({ "recent": 0 }), "policy.recent");
+    edge(json!({ "kind": "sinkwindow", "recent": 1 }), json!({ "recent": 0 }), "policy.recent");
+    let blind = json!({ "budget": { "coverage": 0.5, "max": 9 } });
+    for kind in ["random", "firstlast"] {
+        edge(json!({ "kind": kind, "budget": 1 }), blind.clone(), "policy.budget");
+    }
+}
+
+#[test]
+fn numbers_have_their_ranges() {
+    edge(json!({ "kind": "snapkv", "kernel": 1 }), json!({ "kernel": 2 }), "policy.kernel");
+    edge(json!({ "kind": "pyramidkv", "slope": 1 }), json!({ "slope": 0 }), "policy.slope");
+    for end in [0, 1] {
+        edge(json!({ "kind": "adakv", "floor": end }), json!({ "floor": 1.01 }), "policy.floor");
+        edge(json!({ "kind": "auto", "recall": end }), json!({ "recall": 1.01 }), "policy.recall");
+        edge(
+            json!({ "kind": "gemfilter", "fallbackBelow": end }),
+            json!({ "fallbackBelow": -0.1 }),
+            "policy.fallbackBelow",
+        );
+    }
+    edge(
+        json!({ "kind": "promptdistill", "truncateStages": -1 }),
+        json!({ "truncateStages": -2 }),
+        "policy.truncateStages",
+    );
+    let raw = json!({ "score": { "softmax": false } });
+    edge(json!({ "kind": "gemfilter", "fallbackBelow": 0.5 }), raw.clone(), "policy.fallbackBelow");
+    edge(json!({ "kind": "gemfilter", "budget": { "coverage": 0.5, "max": 9 } }), raw, "policy.budget");
+}
+
+#[test]
+fn scores_name_what_the_model_has() {
+    let with = |score: Value| json!({ "kind": "gemfilter", "layer": 2, "score": score });
+    let head = |layer: usize, head: usize| json!({ "layer": layer, "head": head });
+    let score = |good: Value, bad: Value, option: &str| edge(with(good), with(bad), option);
+    score(json!({ "heads": [head(2, 1)] }), json!({ "heads": [head(2, 2)] }), "policy.score.heads");
+    score(json!({ "heads": [head(2, 1)] }), json!({ "heads": [head(3, 1)] }), "policy.score.heads");
+    score(json!({ "heads": [head(2, 1)] }), json!({ "heads": [] }), "policy.score.heads");
+    score(json!({ "queries": { "window": 1 } }), json!({ "queries": { "window": 0 } }), "policy.score.queries.window");
+    score(json!({ "contrast": 3 }), json!({ "contrast": 2 }), "policy.score.contrast");
+    score(
+        json!({ "contrast": 0, "softmax": false }),
+        json!({ "contrast": 3, "softmax": false }),
+        "policy.score.contrast",
+    );
+    let quota = |spans: usize, share: f64| json!({ "quota": { "spans": spans, "share": share } });
+    score(quota(1, 1.0), quota(0, 1.0), "policy.score.quota");
+    score(quota(1, 0.0), quota(1, 1.1), "policy.score.quota");
+    score(json!({ "layers": 1 }), json!({ "layers": 0 }), "policy.score.layers");
+    let listed = |layers: usize| json!({ "heads": [head(2, 1)], "layers": layers });
+    score(listed(1), listed(2), "policy.score.layers");
+    // A layer that chooses needs one behind it.
+    edge(json!({ "kind": "gemfilter", "layer": 2 }), json!({ "layer": 3 }), "policy.layer");
+    // A list that names a later layer than the one that chooses.
+    edge(
+        json!({ "kind": "gemfilter", "layer": 2, "score": { "heads": [head(2, 0)] } }),
+        json!({ "layer": 1 }),
+        "policy.score.heads",
+    );
+}
+
+#[test]
+fn stages_ascend_and_listen_between_each_other() {
+    let with = |stages: Value| json!({ "kind": "promptdistill", "stages": stages });
+    let at = |layer: usize| json!({ "layer": layer, "budget": 4 });
+    edge(with(json!([at(0), at(1)])), with(json!([at(0), at(0)])), "policy.stages[1].layer");
+    edge(with(json!([at(2)])), with(json!([at(3)])), "policy.stages[0].layer");
+    edge(with(json!([at(2)])), with(json!([])), "policy.stages");
+    let coverage = |softmax: bool| json!([{ "layer": 1, "budget": { "coverage": 0.5, "max": 9 }, "score": { "softmax": softmax } }]);
+    edge(with(coverage(true)), with(coverage(false)), "policy.stages[0].budget");
+    let after = |layers: usize| json!([at(0), { "layer": 2, "budget": 4, "score": { "layers": layers } }]);
+    edge(with(after(2)), with(after(3)), "policy.stages[1].score");
+    let listed = |layer: usize| json!([at(0), { "layer": 2, "budget": 4, "score": { "heads": [{ "layer": layer, "head": 0 }] } }]);
+    edge(with(listed(1)), with(listed(0)), "policy.stages[1].score.heads");
+    // Stages of GemFilter end below every layer that the last choice listens to.
+    let filter = |layer: usize| json!({ "kind": "gemfilter", "layer": 2, "stages": [at(layer)] });
+    edge(filter(1), filter(2), "policy.stages");
+}
+
+#[test]
+fn estimates_are_told_how_a_prompt_is_read() {
+    let shape = shape();
+    let reading = |policy: Value| PolicySpec::parse(&policy).unwrap().reading(&Context::new(&shape, 1), 100).unwrap();
+    let evict = |kept, per_query_head| Reading::Evict { kept, per_query_head };
+    assert_eq!(reading(json!({ "kind": "full" })), Reading::Whole);
+    assert_eq!(reading(json!({ "kind": "auto" })), Reading::Whole, "without a profile");
+    for (kind, budget) in [("random", json!(25)), ("firstlast", json!({ "ratio": 0.25 }))] {
+        assert_eq!(reading(json!({ "kind": kind, "budget": budget })), Reading::Short { kept: 25 });
+    }
+    assert_eq!(reading(json!({ "kind": "gemfilter", "budget": 7 })), Reading::Restart { kept: 7 });
+    assert_eq!(reading(json!({ "kind": "gemfilter", "budget": 7, "fallbackBelow": 0.5 })), Reading::Whole);
+    let stages = json!([{ "layer": 2, "budget": { "ratio": 0.5 } }]);
+    assert_eq!(reading(json!({ "kind": "promptdistill", "stages": stages })), Reading::Narrow { layer: 2, kept: 50 });
+    for kind in ["snapkv", "pyramidkv"] {
+        for (mode, per_query_head) in [("query", true), ("kv", false)] {
+            let policy = json!({ "kind": kind, "budget": 40, "window": 8, "headMode": mode });
+            assert_eq!(reading(policy), evict(40, per_query_head), "{kind}, {mode}");
+        }
+    }
+    assert_eq!(reading(json!({ "kind": "h2o", "heavy": 4, "recent": 3, "headMode": "query" })), evict(7, true));
+    assert_eq!(reading(json!({ "kind": "h2o", "heavy": 4, "recent": 3, "headMode": "kv" })), evict(7, false));
+    assert_eq!(reading(json!({ "kind": "sinkwindow", "sink": 4, "recent": 3 })), evict(7, false));
+    for kind in ["adakv", "tova", "knorm", "keydiff"] {
+        assert_eq!(reading(json!({ "kind": kind, "budget": 40 })), evict(40, false), "{kind}");
+    }
+}
+
+#[test]
+fn a_profile_with_a_setting_that_cannot_work_is_refused() {
+    let shape = shape();
+    let setting = |layer: usize| {
+        json!({
+            "name": "a", "cost": 0.5, "recall": { "mean": 0.9, "low": 0.8, "high": 1.0, "cases": 10 },
+            "policy": { "kind": "gemfilter", "layer": layer, "budget": 4 },
+        })
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("profile.json");
+    let read = |layer: usize| {
+        let profile = json!({
+            "name": "tiny", "exactBelow": 10, "settings": [setting(layer)],
+            "model": { "fingerprint": "", "hidden": 8, "heads": 2, "vocab": 16, "layers": 4 },
+            "calibration": { "tasks": [], "lengths": [], "cases": 0, "seed": 0, "version": "0" },
+        });
+        std::fs::write(&path, profile.to_string()).unwrap();
+        Profile::read(&path, &shape)
+    };
+    read(2).unwrap();
+    assert_eq!(read(3).unwrap_err().details["option"], "policy.layer");
+}
