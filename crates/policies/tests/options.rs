@@ -1,5 +1,5 @@
 //! The edges of options: the last value that is taken beside the first that is refused, and what memory estimates are told.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use serde_json::{Value, json};
 use skimlm_core::{LayerShape, Reading, Result, Shape};
