@@ -48,3 +48,34 @@ impl Method for FirstLast {
         Reading::Short { kept: self.budget.of(tokens) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use skimlm_core::{LayerShape, Pass, Role, Rows, Shape, Stage};
+
+    use super::*;
+
+    #[test]
+    fn both_ends_take_turns_from_the_beginning_on() {
+        let shape = Shape {
+            hidden: 8,
+            heads: 2,
+            kv_heads: 1,
+            head_dim: 4,
+            vocab: 16,
+            max_positions: 64,
+            scale: 0.5,
+            layers: vec![LayerShape::default(); 4],
+        };
+        let none = json!({ "sinks": 0, "template": false, "system": false, "question": false, "last": 0 });
+        for (budget, want) in [(1, vec![0]), (4, vec![0, 1, 8, 9]), (5, vec![0, 1, 2, 8, 9])] {
+            let options =
+                FirstLast { budget: Budget::Tokens(budget), pins: serde_json::from_value(none.clone()).unwrap() };
+            let rows = Rows::consecutive((0..10).collect(), 0, Role::Document);
+            let mut policy = options.build(&Context::new(&shape, 1));
+            let pass = policy.begin(Pass { stage: Stage::Prefill, rows, layers: 0..4 }, &shape).unwrap();
+            assert_eq!(pass.rows.tokens, want);
+        }
+    }
+}

@@ -61,3 +61,16 @@ fn mix(seed: u64, index: u64) -> u64 {
     z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
     z ^ (z >> 31)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::mix;
+
+    #[test]
+    fn draws_are_those_of_splitmix64() {
+        // What its authors' C code gives for the seed 0.
+        let published = [0xE220_A839_7B1D_CDAF, 0x6E78_9E6A_A1B9_65F4, 0x06C4_5D18_8009_454F];
+        assert_eq!([0, 1, 2].map(|index| mix(0, index)), published);
+        assert_ne!(mix(1, 0), mix(0, 0));
+    }
+}
