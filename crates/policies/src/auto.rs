@@ -198,18 +198,10 @@ mod tests {
 
     use super::*;
     use crate::profile::{Calibration, Measured, ModelKey, Setting};
+    use crate::testing;
 
     fn shape() -> Shape {
-        Shape {
-            hidden: 8,
-            heads: 2,
-            kv_heads: 1,
-            head_dim: 4,
-            vocab: 16,
-            max_positions: 64,
-            scale: 0.5,
-            layers: vec![LayerShape::default(); 4],
-        }
+        testing::shape(vec![LayerShape::default(); 4])
     }
 
     fn profile() -> Arc<Profile> {

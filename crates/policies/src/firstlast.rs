@@ -52,22 +52,14 @@ impl Method for FirstLast {
 #[cfg(test)]
 mod tests {
     use serde_json::json;
-    use skimlm_core::{LayerShape, Pass, Role, Rows, Shape, Stage};
+    use skimlm_core::{LayerShape, Pass, Role, Rows, Stage};
 
     use super::*;
+    use crate::testing::shape;
 
     #[test]
     fn both_ends_take_turns_from_the_beginning_on() {
-        let shape = Shape {
-            hidden: 8,
-            heads: 2,
-            kv_heads: 1,
-            head_dim: 4,
-            vocab: 16,
-            max_positions: 64,
-            scale: 0.5,
-            layers: vec![LayerShape::default(); 4],
-        };
+        let shape = shape(vec![LayerShape::default(); 4]);
         let none = json!({ "sinks": 0, "template": false, "system": false, "question": false, "last": 0 });
         for (budget, want) in [(1, vec![0]), (4, vec![0, 1, 8, 9]), (5, vec![0, 1, 2, 8, 9])] {
             let options =

@@ -22,6 +22,10 @@ mod random;
 pub mod registry;
 mod sinkwindow;
 mod snapkv;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
 mod tova;
 mod windows;
 

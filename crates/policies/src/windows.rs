@@ -43,21 +43,12 @@ fn sees_all(shape: &Shape, layer: usize) -> bool {
 #[cfg(test)]
 mod tests {
     use crate::registry::{self, Context};
-    use crate::{GemFilter, PolicySpec};
+    use crate::{GemFilter, PolicySpec, testing};
     use serde_json::json;
     use skimlm_core::{Code, LayerShape, Shape};
 
     fn shape(windows: &[Option<u32>]) -> Shape {
-        Shape {
-            hidden: 8,
-            heads: 2,
-            kv_heads: 1,
-            head_dim: 4,
-            vocab: 16,
-            max_positions: 64,
-            scale: 0.5,
-            layers: windows.iter().map(|&window| LayerShape { window, rotary: 0 }).collect(),
-        }
+        testing::shape(windows.iter().map(|&window| LayerShape { window, rotary: 0 }).collect())
     }
 
     fn answer(policy: serde_json::Value, shape: &Shape, forced: Option<&[u32]>) -> Option<(Code, String)> {

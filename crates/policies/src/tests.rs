@@ -1,22 +1,13 @@
 //! The edges of options: the last value that is taken beside the first that is refused, and what memory estimates are told.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use serde_json::{Value, json};
 use skimlm_core::{LayerShape, Reading, Result, Shape};
-use skimlm_policies::{Context, PolicySpec, Profile};
+
+use crate::{Context, PolicySpec, Profile, testing};
 
 /// Two query heads, four layers.
 fn shape() -> Shape {
-    Shape {
-        hidden: 8,
-        heads: 2,
-        kv_heads: 1,
-        head_dim: 4,
-        vocab: 16,
-        max_positions: 64,
-        scale: 0.5,
-        layers: vec![LayerShape::default(); 4],
-    }
+    testing::shape(vec![LayerShape::default(); 4])
 }
 
 fn check(policy: &Value) -> Result<()> {
