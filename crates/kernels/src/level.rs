@@ -16,7 +16,7 @@ pub enum Level {
     Scalar,
     /// 128-bit vectors of ARM processors.
     Neon,
-    /// 256-bit vectors of x86 processors.
+    /// 256-bit vectors of x86 processors, and products of 16-bit integers where there are many rows.
     Avx2,
     /// 512-bit vectors of x86 processors.
     Avx512,
@@ -73,12 +73,18 @@ impl Level {
             #[cfg(target_arch = "x86_64")]
             Self::Avx512 => pulp::x86::V4::try_new().map(pulp::Arch::V4),
             #[cfg(target_arch = "x86_64")]
-            Self::Vnni => crate::simd::vnni::Vnni::find().and_then(|_| Self::Avx512.find()),
+            Self::Vnni => crate::simd::pairs::Vnni::find().and_then(|_| Self::Avx512.find()),
             #[cfg(target_arch = "x86_64")]
             Self::Amx => crate::simd::amx::Amx::find().and_then(|_| Self::Avx512.find()),
             #[allow(unreachable_patterns, reason = "which levels are left depends on the target")]
             _ => None,
         }
+    }
+
+    /// Whether many rows are multiplied as 16-bit integers, where weights or entries allow it.
+    #[cfg(test)]
+    pub(crate) fn rounds(self) -> bool {
+        matches!(self, Self::Avx2 | Self::Vnni | Self::Amx)
     }
 
     /// The vector instructions of the level; plain code where the processor lacks it.
@@ -114,6 +120,7 @@ pub fn features() -> Vec<&'static str> {
             ("avx2", has!("avx2")),
             ("fma", has!("fma")),
             ("f16c", has!("f16c")),
+            ("avxvnni", has!("avxvnni")),
             ("avx512f", has!("avx512f")),
             ("avx512bw", has!("avx512bw")),
             ("avx512dq", has!("avx512dq")),

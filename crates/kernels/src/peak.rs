@@ -21,7 +21,7 @@ pub fn multiply(level: Level, rounds: u64) -> u64 {
         return simd.run(Squares(rounds));
     }
     #[cfg(target_arch = "x86_64")]
-    if let (Level::Vnni, Some(simd)) = (level, crate::simd::vnni::Vnni::find()) {
+    if let Some(simd) = crate::simd::pairs::Integers::find(level) {
         return simd.run(Dots(rounds));
     }
     level.arch().dispatch(Sums(rounds))
@@ -50,22 +50,24 @@ impl WithSimd for Sums {
 struct Dots(u64);
 
 #[cfg(target_arch = "x86_64")]
-impl crate::simd::vnni::WithVnni for Dots {
+impl crate::simd::pairs::WithPairs for Dots {
     type Output = u64;
 
     #[inline(always)]
-    fn with_vnni(self, simd: crate::simd::vnni::Vnni) -> u64 {
-        let (a, b) = (simd.splat_i32x16(black_box(0x0003_0001)), simd.splat_i32x16(black_box(0x0001_0002)));
-        let mut sums = [b; SUMS];
+    fn with_pairs<P: crate::simd::pairs::Pairs>(self, pairs: P) -> u64 {
+        let simd = pairs.simd();
+        let a = simd.splat_i32s(black_box(0x0003_0001));
+        let all: [_; SUMS] = std::array::from_fn(|i| simd.splat_i32s(black_box(0x0001_0002) + i as i32));
+        let mut sums = all;
         for _ in 0..self.0 {
-            // Read anew, or the compiler would multiply two constants once and for all and only add.
+            // Read anew, or the compiler would multiply constants once and for all and only add.
             let a = *black_box(&a);
-            for sum in &mut sums {
-                *sum = simd.dot(*sum, a, b);
+            for (sum, &b) in sums.iter_mut().zip(&all) {
+                *sum = pairs.dot(*sum, a, b);
             }
         }
         black_box(sums);
-        self.0 * (SUMS * 2 * crate::simd::vnni::LANES * 2) as u64
+        self.0 * (SUMS * 2 * P::LANES * 2) as u64
     }
 }
 

@@ -68,7 +68,7 @@ fn slack(level: Level, x: &Tensor, weight: &Weight) -> Vec<f32> {
     let (rows, cols) = x.dims2().unwrap();
     let splits =
         level == Level::Amx && rows >= 24 && weight.dtype() != BlockType::F32 && !BYTES.contains(&weight.dtype());
-    let rounds = level >= Level::Vnni && !splits && rows >= 8 && !matches!(weight.dtype().block_size(), 1) && {
+    let rounds = level.rounds() && !splits && rows >= 8 && !matches!(weight.dtype().block_size(), 1) && {
         !matches!(weight.dtype(), BlockType::Q2K | BlockType::Q3K)
     };
     let steps = if weight.dtype() == BlockType::Q6K { 2.0 * 16383.0 } else { 2.0 * 32767.0 };

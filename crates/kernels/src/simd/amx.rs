@@ -13,8 +13,8 @@ use std::sync::LazyLock;
 
 use pulp::{f32x16, i32x16};
 
+use super::pairs::Vnni;
 use super::strips::{SIDE, Square, Strip};
-use super::vnni::Vnni;
 
 /// Proof that processor and kernel let this process use tiles, and that the processor has VNNI and
 /// AVX-512 BF16.
@@ -236,8 +236,8 @@ mod tests {
     use bytemuck::Zeroable;
 
     use super::*;
+    use crate::simd::pairs::MOST as LANES;
     use crate::simd::strips::{DEPTH, left, right};
-    use crate::simd::vnni::LANES;
     use crate::testing::numbers;
 
     /// `rows` times the transposed `columns`, both `[32][cols]`.

@@ -8,13 +8,13 @@ pub(crate) mod amx;
 pub(crate) mod exp;
 pub(crate) mod half;
 pub(crate) mod outer;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod pairs;
 pub(crate) mod scratch;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod strips;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod transpose;
-#[cfg(target_arch = "x86_64")]
-pub(crate) mod vnni;
 
 use pulp::Simd;
 

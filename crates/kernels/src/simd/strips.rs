@@ -5,8 +5,8 @@ use pulp::i32x16;
 
 use super::amx::Amx;
 use super::load;
-use super::transpose::transpose;
-use super::vnni::LANES;
+use super::pairs::MOST as LANES;
+use super::transpose::transpose16;
 
 /// Rows and columns of a [`Square`].
 pub(crate) const SIDE: usize = 32;
@@ -59,7 +59,7 @@ pub(crate) fn right(simd: Amx, rows: &[f32], cols: usize, half: usize, strips: &
             (halves[0][r], halves[1][r]) = split(simd, row, step);
         }
         for (rows, tiles) in halves.into_iter().zip([&mut strip.high, &mut strip.low]) {
-            tiles[half].0 = pulp::cast(transpose(**simd, rows));
+            tiles[half].0 = pulp::cast(transpose16(**simd, rows));
         }
     }
 }

@@ -9,8 +9,8 @@ use crate::linear::{BlockType, Weight};
 use crate::output::Output;
 use crate::simd::Scratch;
 use crate::simd::amx::{Amx, Tiles, WithAmx};
+use crate::simd::pairs::MOST as LANES;
 use crate::simd::strips::{DEPTH, SIDE, STRIP, Strip, left, right};
-use crate::simd::vnni::LANES;
 use crate::threads;
 
 /// Split activations, `[rows / 32][cols / 32]`, both rounded up: zeros stand for what does not exist.

@@ -16,7 +16,7 @@ use super::{Job, Sizes, Stock, Task, each};
 use crate::level::Level;
 use crate::simd::Scratch;
 use crate::simd::half::Stored;
-use crate::simd::vnni::Vnni;
+use crate::simd::pairs::Integers;
 use crate::threads;
 
 /// Bytes of packed keys and values that a call holds at a time, unless one kv head needs more.
@@ -29,14 +29,14 @@ const MANY: usize = 64;
 const PACKED_TOGETHER: usize = 4;
 
 /// The instructions, where the level has them and the call is for them.
-pub(super) fn choose<T: Stored>(level: Level, sizes: Sizes) -> Option<Vnni> {
+pub(super) fn choose<T: Stored>(level: Level, sizes: Sizes) -> Option<Integers> {
     let many = sizes.rows * sizes.group() >= MANY && sizes.dim.is_multiple_of(2);
-    if level >= Level::Vnni && many && T::as_f32(&[]).is_none() { Vnni::find() } else { None }
+    if many && T::as_f32(&[]).is_none() { Integers::find(level) } else { None }
 }
 
 /// Runs all tasks over the entries `span`, some kv heads at a time.
 pub(super) fn attend<T: Stored>(
-    simd: Vnni,
+    simd: Integers,
     job: &Job<'_>,
     stock: &Stock<'_, T>,
     span: Range<usize>,

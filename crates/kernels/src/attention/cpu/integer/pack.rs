@@ -1,11 +1,11 @@
 //! Queries, keys and values as integers.
 
-use pulp::{f32x16, i32x16, u32x16};
+use pulp::Simd;
 
 use super::super::tile::BLOCK;
 use crate::simd::half::Stored;
-use crate::simd::vnni::{LANES, Vnni, WithVnni};
-use crate::simd::{Scratch, load};
+use crate::simd::pairs::{MOST, Pairs, WithPairs, join, keep, magnitude};
+use crate::simd::{Scratch, load, store};
 
 /// Largest integer of a value. Times [`WEIGHTS`] it fits 32 bits.
 const VALUE: f32 = 16383.0;
@@ -54,13 +54,13 @@ pub(super) struct Pack<'a, T> {
     pub(super) scratch: &'a mut Scratch,
 }
 
-impl<T: Stored> WithVnni for Pack<'_, T> {
+impl<T: Stored> WithPairs for Pack<'_, T> {
     type Output = ();
 
     #[inline(always)]
-    fn with_vnni(self, simd: Vnni) {
-        let dim = self.dim;
-        let (padded, width) = (dim.next_multiple_of(LANES), dim / T::EACH);
+    fn with_pairs<P: Pairs>(self, pairs: P) {
+        let (simd, dim) = (pairs.simd(), self.dim);
+        let (padded, width) = (dim.next_multiple_of(MOST), dim / T::EACH);
         let (keys, rest) = self.room.split_at_mut(BLOCK * dim / 2);
         let (values, rest) = rest.split_at_mut(BLOCK * dim / 2);
         let (key_scales, value_scales) = rest.split_at_mut(BLOCK);
@@ -71,50 +71,37 @@ impl<T: Stored> WithVnni for Pack<'_, T> {
         wide.fill(0.0);
         let row = &mut wide[..padded];
         for (e, k) in self.k.chunks_exact(width).enumerate() {
-            T::widen(*simd, k, &mut row[..dim]);
-            key_scales[e] = round(simd, row, &mut keys[e * dim..(e + 1) * dim]);
+            T::widen(simd, k, &mut row[..dim]);
+            key_scales[e] = round(pairs, row, &mut keys[e * dim..(e + 1) * dim]);
         }
         row.fill(0.0);
         for (v, wide) in self.v.chunks_exact(width).zip(wide.chunks_exact_mut(padded)) {
-            T::widen(*simd, v, &mut wide[..dim]);
+            T::widen(simd, v, &mut wide[..dim]);
         }
-        for d in (0..dim).step_by(LANES) {
-            let mut peak = simd.splat_u32x16(0);
+        for d in (0..dim).step_by(P::LANES) {
+            let mut peak = simd.splat_u32s(0);
             for wide in wide.chunks_exact(padded) {
-                peak = simd.max_u32x16(peak, magnitude(simd, load::<pulp::x86::V4>(&wide[d..])));
+                peak = simd.max_u32s(peak, magnitude(simd, load::<P::Simd>(&wide[d..])));
             }
-            let peaks: [f32; LANES] = pulp::cast(peak);
-            let mut inverses = [0f32; LANES];
-            let count = LANES.min(dim - d);
+            let (mut peaks, mut inverses) = ([0f32; MOST], [0f32; MOST]);
+            store::<P::Simd>(&mut peaks, simd.transmute_f32s_u32s(peak));
+            let count = P::LANES.min(dim - d);
             for ((peak, inverse), scale) in peaks.iter().zip(&mut inverses).zip(&mut value_scales[d..d + count]) {
                 (*scale, *inverse) = step(*peak, *peak / VALUE);
             }
-            let inverse: f32x16 = pulp::cast(inverses);
+            let inverse = load::<P::Simd>(&inverses);
             for (pair, to) in wide.chunks_exact(2 * padded).zip(values.chunks_exact_mut(dim)) {
-                let first: f32x16 = load::<pulp::x86::V4>(&pair[d..]);
-                let second: f32x16 = load::<pulp::x86::V4>(&pair[padded + d..]);
-                let first = simd.nearest(simd.mul_f32x16(first, inverse));
-                let second = simd.nearest(simd.mul_f32x16(second, inverse));
-                let first = simd.and_i32x16(first, simd.splat_i32x16(0xffff));
-                let pairs: [i32; LANES] = pulp::cast(join(simd, first, second));
-                to[d..d + count].copy_from_slice(&pairs[..count]);
+                let first = pairs.nearest(simd.mul_f32s(load::<P::Simd>(&pair[d..]), inverse));
+                let second = pairs.nearest(simd.mul_f32s(load::<P::Simd>(&pair[padded + d..]), inverse));
+                let both = join(simd, first, second);
+                if count == P::LANES {
+                    keep(simd, &mut to[d..], both);
+                } else {
+                    simd.partial_store_i32s(&mut to[d..d + count], both);
+                }
             }
         }
     }
-}
-
-/// Lanes of two 16-bit halves; `low` has nothing above its own.
-#[inline(always)]
-pub(super) fn join(simd: Vnni, low: i32x16, high: i32x16) -> i32x16 {
-    let high = simd.avx512f._mm512_slli_epi32::<16>(pulp::cast(high));
-    pulp::cast(simd.avx512f._mm512_or_si512(pulp::cast(low), high))
-}
-
-/// The bits of the absolute values: of positive floats they are ordered as the numbers, with
-/// infinity and NaN on top.
-#[inline(always)]
-fn magnitude(simd: Vnni, x: f32x16) -> u32x16 {
-    simd.and_u32x16(pulp::cast(x), simd.splat_u32x16(0x7fff_ffff))
 }
 
 /// Scale and inverse of numbers up to `peak` that are to be multiples of `step`.
@@ -135,44 +122,57 @@ fn step(peak: f32, step: f32) -> (f32, f32) {
 /// Their Euclidean norm stays below 2^15.5, so that the dot product of two such vectors, and any
 /// part of it, fits 32 bits. `x` is padded with zeros to whole vectors, `to` is not.
 #[inline(always)]
-pub(super) fn round(simd: Vnni, x: &[f32], to: &mut [i16]) -> f32 {
-    let mut peak = simd.splat_u32x16(0);
-    for x in x.chunks_exact(LANES) {
-        peak = simd.max_u32x16(peak, magnitude(simd, load::<pulp::x86::V4>(x)));
+pub(super) fn round<P: Pairs>(pairs: P, x: &[f32], to: &mut [i16]) -> f32 {
+    let simd = pairs.simd();
+    let mut peak = simd.splat_u32s(0);
+    for x in x.chunks_exact(P::LANES) {
+        peak = simd.max_u32s(peak, magnitude(simd, load::<P::Simd>(x)));
     }
-    let peak = f32::from_bits(simd.avx512f._mm512_reduce_max_epu32(pulp::cast(peak)));
+    let peak = pairs.peak(peak);
     // Relative to the peak: squares of large numbers would overflow.
-    let inverse = simd.splat_f32x16(step(peak, peak).1);
-    let mut squares = simd.splat_f32x16(0.0);
-    for x in x.chunks_exact(LANES) {
-        let x = simd.mul_f32x16(load::<pulp::x86::V4>(x), inverse);
-        squares = simd.mul_add_f32x16(x, x, squares);
+    let inverse = simd.splat_f32s(step(peak, peak).1);
+    let mut squares = simd.splat_f32s(0.0);
+    for x in x.chunks_exact(P::LANES) {
+        let x = simd.mul_f32s(load::<P::Simd>(x), inverse);
+        squares = simd.mul_add_e_f32s(x, x, squares);
     }
-    let norm = simd.avx512f._mm512_reduce_add_ps(pulp::cast(squares)).sqrt();
+    let norm = simd.reduce_sum_f32s(squares).sqrt();
     // Rounding moves each number by half at most, the norm by half the root of their count.
     let reach = 46_339.0 - 0.5 * (to.len() as f32).sqrt();
     let (scale, inverse) = step(peak, peak * (norm / reach).max(1.0 / 32767.0));
-    let inverse = simd.splat_f32x16(inverse);
-    for (x, to) in x.chunks_exact(LANES).zip(to.chunks_mut(LANES)) {
-        let ints = simd.narrow(simd.nearest(simd.mul_f32x16(load::<pulp::x86::V4>(x), inverse)));
-        let count = to.len();
-        to.copy_from_slice(&ints[..count]);
+    let inverse = simd.splat_f32s(inverse);
+    for (x, to) in x.chunks_exact(P::LANES).zip(to.chunks_mut(P::LANES)) {
+        let ints = pairs.nearest(simd.mul_f32s(load::<P::Simd>(x), inverse));
+        if to.len() == P::LANES {
+            pairs.narrow(ints, to);
+        } else {
+            let mut all = [0i16; MOST];
+            pairs.narrow(ints, &mut all[..P::LANES]);
+            to.copy_from_slice(&all[..to.len()]);
+        }
     }
     scale
 }
 
-/// Rounds the queries of a lane, times `factor`, into every `width`-th of `pairs`. Answers the scale,
+/// Rounds the queries of a lane, times `factor`, into every `width`-th of `to`. Answers the scale,
 /// 1 for zeros: it must not turn the logit of a hidden entry, minus infinity, into NaN.
 #[inline(always)]
-pub(super) fn query(simd: Vnni, q: &[f32], factor: f32, buffer: &mut [f32], pairs: &mut [i32], width: usize) -> f32 {
-    let (row, ints) = buffer.split_at_mut(q.len().next_multiple_of(LANES));
+pub(super) fn query<P: Pairs>(
+    pairs: P,
+    q: &[f32],
+    factor: f32,
+    buffer: &mut [f32],
+    to: &mut [i32],
+    width: usize,
+) -> f32 {
+    let (row, ints) = buffer.split_at_mut(q.len().next_multiple_of(MOST));
     row[q.len()..].fill(0.0);
     for (to, &q) in row.iter_mut().zip(q) {
         *to = q * factor;
     }
     let ints: &mut [i16] = &mut bytemuck::cast_slice_mut(ints)[..q.len()];
-    let scale = round(simd, row, ints);
-    for (to, pair) in pairs.iter_mut().step_by(width).zip(ints.chunks_exact(2)) {
+    let scale = round(pairs, row, ints);
+    for (to, pair) in to.iter_mut().step_by(width).zip(ints.chunks_exact(2)) {
         *to = i32::from(pair[1]) << 16 | i32::from(pair[0] as u16);
     }
     if scale == 0.0 { 1.0 } else { scale }
@@ -180,5 +180,5 @@ pub(super) fn query(simd: Vnni, q: &[f32], factor: f32, buffer: &mut [f32], pair
 
 /// Numbers that [`query`] needs as its buffer.
 pub(super) const fn buffer(dim: usize) -> usize {
-    2 * dim.next_multiple_of(LANES)
+    2 * dim.next_multiple_of(MOST)
 }

@@ -2,19 +2,14 @@
 
 use std::ops::Range;
 
-use pulp::f32x16;
+use pulp::Simd;
 
 use super::super::tile::{BLOCK, LOWEST, bounds};
 use super::super::{Job, Task};
-use super::pack::{self, Packed, WEIGHTS, join, record};
-use crate::simd::outer::WIDE;
-use crate::simd::vnni::{LANES, Vnni, WithVnni, outer};
+use super::pack::{self, Packed, WEIGHTS, record};
+use crate::simd::outer::{WIDE, tall, wide};
+use crate::simd::pairs::{Pairs, WithPairs, add, join, keep, outer};
 use crate::simd::{Scratch, load, store};
-
-type V4 = pulp::x86::V4;
-
-/// Lanes of a whole group.
-const GROUP: usize = WIDE * LANES;
 
 /// The largest integer weight.
 const WEIGHT: f32 = 32767.0;
@@ -28,7 +23,7 @@ pub(super) struct Tile<'a> {
     pub(super) scratch: &'a mut Scratch,
 }
 
-/// What a group of up to [`GROUP`] lanes carries from block to block.
+/// What a group of up to `wide` vectors of lanes carries from block to block.
 struct Group<'a> {
     /// Pairs of neighbouring dimensions of the queries, `[dim / 2][lanes]`, and their scales.
     q: &'a [i32],
@@ -53,21 +48,22 @@ struct Work<'a> {
     gain: &'a mut [f32],
 }
 
-impl WithVnni for Tile<'_> {
+impl WithPairs for Tile<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn with_vnni(self, simd: Vnni) {
+    fn with_pairs<P: Pairs>(self, simd: P) {
         let (job, task) = (self.job, self.task);
+        let whole = wide::<P::Simd>() * P::LANES;
         let dim = job.sizes.dim;
         let used = task.rows.len() * job.sizes.group();
-        let seen = job.lanes(task, LANES);
+        let seen = job.lanes(task, P::LANES);
         let padded = seen.len();
         let first = seen.iter().map(|s| s.start).min().unwrap_or(0);
         let last = seen.iter().map(|s| s.end).max().unwrap_or(0);
 
-        let sizes = [padded * dim / 2, BLOCK / 2 * GROUP, padded * dim, padded, padded, padded];
-        let work = [BLOCK * GROUP, GROUP, GROUP, pack::buffer(dim)];
+        let sizes = [padded * dim / 2, BLOCK / 2 * whole, padded * dim, padded, padded, padded];
+        let work = [BLOCK * whole, whole, whole, pack::buffer(dim)];
         let mut all = self.scratch.take(sizes.iter().chain(&work).sum());
         let mut cut = |len: usize| {
             let (part, rest) = std::mem::take(&mut all).split_at_mut(len);
@@ -81,8 +77,8 @@ impl WithVnni for Tile<'_> {
         max.fill(LOWEST);
         sum.fill(0.0);
         for (lane, scale) in scale.iter_mut().enumerate() {
-            let at = lane / GROUP * GROUP;
-            let width = (padded - at).min(GROUP);
+            let at = lane / whole * whole;
+            let width = (padded - at).min(whole);
             let to = &mut q[at * dim / 2..(at + width) * dim / 2][lane - at..];
             *scale = pack::query(simd, job.query(task, lane.min(used - 1)), job.scale, buffer, to, width);
         }
@@ -96,8 +92,8 @@ impl WithVnni for Tile<'_> {
             }
             let entries = start..(start + BLOCK).min(last);
             let packed = Packed::new(packed, dim);
-            for at in (0..padded).step_by(GROUP) {
-                let end = (at + GROUP).min(padded);
+            for at in (0..padded).step_by(whole) {
+                let end = (at + whole).min(padded);
                 let group = Group {
                     q: &q[at * dim / 2..end * dim / 2],
                     scale: &scale[at..end],
@@ -112,16 +108,16 @@ impl WithVnni for Tile<'_> {
                     shrink: &mut shrink[..end - at],
                     gain: &mut gain[..end - at],
                 };
-                match (end - at) / LANES {
-                    1 => group.add::<1>(simd, dim, entries.clone(), packed, work),
-                    2 => group.add::<2>(simd, dim, entries.clone(), packed, work),
-                    _ => group.add::<WIDE>(simd, dim, entries.clone(), packed, work),
+                match (end - at) / P::LANES {
+                    1 => group.add::<P, 1>(simd, dim, entries.clone(), packed, work),
+                    2 => group.add::<P, 2>(simd, dim, entries.clone(), packed, work),
+                    _ => group.add::<P, WIDE>(simd, dim, entries.clone(), packed, work),
                 }
             }
         }
         for lane in 0..used {
             let max = if sum[lane] == 0.0 { LOWEST } else { max[lane] * scale[lane] };
-            job.finish_lane(task, lane, o, padded, GROUP, max, sum[lane]);
+            job.finish_lane(task, lane, o, padded, whole, max, sum[lane]);
         }
     }
 }
@@ -129,9 +125,9 @@ impl WithVnni for Tile<'_> {
 impl Group<'_> {
     /// Takes in one block of entries.
     #[inline(always)]
-    fn add<const MV: usize>(
+    fn add<P: Pairs, const MV: usize>(
         mut self,
-        simd: Vnni,
+        simd: P,
         dim: usize,
         entries: Range<usize>,
         packed: Packed<'_>,
@@ -141,9 +137,9 @@ impl Group<'_> {
         if entries.end <= any.start || entries.start >= any.end {
             return;
         }
-        logits::<MV>(simd, dim, entries.len(), self.q, packed, work.p);
+        logits::<P, MV>(simd, dim, entries.len(), self.q, packed, work.p);
         if entries.start < every.start || entries.end > every.end {
-            for (e, p) in entries.clone().zip(work.p.chunks_exact_mut(MV * LANES)) {
+            for (e, p) in entries.clone().zip(work.p.chunks_exact_mut(MV * P::LANES)) {
                 for (p, seen) in p.iter_mut().zip(self.seen) {
                     if e < seen.start || e >= seen.end {
                         *p = f32::NEG_INFINITY;
@@ -151,133 +147,162 @@ impl Group<'_> {
                 }
             }
         }
-        self.weights::<MV>(simd, entries.len(), &mut work);
+        self.weights::<P, MV>(simd, entries.len(), &mut work);
         let mut d = 0;
         while d < dim {
-            d += match dim - d {
-                8.. => self.values::<8, MV>(simd, dim, d, entries.len(), packed, &work),
-                4.. => self.values::<4, MV>(simd, dim, d, entries.len(), packed, &work),
-                _ => self.values::<1, MV>(simd, dim, d, entries.len(), packed, &work),
+            d += match tall::<P::Simd>().min(dim - d) {
+                8.. => self.values::<P, 8, MV>(simd, dim, d, entries.len(), packed, &work),
+                6.. => self.values::<P, 6, MV>(simd, dim, d, entries.len(), packed, &work),
+                4.. => self.values::<P, 4, MV>(simd, dim, d, entries.len(), packed, &work),
+                _ => self.values::<P, 1, MV>(simd, dim, d, entries.len(), packed, &work),
             };
         }
     }
 
     /// Logits to integer weights relative to the lane's largest in the block.
     #[inline(always)]
-    fn weights<const MV: usize>(&mut self, simd: Vnni, entries: usize, work: &mut Work<'_>) {
-        let zero = simd.splat_f32x16(0.0);
-        let p = &mut work.p[..entries * MV * LANES];
-        let (mut most, mut total, mut scale) = ([simd.splat_f32x16(LOWEST); MV], [zero; MV], [zero; MV]);
-        for p in p.chunks_exact(MV * LANES) {
+    fn weights<P: Pairs, const MV: usize>(&mut self, pairs: P, entries: usize, work: &mut Work<'_>) {
+        let simd = pairs.simd();
+        let zero = simd.splat_f32s(0.0);
+        let p = &mut work.p[..entries * MV * P::LANES];
+        let (mut most, mut total, mut scale) = ([simd.splat_f32s(LOWEST); MV], [zero; MV], [zero; MV]);
+        for p in p.chunks_exact(MV * P::LANES) {
             for v in 0..MV {
-                most[v] = simd.max_f32x16(load::<V4>(&p[v * LANES..]), most[v]);
+                most[v] = simd.max_f32s(load::<P::Simd>(&p[v * P::LANES..]), most[v]);
             }
         }
-        for (scale, from) in scale.iter_mut().zip(self.scale.chunks_exact(LANES)) {
-            *scale = load::<V4>(from);
+        for (scale, from) in scale.iter_mut().zip(self.scale.chunks_exact(P::LANES)) {
+            *scale = load::<P::Simd>(from);
         }
-        for p in p.chunks_exact_mut(MV * LANES) {
+        for p in p.chunks_exact_mut(MV * P::LANES) {
             for v in 0..MV {
-                let below = simd.sub_f32x16(load::<V4>(&p[v * LANES..]), most[v]);
-                let weight = simd.power(simd.mul_f32x16(below, scale[v]));
-                store::<V4>(&mut p[v * LANES..], weight);
-                total[v] = simd.add_f32x16(total[v], weight);
+                let below = simd.sub_f32s(load::<P::Simd>(&p[v * P::LANES..]), most[v]);
+                let weight = pairs.power(simd.mul_f32s(below, scale[v]));
+                store::<P::Simd>(&mut p[v * P::LANES..], weight);
+                total[v] = simd.add_f32s(total[v], weight);
             }
         }
         let mut factor = [zero; MV];
         for v in 0..MV {
-            let old: f32x16 = load::<V4>(&self.max[v * LANES..]);
-            let new = simd.max_f32x16(most[v], old);
-            store::<V4>(&mut self.max[v * LANES..], new);
-            let shrink = simd.power(simd.mul_f32x16(simd.sub_f32x16(old, new), scale[v]));
-            store::<V4>(&mut work.shrink[v * LANES..], shrink);
+            let old = load::<P::Simd>(&self.max[v * P::LANES..]);
+            let new = simd.max_f32s(most[v], old);
+            store::<P::Simd>(&mut self.max[v * P::LANES..], new);
+            let shrink = pairs.power(simd.mul_f32s(simd.sub_f32s(old, new), scale[v]));
+            store::<P::Simd>(&mut work.shrink[v * P::LANES..], shrink);
             // Rounding adds half an integer an entry at most. Of a NaN the minimum keeps the second.
-            let room = simd.splat_f32x16((WEIGHTS - 1 - BLOCK as i32 / 2) as f32);
-            factor[v] = simd.min_f32x16(simd.splat_f32x16(WEIGHT), simd.div_f32x16(room, total[v]));
-            let gain = simd.power(simd.mul_f32x16(simd.sub_f32x16(most[v], new), scale[v]));
-            store::<V4>(&mut work.gain[v * LANES..], simd.div_f32x16(gain, factor[v]));
+            let room = simd.splat_f32s((WEIGHTS - 1 - BLOCK as i32 / 2) as f32);
+            factor[v] = simd.min_f32s(simd.splat_f32s(WEIGHT), simd.div_f32s(room, total[v]));
+            let gain = pairs.power(simd.mul_f32s(simd.sub_f32s(most[v], new), scale[v]));
+            store::<P::Simd>(&mut work.gain[v * P::LANES..], simd.div_f32s(gain, factor[v]));
         }
-        let mut sums = [simd.splat_i32x16(0); MV];
-        for (p, pairs) in p.chunks(2 * MV * LANES).zip(work.pairs.chunks_exact_mut(MV * LANES)) {
+        let mut sums = [simd.splat_i32s(0); MV];
+        for (p, to) in p.chunks(2 * MV * P::LANES).zip(work.pairs.chunks_exact_mut(MV * P::LANES)) {
             for v in 0..MV {
-                let first = simd.nearest(simd.mul_f32x16(load::<V4>(&p[v * LANES..]), factor[v]));
+                let first = pairs.nearest(simd.mul_f32s(load::<P::Simd>(&p[v * P::LANES..]), factor[v]));
                 let mut pair = first;
-                sums[v] = simd.wrapping_add_i32x16(sums[v], first);
-                if p.len() == 2 * MV * LANES {
-                    let second = simd.nearest(simd.mul_f32x16(load::<V4>(&p[(MV + v) * LANES..]), factor[v]));
-                    sums[v] = simd.wrapping_add_i32x16(sums[v], second);
+                sums[v] = add(simd, sums[v], first);
+                if p.len() == 2 * MV * P::LANES {
+                    let second = pairs.nearest(simd.mul_f32s(load::<P::Simd>(&p[(MV + v) * P::LANES..]), factor[v]));
+                    sums[v] = add(simd, sums[v], second);
                     pair = join(simd, first, second);
                 }
-                pairs[v * LANES..(v + 1) * LANES].copy_from_slice(&pulp::cast::<_, [i32; LANES]>(pair));
+                keep(simd, &mut to[v * P::LANES..], pair);
             }
         }
         for (v, &added) in sums.iter().enumerate() {
-            let (shrink, gain) = (load::<V4>(&work.shrink[v * LANES..]), load::<V4>(&work.gain[v * LANES..]));
-            let old = simd.mul_f32x16(load::<V4>(&self.sum[v * LANES..]), shrink);
-            store::<V4>(&mut self.sum[v * LANES..], simd.mul_add_f32x16(simd.number(added), gain, old));
+            let (shrink, gain) =
+                (load::<P::Simd>(&work.shrink[v * P::LANES..]), load::<P::Simd>(&work.gain[v * P::LANES..]));
+            let old = simd.mul_f32s(load::<P::Simd>(&self.sum[v * P::LANES..]), shrink);
+            store::<P::Simd>(&mut self.sum[v * P::LANES..], simd.mul_add_e_f32s(pairs.number(added), gain, old));
         }
     }
 
     /// Adds the block's weighted values for `NR` dimensions from `d` on; answers `NR`.
     #[inline(always)]
-    fn values<const NR: usize, const MV: usize>(
+    fn values<P: Pairs, const NR: usize, const MV: usize>(
         &mut self,
-        simd: Vnni,
+        pairs: P,
         dim: usize,
         d: usize,
         entries: usize,
         packed: Packed<'_>,
         work: &Work<'_>,
     ) -> usize {
-        let pairs = entries.div_ceil(2);
-        assert!(d + NR <= dim && packed.values.len() >= pairs * dim && work.pairs.len() >= pairs * MV * LANES);
+        let (simd, count) = (pairs.simd(), entries.div_ceil(2));
+        assert!(d + NR <= dim && packed.values.len() >= count * dim && work.pairs.len() >= count * MV * P::LANES);
         let mut columns = [packed.values.as_ptr(); NR];
         for (j, column) in columns.iter_mut().enumerate() {
             *column = column.wrapping_add(d + j);
         }
-        let zero = [[simd.splat_i32x16(0); MV]; NR];
-        // SAFETY: as asserted, the values hold `pairs` rows of `dim` pairs, of which the columns up to
+        let zero = [[simd.splat_i32s(0); MV]; NR];
+        // SAFETY: as asserted, the values hold `count` rows of `dim` pairs, of which the columns up to
         // `d + NR` exist, and the weights as many rows of `MV` vectors.
         #[allow(unsafe_code)]
-        let sums = unsafe { outer::<NR, MV>(simd, zero, pairs, columns, dim, work.pairs.as_ptr()) };
+        let sums = unsafe { outer::<P, NR, MV>(pairs, zero, count, columns, dim, work.pairs.as_ptr()) };
         let scales = &packed.value_scales[d..d + NR];
-        let o = &mut self.o[d * MV * LANES..(d + NR) * MV * LANES];
+        let o = &mut self.o[d * MV * P::LANES..(d + NR) * MV * P::LANES];
         for v in 0..MV {
-            let shrink: f32x16 = load::<V4>(&work.shrink[v * LANES..]);
-            let gain: f32x16 = load::<V4>(&work.gain[v * LANES..]);
+            let shrink = load::<P::Simd>(&work.shrink[v * P::LANES..]);
+            let gain = load::<P::Simd>(&work.gain[v * P::LANES..]);
             for j in 0..NR {
-                let o = &mut o[(j * MV + v) * LANES..];
-                let gain = simd.mul_f32x16(gain, simd.splat_f32x16(scales[j]));
-                let old = simd.mul_f32x16(load::<V4>(o), shrink);
-                store::<V4>(o, simd.mul_add_f32x16(simd.number(sums[j][v]), gain, old));
+                let o = &mut o[(j * MV + v) * P::LANES..];
+                let gain = simd.mul_f32s(gain, simd.splat_f32s(scales[j]));
+                let old = simd.mul_f32s(load::<P::Simd>(o), shrink);
+                store::<P::Simd>(o, simd.mul_add_e_f32s(pairs.number(sums[j][v]), gain, old));
             }
         }
         NR
     }
 }
 
-/// `p[e] = k[e] . q` for every lane, in units of the lane's scale.
+/// `p[e] = k[e] . q` for every lane, in units of the lane's scale; behind the entries `p` holds anything afterwards.
 #[inline(always)]
-fn logits<const MV: usize>(simd: Vnni, dim: usize, entries: usize, q: &[i32], packed: Packed<'_>, p: &mut [f32]) {
-    const NR: usize = 8;
-    let pairs = dim / 2;
-    assert!(q.len() == pairs * MV * LANES && p.len() == BLOCK * MV * LANES);
-    assert!((1..=BLOCK).contains(&entries) && packed.keys.len() >= entries * pairs);
+fn logits<P: Pairs, const MV: usize>(
+    pairs: P,
+    dim: usize,
+    entries: usize,
+    q: &[i32],
+    packed: Packed<'_>,
+    p: &mut [f32],
+) {
+    let half = dim / 2;
+    assert!(q.len() == half * MV * P::LANES && p.len() == BLOCK * MV * P::LANES);
+    assert!((1..=BLOCK).contains(&entries) && packed.keys.len() >= entries * half);
+    if tall::<P::Simd>() == 8 {
+        tiles::<P, 8, MV>(pairs, half, entries, q, packed, p);
+    } else {
+        tiles::<P, 6, MV>(pairs, half, entries, q, packed, p);
+    }
+}
+
+/// [`logits`], which has checked the lengths, `NR` entries at a time; `half` pairs are a vector.
+#[inline(always)]
+fn tiles<P: Pairs, const NR: usize, const MV: usize>(
+    pairs: P,
+    half: usize,
+    entries: usize,
+    q: &[i32],
+    packed: Packed<'_>,
+    p: &mut [f32],
+) {
+    let simd = pairs.simd();
     for start in (0..entries).step_by(NR) {
+        // The last tile of a whole block begins within the one before, so that it ends where the block does.
+        let start = start.min(BLOCK - NR);
         let mut rows = [packed.keys.as_ptr(); NR];
         for (j, row) in rows.iter_mut().enumerate() {
             // A tile that hangs over the last entry computes it again.
-            *row = row.wrapping_add((start + j).min(entries - 1) * pairs);
+            *row = row.wrapping_add((start + j).min(entries - 1) * half);
         }
-        let zero = [[simd.splat_i32x16(0); MV]; NR];
-        // SAFETY: as asserted, the keys hold `entries` rows of `pairs`, and `q` `pairs` rows of `MV` vectors.
+        let zero = [[simd.splat_i32s(0); MV]; NR];
+        // SAFETY: the keys hold `entries` rows of `half` pairs, and `q` as many rows of `MV` vectors.
         #[allow(unsafe_code)]
-        let sums = unsafe { outer::<NR, MV>(simd, zero, pairs, rows, 1, q.as_ptr()) };
+        let sums = unsafe { outer::<P, NR, MV>(pairs, zero, half, rows, 1, q.as_ptr()) };
         for (j, sums) in sums.iter().enumerate() {
-            let scale = simd.splat_f32x16(packed.key_scales[start + j]);
+            let scale = simd.splat_f32s(packed.key_scales[start + j]);
             for (v, &sum) in sums.iter().enumerate() {
-                let at = ((start + j) * MV + v) * LANES;
-                store::<V4>(&mut p[at..], simd.mul_f32x16(simd.number(sum), scale));
+                let at = ((start + j) * MV + v) * P::LANES;
+                store::<P::Simd>(&mut p[at..], simd.mul_f32s(pairs.number(sum), scale));
             }
         }
     }

@@ -1,5 +1,8 @@
 //! The K formats: blocks of 256 weights in eight parts, whose scales are integers times one float.
 
+#[cfg(target_arch = "x86_64")]
+use pulp::{i16x16, x86::V3};
+
 use super::{Block, PART, bits, word};
 #[cfg(target_arch = "x86_64")]
 use crate::simd::array;
@@ -29,21 +32,37 @@ fn nibbles(bytes: &[u8], part: usize) -> [i32; PART] {
     std::array::from_fn(|i| i32::from(bytes[i] >> shift & 15))
 }
 
-/// As [`nibbles`], in one register.
+/// As [`nibbles`], in registers.
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
-fn nibble_ints(v4: pulp::x86::V4, bytes: &[u8], part: usize) -> pulp::i16x32 {
-    field(v4, &bytes[part / 2 * PART..], part % 2 * 4, 15)
+fn nibble_ints(v3: V3, bytes: &[u8], part: usize) -> [i16x16; 2] {
+    field(v3, &bytes[part / 2 * PART..], part % 2 * 4, 15)
 }
 
 /// The bits `mask` of 32 bytes, once they are shifted right.
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
-fn field(v4: pulp::x86::V4, bytes: &[u8], shift: usize, mask: u16) -> pulp::i16x32 {
-    let bytes: [u8; PART] = array(bytes);
-    let wide = v4.avx512bw._mm512_cvtepu8_epi16(pulp::cast(bytes));
-    let wide = v4.avx512bw._mm512_srlv_epi16(wide, pulp::cast(v4.splat_u16x32(shift as u16)));
-    pulp::cast(v4.avx512f._mm512_and_si512(wide, pulp::cast(v4.splat_u16x32(mask))))
+fn field(v3: V3, bytes: &[u8], shift: usize, mask: u16) -> [i16x16; 2] {
+    let (count, mask) = (pulp::cast([shift as u64, 0]), pulp::cast(v3.splat_u16x16(mask)));
+    let mut halves = [v3.splat_i16x16(0); 2];
+    for (i, half) in halves.iter_mut().enumerate() {
+        let bytes: [u8; PART / 2] = array(&bytes[i * PART / 2..]);
+        let wide = v3.avx2._mm256_cvtepu8_epi16(pulp::cast(bytes));
+        *half = pulp::cast(v3.avx2._mm256_and_si256(v3.avx2._mm256_srl_epi16(wide, count), mask));
+    }
+    halves
+}
+
+/// The lower bits of a part and, from bit 4 on, its upper ones.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn upper(v3: V3, low: [i16x16; 2], high: [i16x16; 2]) -> [i16x16; 2] {
+    let mut both = low;
+    for (both, high) in both.iter_mut().zip(high) {
+        let high = v3.avx2._mm256_slli_epi16::<4>(pulp::cast(high));
+        *both = pulp::cast(v3.avx2._mm256_or_si256(pulp::cast(*both), high));
+    }
+    both
 }
 
 impl Block for Q4K {
@@ -68,7 +87,7 @@ impl Block for Q4K {
 
     #[cfg(target_arch = "x86_64")]
     #[inline(always)]
-    fn ints(simd: pulp::x86::V4, block: &[u8], part: usize) -> pulp::i16x32 {
+    fn ints(simd: V3, block: &[u8], part: usize) -> [i16x16; 2] {
         nibble_ints(simd, &block[16..], part)
     }
 }
@@ -97,9 +116,8 @@ impl Block for Q5K {
 
     #[cfg(target_arch = "x86_64")]
     #[inline(always)]
-    fn ints(simd: pulp::x86::V4, block: &[u8], part: usize) -> pulp::i16x32 {
-        let high = simd.avx512bw._mm512_slli_epi16::<4>(pulp::cast(field(simd, &block[16..], part, 1)));
-        pulp::cast(simd.avx512f._mm512_or_si512(high, pulp::cast(nibble_ints(simd, &block[48..], part))))
+    fn ints(simd: V3, block: &[u8], part: usize) -> [i16x16; 2] {
+        upper(simd, nibble_ints(simd, &block[48..], part), field(simd, &block[16..], part, 1))
     }
 }
 
@@ -140,15 +158,15 @@ impl Block for Q6K {
 
     #[cfg(target_arch = "x86_64")]
     #[inline(always)]
-    fn ints(simd: pulp::x86::V4, block: &[u8], part: usize) -> pulp::i16x32 {
-        let (bw, f) = (simd.avx512bw, simd.avx512f);
+    fn ints(simd: V3, block: &[u8], part: usize) -> [i16x16; 2] {
         let (low, low_shift, high, high_shift) = six_at(part);
         let low = field(simd, &block[low..], low_shift, 15);
-        let high = bw._mm512_slli_epi16::<4>(pulp::cast(field(simd, &block[high..], high_shift, 3)));
-        let q = f._mm512_or_si512(pulp::cast(low), high);
-        let q = bw._mm512_sub_epi16(q, pulp::cast(simd.splat_u16x32(32)));
-        let first = simd.splat_i16x16(i16::from(block[192 + part * 2] as i8));
-        let second = simd.splat_i16x16(i16::from(block[193 + part * 2] as i8));
-        pulp::cast(bw._mm512_mullo_epi16(q, pulp::cast([first, second])))
+        let mut ints = upper(simd, low, field(simd, &block[high..], high_shift, 3));
+        for (ints, &scale) in ints.iter_mut().zip(&block[192 + part * 2..]) {
+            let q = simd.avx2._mm256_sub_epi16(pulp::cast(*ints), pulp::cast(simd.splat_i16x16(32)));
+            let scale = simd.splat_i16x16(i16::from(scale as i8));
+            *ints = pulp::cast(simd.avx2._mm256_mullo_epi16(q, pulp::cast(scale)));
+        }
+        ints
     }
 }

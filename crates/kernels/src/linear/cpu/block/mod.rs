@@ -57,9 +57,9 @@ pub(super) trait Block: 'static {
     /// The integers of a part; they fit 16 bits.
     fn quants(block: &[u8], part: usize) -> [i32; PART];
 
-    /// [`Block::quants`] in one register.
+    /// [`Block::quants`] in two registers.
     #[cfg(target_arch = "x86_64")]
-    fn ints(simd: pulp::x86::V4, block: &[u8], part: usize) -> pulp::i16x32;
+    fn ints(simd: pulp::x86::V3, block: &[u8], part: usize) -> [pulp::i16x16; 2];
 
     /// Hands out the 32 weights, vector by vector: `f(i, v)` gets those from `i * lanes` on.
     #[inline(always)]
@@ -81,10 +81,19 @@ fn each_converted<S: Simd, B: Block + ?Sized>(
     let (scale, offset) = (simd.splat_f32s(scale), simd.splat_f32s(offset));
     #[cfg(target_arch = "x86_64")]
     if let Some(v4) = crate::simd::v4(simd) {
-        let halves: [pulp::i16x16; 2] = pulp::cast(B::ints(v4, block, part));
-        for (i, half) in halves.into_iter().enumerate() {
+        for (i, half) in B::ints(*v4, block, part).into_iter().enumerate() {
             let wide = v4.avx512f._mm512_cvtepi16_epi32(pulp::cast(half));
             let number: pulp::f32x16 = pulp::cast(v4.avx512f._mm512_cvtepi32_ps(wide));
+            f(i, simd.mul_add_e_f32s(crate::simd::generic::<S, _>(number), scale, offset));
+        }
+        return;
+    }
+    #[cfg(target_arch = "x86_64")]
+    if let Some(v3) = crate::simd::v3(simd) {
+        let eights: [pulp::i16x8; 4] = pulp::cast(B::ints(v3, block, part));
+        for (i, eight) in eights.into_iter().enumerate() {
+            let wide = v3.avx2._mm256_cvtepi16_epi32(pulp::cast(eight));
+            let number: pulp::f32x8 = pulp::cast(v3.avx._mm256_cvtepi32_ps(wide));
             f(i, simd.mul_add_e_f32s(crate::simd::generic::<S, _>(number), scale, offset));
         }
         return;

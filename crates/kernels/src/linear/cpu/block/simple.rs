@@ -35,19 +35,25 @@ fn fives(high: u32, bytes: &[u8]) -> [i32; PART] {
 
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
-fn nibble_ints(v4: pulp::x86::V4, bytes: &[u8]) -> pulp::i16x32 {
+fn nibble_ints(v3: pulp::x86::V3, bytes: &[u8]) -> [pulp::i16x16; 2] {
     let packed: [u8; 16] = array(bytes);
-    let wide = v4.avx2._mm256_cvtepu8_epi16(pulp::cast(packed));
-    let low = v4.avx2._mm256_and_si256(wide, pulp::cast(v4.splat_u16x16(15)));
-    let high = v4.avx2._mm256_srli_epi16::<4>(wide);
-    pulp::cast(v4.avx512f._mm512_inserti64x4::<1>(v4.avx512f._mm512_castsi256_si512(low), high))
+    let wide = v3.avx2._mm256_cvtepu8_epi16(pulp::cast(packed));
+    let low = v3.avx2._mm256_and_si256(wide, pulp::cast(v3.splat_u16x16(15)));
+    [pulp::cast(low), pulp::cast(v3.avx2._mm256_srli_epi16::<4>(wide))]
 }
 
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
-fn five_ints(v4: pulp::x86::V4, high: u32, bytes: &[u8]) -> pulp::i16x32 {
-    let nibbles = pulp::cast(nibble_ints(v4, bytes));
-    pulp::cast(v4.avx512bw._mm512_mask_add_epi16(nibbles, high, nibbles, pulp::cast(v4.splat_u16x32(16))))
+fn five_ints(v3: pulp::x86::V3, high: u32, bytes: &[u8]) -> [pulp::i16x16; 2] {
+    // Each lane has a bit of its own to look for in half of the upper bits.
+    let own = pulp::cast(std::array::from_fn::<u16, 16, _>(|i| 1 << i));
+    let mut halves = nibble_ints(v3, bytes);
+    for (half, high) in halves.iter_mut().zip([high as u16, (high >> 16) as u16]) {
+        let found = v3.avx2._mm256_and_si256(pulp::cast(v3.splat_u16x16(high)), own);
+        let fifth = v3.avx2._mm256_and_si256(v3.avx2._mm256_cmpeq_epi16(found, own), pulp::cast(v3.splat_u16x16(16)));
+        *half = pulp::cast(v3.avx2._mm256_or_si256(pulp::cast(*half), fifth));
+    }
+    halves
 }
 
 /// Nibbles through a table of the sixteen weights a block can hold: no conversion, no addition.
@@ -122,7 +128,7 @@ impl Block for Q4_0 {
 
     #[cfg(target_arch = "x86_64")]
     #[inline(always)]
-    fn ints(simd: pulp::x86::V4, block: &[u8], _: usize) -> pulp::i16x32 {
+    fn ints(simd: pulp::x86::V3, block: &[u8], _: usize) -> [pulp::i16x16; 2] {
         nibble_ints(simd, &block[2..])
     }
 
@@ -156,7 +162,7 @@ impl Block for Q4_1 {
 
     #[cfg(target_arch = "x86_64")]
     #[inline(always)]
-    fn ints(simd: pulp::x86::V4, block: &[u8], _: usize) -> pulp::i16x32 {
+    fn ints(simd: pulp::x86::V3, block: &[u8], _: usize) -> [pulp::i16x16; 2] {
         nibble_ints(simd, &block[4..])
     }
 
@@ -190,7 +196,7 @@ impl Block for Q5_0 {
 
     #[cfg(target_arch = "x86_64")]
     #[inline(always)]
-    fn ints(simd: pulp::x86::V4, block: &[u8], _: usize) -> pulp::i16x32 {
+    fn ints(simd: pulp::x86::V3, block: &[u8], _: usize) -> [pulp::i16x16; 2] {
         five_ints(simd, word(block, 2), &block[6..])
     }
 }
@@ -217,7 +223,7 @@ impl Block for Q5_1 {
 
     #[cfg(target_arch = "x86_64")]
     #[inline(always)]
-    fn ints(simd: pulp::x86::V4, block: &[u8], _: usize) -> pulp::i16x32 {
+    fn ints(simd: pulp::x86::V3, block: &[u8], _: usize) -> [pulp::i16x16; 2] {
         five_ints(simd, word(block, 4), &block[8..])
     }
 }
@@ -244,9 +250,13 @@ impl Block for Q8_0 {
 
     #[cfg(target_arch = "x86_64")]
     #[inline(always)]
-    fn ints(simd: pulp::x86::V4, block: &[u8], _: usize) -> pulp::i16x32 {
-        let bytes: [u8; PART] = array(&block[2..]);
-        pulp::cast(simd.avx512bw._mm512_cvtepi8_epi16(pulp::cast(bytes)))
+    fn ints(simd: pulp::x86::V3, block: &[u8], _: usize) -> [pulp::i16x16; 2] {
+        let halves: [[u8; 16]; 2] = [array(&block[2..]), array(&block[18..])];
+        let mut ints = [simd.splat_i16x16(0); 2];
+        for (ints, half) in ints.iter_mut().zip(halves) {
+            *ints = pulp::cast(simd.avx2._mm256_cvtepi8_epi16(pulp::cast(half)));
+        }
+        ints
     }
 
     #[inline(always)]

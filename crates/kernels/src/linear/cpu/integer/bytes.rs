@@ -14,8 +14,8 @@ use super::rows::round;
 use crate::linear::{BlockType, Weight};
 use crate::output::Output;
 use crate::simd::amx::{Amx, Registers, Shape, WithAmx};
-use crate::simd::transpose::transpose;
-use crate::simd::vnni::LANES;
+use crate::simd::pairs::{MOST as LANES, Pairs};
+use crate::simd::transpose::transpose16;
 use crate::simd::{Scratch, load, store};
 use crate::threads;
 
@@ -98,8 +98,8 @@ impl WithAmx for Round<'_> {
         let given = self.x.len() / self.cols;
         for (r, row) in self.x.chunks_exact(self.cols).enumerate() {
             for (x, to) in row.chunks_exact(PART).zip(&mut *self.to) {
-                let ints;
-                (ints, to.scales[r], to.sums[r]) = round(*simd, x, REACH);
+                let mut ints = [0i16; PART];
+                (to.scales[r], to.sums[r]) = round(*simd, x, REACH, &mut ints);
                 let high = simd.avx512bw._mm512_srai_epi16::<8>(pulp::cast(ints));
                 to.high[r] = pulp::cast(simd.avx512bw._mm512_cvtepi16_epi8(high));
                 to.low[r] = pulp::cast(simd.avx512bw._mm512_cvtepi16_epi8(pulp::cast(ints)));
@@ -173,7 +173,7 @@ impl WithAmx for Panels<'_> {
 #[inline(always)]
 fn pack<B: Block>(simd: Amx, weight: &Weight, outputs: Range<usize>, to: &mut [Weights]) -> crate::Result<()> {
     let rows = panels::blocks(weight, outputs)?;
-    panels::heads::<B>(*simd, &rows, to.len(), |part, r, scale, offset| {
+    panels::heads::<_, B>(*simd, &rows, to.len(), |part, r, scale, offset| {
         (to[part].scales[r], to[part].offsets[r]) = (scale, offset);
     });
     for (pair, to) in to.chunks_mut(2).enumerate() {
@@ -184,7 +184,7 @@ fn pack<B: Block>(simd: Amx, weight: &Weight, outputs: Range<usize>, to: &mut [W
         for (fours, row) in fours.iter_mut().zip(&rows) {
             *fours = pulp::cast([bytes::<B>(simd, row, first), bytes::<B>(simd, row, second)]);
         }
-        let fours: [[[i32; LANES]; PART / 4]; 2] = pulp::cast(transpose(**simd, fours));
+        let fours: [[[i32; LANES]; PART / 4]; 2] = pulp::cast(transpose16(**simd, fours));
         for (to, fours) in to.iter_mut().zip(fours) {
             to.fours = fours;
         }
@@ -195,7 +195,7 @@ fn pack<B: Block>(simd: Amx, weight: &Weight, outputs: Range<usize>, to: &mut [W
 /// The integers of a part of a row.
 #[inline(always)]
 fn bytes<B: Block>(simd: Amx, row: &[u8], part: usize) -> i8x32 {
-    pulp::cast(simd.avx512bw._mm512_cvtepi16_epi8(pulp::cast(panels::ints::<B>(*simd, row, part))))
+    pulp::cast(simd.avx512bw._mm512_cvtepi16_epi8(pulp::cast(panels::ints::<_, B>(*simd, row, part))))
 }
 
 /// Tile registers for parts.

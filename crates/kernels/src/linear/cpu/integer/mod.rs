@@ -1,4 +1,4 @@
-//! Many rows of activations on processors with 16-bit dot products.
+//! Many rows of activations on processors that multiply 16-bit integers faster than f32.
 //!
 //! With `x = scale_x * a` for the 32 activations of a part and `w = scale_w * q + offset` for the
 //! weights, the part adds `scale_x * scale_w * sum(a q) + offset * sum(x)` to the product. The
@@ -18,15 +18,17 @@ use crate::level::Level;
 use crate::linear::{BlockType, Weight};
 use crate::output::Output;
 use crate::simd::Scratch;
-use crate::simd::outer::WIDE;
-use crate::simd::vnni::{LANES, Vnni, WithVnni};
+use crate::simd::outer::{WIDE, wide};
+use crate::simd::pairs::{Integers, Pairs, WithPairs};
 
 /// Inputs that are multiplied before the tile goes back to memory: the slice of a panel they take
 /// (27 KiB) stays in the first-level cache while the rows pass by.
 const DEPTH: usize = 256;
 
 /// Outputs of a whole panel.
-const PANEL: usize = WIDE * LANES;
+const fn panel<P: Pairs>() -> usize {
+    wide::<P::Simd>() * P::LANES
+}
 
 /// Whether a weight's numbers are integers with a scale for every 32.
 pub(super) fn takes(weight: &Weight) -> bool {
@@ -43,12 +45,12 @@ fn skewed(weight: &Weight) -> bool {
 /// and any of the weights is for them.
 ///
 /// The sum of 32 products must fit 32 bits: the weights' integers reach 4096 in Q6_K, else 128.
-pub(super) fn choose(level: Level, weights: &[&Weight]) -> Option<(Vnni, i16)> {
+pub(super) fn choose(level: Level, weights: &[&Weight]) -> Option<(Integers, i16)> {
     const _: () = assert!(32 * 4096 * 16383 <= i32::MAX as i64);
     const _: () = assert!(32 * 128 * 32767 <= i32::MAX as i64);
     let reach = |w: &&Weight| if w.dtype() == BlockType::Q6K { 16383 } else { 32767 };
     let reach = weights.iter().filter(|w| takes(w)).map(reach).min()?;
-    if level >= Level::Vnni { Some((Vnni::find()?, reach)) } else { None }
+    Some((Integers::find(level)?, reach))
 }
 
 /// The products of one piece of a weight with the rows `piece.rows`.
@@ -60,7 +62,7 @@ pub(super) struct Panels<'a> {
     pub(super) scratch: &'a mut Scratch,
 }
 
-/// Packed weights of up to [`PANEL`] outputs; `width` is their number, whole vectors.
+/// Packed weights of up to [`panel`] outputs; `width` is their number, whole vectors.
 struct Panel<'a> {
     /// Pairs of neighbouring inputs' integers, `[in / 2][width]`.
     pairs: &'a [i32],
@@ -70,28 +72,29 @@ struct Panel<'a> {
     offsets: &'a [f32],
 }
 
-impl WithVnni for Panels<'_> {
+impl WithPairs for Panels<'_> {
     type Output = crate::Result<()>;
 
     #[inline(always)]
-    fn with_vnni(self, simd: Vnni) -> Self::Output {
+    fn with_pairs<P: Pairs>(self, simd: P) -> Self::Output {
+        let most = panel::<P>();
         let cols = self.weight.cols();
         let (outputs, parts) = (self.piece.outputs.clone(), cols / PART);
-        let panels = outputs.len().div_ceil(PANEL);
-        let (pairs, numbers) = (PANEL * cols / 2, PANEL * parts);
+        let panels = outputs.len().div_ceil(most);
+        let (pairs, numbers) = (most * cols / 2, most * parts);
         let all = self.scratch.take(panels * (pairs + 2 * numbers));
         let (packed, rest) = all.split_at_mut(panels * pairs);
         let (scales, offsets) = rest.split_at_mut(panels * numbers);
         let packed: &mut [i32] = bytemuck::cast_slice_mut(packed);
 
         let span = |panel: usize| {
-            let start = outputs.start + panel * PANEL;
-            start..(start + PANEL).min(outputs.end)
+            let start = outputs.start + panel * most;
+            start..(start + most).min(outputs.end)
         };
         let room = packed.chunks_exact_mut(pairs).zip(scales.chunks_exact_mut(numbers));
         for (panel, ((pairs, scales), offsets)) in room.zip(offsets.chunks_exact_mut(numbers)).enumerate() {
-            let to = pack::Room { vectors: span(panel).len().div_ceil(LANES), pairs, scales, offsets };
-            each_format! { self.weight.dtype(), B => pack::pack::<B>(simd, self.weight, span(panel), to)?,
+            let to = pack::Room { vectors: span(panel).len().div_ceil(P::LANES), pairs, scales, offsets };
+            each_format! { self.weight.dtype(), B => pack::pack::<P, B>(simd, self.weight, span(panel), to)?,
                 other => return crate::error::invalid("linear", format!("{other:?} has no integers")),
             }
         }
@@ -115,13 +118,13 @@ impl WithVnni for Panels<'_> {
                         },
                         out: self.out,
                     };
-                    match (span(panel).len().div_ceil(LANES), skewed) {
-                        (1, true) => tiles.run::<1, true>(simd),
-                        (2, true) => tiles.run::<2, true>(simd),
-                        (_, true) => tiles.run::<WIDE, true>(simd),
-                        (1, false) => tiles.run::<1, false>(simd),
-                        (2, false) => tiles.run::<2, false>(simd),
-                        (_, false) => tiles.run::<WIDE, false>(simd),
+                    match (span(panel).len().div_ceil(P::LANES), skewed) {
+                        (1, true) => tiles.run::<P, 1, true>(simd),
+                        (2, true) => tiles.run::<P, 2, true>(simd),
+                        (_, true) => tiles.run::<P, WIDE, true>(simd),
+                        (1, false) => tiles.run::<P, 1, false>(simd),
+                        (2, false) => tiles.run::<P, 2, false>(simd),
+                        (_, false) => tiles.run::<P, WIDE, false>(simd),
                     }
                 }
             }

@@ -1,7 +1,9 @@
 //! Activations as 16-bit integers, once for all weights of a call.
 
+use pulp::Simd;
+
 use super::super::block::PART;
-use crate::simd::vnni::{LANES, Vnni, WithVnni};
+use crate::simd::pairs::{Integers, Pairs, WithPairs, magnitude};
 use crate::simd::{Scratch, load};
 use crate::threads;
 
@@ -25,7 +27,7 @@ pub(in crate::linear::cpu) struct Rows<'a> {
 
 /// Rounds `x` `[rows, cols]` to integers of at most `reach`; `cols` is a multiple of 32.
 pub(in crate::linear::cpu) fn rows<'a>(
-    simd: Vnni,
+    simd: Integers,
     x: &[f32],
     cols: usize,
     reach: i16,
@@ -53,29 +55,29 @@ struct Round<'a> {
     reach: f32,
 }
 
-impl WithVnni for Round<'_> {
+impl WithPairs for Round<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn with_vnni(self, simd: Vnni) {
+    fn with_pairs<P: Pairs>(self, pairs: P) {
         let parts = self.x.chunks_exact(PART).zip(self.ints.chunks_exact_mut(PART));
-        for ((x, to), (scale, sum)) in parts.zip(self.scales.iter_mut().zip(self.sums)) {
-            let ints;
-            (ints, *scale, *sum) = round(simd, x, self.reach);
-            to.copy_from_slice(&pulp::cast::<_, [i16; PART]>(ints));
+        for ((x, ints), (scale, sum)) in parts.zip(self.scales.iter_mut().zip(self.sums)) {
+            (*scale, *sum) = round(pairs, x, self.reach, ints);
         }
     }
 }
 
-/// The integers of a part, what they must be multiplied by, and the sum of its activations.
+/// The integers of a part; answers what they must be multiplied by, and the sum of its activations.
 #[inline(always)]
-pub(super) fn round(simd: Vnni, x: &[f32], reach: f32) -> (pulp::i16x32, f32, f32) {
-    let low: pulp::f32x16 = load::<pulp::x86::V4>(x);
-    let high: pulp::f32x16 = load::<pulp::x86::V4>(&x[LANES..]);
-    let magnitude = |v: pulp::f32x16| simd.and_u32x16(pulp::cast(v), simd.splat_u32x16(0x7fff_ffff));
-    let peak = simd.avx512f._mm512_max_epu32(pulp::cast(magnitude(low)), pulp::cast(magnitude(high)));
-    // Of positive floats the bits are ordered as the numbers, with infinity and NaN on top.
-    let peak = f32::from_bits(simd.avx512f._mm512_reduce_max_epu32(peak));
+pub(super) fn round<P: Pairs>(pairs: P, x: &[f32], reach: f32, ints: &mut [i16]) -> (f32, f32) {
+    let (simd, x, ints) = (pairs.simd(), &x[..PART], &mut ints[..PART]);
+    let (mut peak, mut sum) = (simd.splat_u32s(0), simd.splat_f32s(0.0));
+    for x in x.chunks_exact(P::LANES) {
+        let x = load::<P::Simd>(x);
+        peak = simd.max_u32s(peak, magnitude(simd, x));
+        sum = simd.add_f32s(sum, x);
+    }
+    let peak = pairs.peak(peak);
     let (scale, inverse) = if !peak.is_finite() {
         (f32::NAN, 0.0)
     } else if peak < TINY {
@@ -83,12 +85,9 @@ pub(super) fn round(simd: Vnni, x: &[f32], reach: f32) -> (pulp::i16x32, f32, f3
     } else {
         (peak / reach, reach / peak)
     };
-    let inverse = simd.splat_f32x16(inverse);
-    let low_ints = simd.narrow(simd.nearest(simd.mul_f32x16(low, inverse)));
-    let high_ints = simd.narrow(simd.nearest(simd.mul_f32x16(high, inverse)));
-    (
-        pulp::cast([low_ints, high_ints]),
-        scale,
-        simd.avx512f._mm512_reduce_add_ps(pulp::cast(simd.add_f32x16(low, high))),
-    )
+    let inverse = simd.splat_f32s(inverse);
+    for (x, ints) in x.chunks_exact(P::LANES).zip(ints.chunks_exact_mut(P::LANES)) {
+        pairs.narrow(pairs.nearest(simd.mul_f32s(load::<P::Simd>(x), inverse)), ints);
+    }
+    (scale, simd.reduce_sum_f32s(sum))
 }
