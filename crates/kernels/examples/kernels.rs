@@ -14,7 +14,7 @@ use skimlm_kernels::attention::{Entries, Visibility, attention};
 use skimlm_kernels::cached::{self, Q8_0};
 use skimlm_kernels::gather;
 use skimlm_kernels::keys::{Measure, measure};
-use skimlm_kernels::linear::{BlockType, Bytes, Weight, linear};
+use skimlm_kernels::linear::{Activations, BlockType, Bytes, Weight, linear};
 use skimlm_kernels::logits::top;
 use skimlm_kernels::norm::rms_norm;
 use skimlm_kernels::peak::multiply;
@@ -161,9 +161,12 @@ fn levels() {
             }
             let (x, w) = (tensor(&[rows, cols]), weight(dtype, outs, cols));
             let operations = 2.0 * (rows * outs * cols) as f64;
-            versus(&format!("linear {dtype:?}"), &format!("[{rows}, {cols}] x [{outs}]"), operations, || {
-                drop(linear(&x, &w).unwrap());
-            });
+            let shape = format!("[{rows}, {cols}] x [{outs}]");
+            versus(&format!("linear {dtype:?}"), &shape, operations, || drop(linear(&x, &w).unwrap()));
+            if dtype == Q4_1 || dtype == Q8_0 {
+                let w = w.with_activations(Activations::Bits8);
+                versus(&format!("linear {dtype:?}, 8 bits"), &shape, operations, || drop(linear(&x, &w).unwrap()));
+            }
         }
     }
     for (rows, n, heads, kv_heads, dim) in

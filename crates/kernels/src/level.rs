@@ -81,10 +81,14 @@ impl Level {
         }
     }
 
-    /// Whether many rows are multiplied as 16-bit integers, where weights or entries allow it.
+    /// Bits of the integers that many rows become, where weights or entries allow it: 16, and where weights allow it 8.
     #[cfg(test)]
-    pub(crate) fn rounds(self) -> bool {
-        matches!(self, Self::Avx2 | Self::Vnni | Self::Amx)
+    pub(crate) fn integers(self) -> Option<(u32, u32)> {
+        #[cfg(target_arch = "x86_64")]
+        if let Some(found) = crate::simd::pairs::Integers::find(self) {
+            return Some((16, if found.has_bytes() { 8 } else { 16 }));
+        }
+        None
     }
 
     /// The vector instructions of the level; plain code where the processor lacks it.

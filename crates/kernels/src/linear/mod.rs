@@ -7,7 +7,8 @@
 //! with two exceptions. At [`crate::Level::Avx2`] and [`crate::Level::Vnni`], from 8 rows on and for weights in
 //! Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K and Q6_K, an activation is rounded to 16 bits: by at most 1/65534 of the
 //! largest of the 32 it is aligned with (1/32766 where one of a call's weights is Q6_K). A row of
-//! results moves by a few hundred-thousandths of its length; one huge activation costs the 31 beside
+//! results moves by a few hundred-thousandths of its length, of weights that allow [`Activations::Bits8`] by a
+//! few thousandths where the processor has an instruction for bytes (AVX-512 VNNI, AVX-VNNI); one huge activation costs the 31 beside
 //! it, no others. [`crate::Level::Amx`] gives the numbers of `Vnni` bit by bit, but for Q6_K and all other
 //! formats except F32 from 24 rows on: there both factors are sums of two bf16, and a product of two numbers is off by
 //! 5e-5 of itself at most. A row with a NaN or an infinity has no finite result at any level.
@@ -21,7 +22,7 @@ mod tests;
 mod weight;
 
 pub use candle_core::quantized::GgmlDType as BlockType;
-pub use weight::{Bytes, Weight};
+pub use weight::{Activations, Bytes, Weight};
 
 use candle_core::Tensor;
 

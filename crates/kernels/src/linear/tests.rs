@@ -3,7 +3,7 @@ use std::sync::Arc;
 use candle_core::{DType, Device, Tensor};
 use proptest::prelude::*;
 
-use super::{BlockType, Bytes, Weight, cpu, embed, gated, linear, linears, reference};
+use super::{Activations, BlockType, Bytes, Weight, cpu, embed, gated, linear, linears, reference};
 use crate::level::Level;
 use crate::testing::{assert_close, devices, flat, numbers, tensor};
 
@@ -68,10 +68,16 @@ fn slack(level: Level, x: &Tensor, weight: &Weight) -> Vec<f32> {
     let (rows, cols) = x.dims2().unwrap();
     let splits =
         level == Level::Amx && rows >= 24 && weight.dtype() != BlockType::F32 && !BYTES.contains(&weight.dtype());
-    let rounds = level.rounds() && !splits && rows >= 8 && !matches!(weight.dtype().block_size(), 1) && {
+    let rounds = level.integers().is_some() && !splits && rows >= 8 && !matches!(weight.dtype().block_size(), 1) && {
         !matches!(weight.dtype(), BlockType::Q2K | BlockType::Q3K)
     };
-    let steps = if weight.dtype() == BlockType::Q6K { 2.0 * 16383.0 } else { 2.0 * 32767.0 };
+    let tiles = level == Level::Amx && rows >= 24;
+    let bytes = weight.activations() == Activations::Bits8 && level.integers().is_some_and(|i| i.1 == 8) && !tiles;
+    let steps = match (weight.dtype(), bytes) {
+        (BlockType::Q6K, _) => 2.0 * 16383.0,
+        (_, true) => 2.0 * 127.0,
+        (_, false) => 2.0 * 32767.0,
+    };
     let peak = |part: &[f32]| part.iter().fold(0f32, |most, v| most.max(v.abs()));
     let mut out = vec![0f32; rows * weight.rows()];
     let mut row = vec![0f32; cols];
@@ -107,10 +113,11 @@ proptest! {
         outs in 1usize..150,
         blocks in 1usize..7,
         outliers in prop::collection::vec((0usize..100_000, -1000f32..1000.0), 0..4),
+        activations in prop_oneof![Just(Activations::Bits16), Just(Activations::Bits8)],
         seed: u64,
     ) {
         let cols = blocks * if dtype.block_size() == 1 { 19 } else { dtype.block_size() };
-        let w = weight(seed, dtype, outs, cols);
+        let w = weight(seed, dtype, outs, cols).with_activations(activations);
         let mut x = numbers(seed ^ 1, rows * cols);
         for (at, value) in outliers.into_iter().filter(|_| rows > 0) {
             x[at % (rows * cols)] = value;
@@ -212,11 +219,14 @@ fn the_largest_integers_there_are_do_not_overflow() {
     let bytes = [vec![0x00, 0x38], vec![0x80; 32]].concat().repeat(16 * 50);
     let len = bytes.len();
     let eight = Weight::new(BlockType::Q8_0, 50, 512, Bytes::new(Arc::new(bytes), 0..len).unwrap()).unwrap();
+    let coarse = eight.clone().with_activations(Activations::Bits8);
     for sign in [1.0, -1.0] {
         let x = Tensor::full(3f32 * sign, (20, 512), &Device::Cpu).unwrap();
         for level in levels() {
             assert_close(&product(level, &x, &six), &[3.0 * sign * 2048.0 * 512.0; 1000], 1e-4, 1.0);
-            assert_close(&product(level, &x, &eight), &[-3.0 * sign * 64.0 * 512.0; 1000], 1e-4, 1.0);
+            for eight in [&eight, &coarse] {
+                assert_close(&product(level, &x, eight), &[-3.0 * sign * 64.0 * 512.0; 1000], 1e-4, 1.0);
+            }
         }
     }
 }
@@ -230,11 +240,39 @@ fn no_nan_and_no_infinity_becomes_a_number() {
             x[7 * 256 + 77] = bad;
             let x = Tensor::from_vec(x, (24, 256), &Device::Cpu).unwrap();
             for level in levels() {
-                for (i, y) in product(level, &x, &w).iter().enumerate() {
+                let coarse = product(level, &x, &w.clone().with_activations(Activations::Bits8));
+                for (i, y) in product(level, &x, &w).iter().chain(&coarse).enumerate() {
+                    let i = i % (24 * 60);
                     assert!(y.is_finite() == (i / 60 != 7), "{dtype:?} at {level}: {y} in row {}", i / 60);
                 }
             }
         }
+    }
+}
+
+/// Rounding to 8 bits is what a weight allows, not what a call with another weight has to bear.
+#[test]
+fn all_weights_of_a_call_round_alike() {
+    let x = tensor(3, &[33, 512], &Device::Cpu);
+    let coarse = |seed, dtype| weight(seed, dtype, 70, 512).with_activations(Activations::Bits8);
+    let (a, b) = (coarse(4, BlockType::Q4_1), coarse(5, BlockType::Q8_0));
+    for level in levels() {
+        let together = |weights: [&Weight; 2]| {
+            let mut outs = weights.map(|w| vec![0f32; 33 * w.rows()]);
+            cpu::products(level, &flat(&x), 33, &weights, &mut outs).unwrap();
+            outs
+        };
+        assert_eq!(together([&a, &b]), [&a, &b].map(|w| product(level, &x, w)), "{level}");
+        let fine = a.clone().with_activations(Activations::Bits16);
+        assert_eq!(together([&fine, &b])[0], product(level, &x, &fine), "{level}");
+        let tiles = level == Level::Amx;
+        let rounds = level.integers().is_some_and(|i| i.1 == 8) && !tiles;
+        assert_eq!(product(level, &x, &a) != product(level, &x, &fine), rounds, "{level}");
+        // Integers of Q6_K and bytes do not go together.
+        let six = coarse(6, BlockType::Q6K);
+        let mut want = vec![0f32; 33 * 70];
+        reference::linear(&flat(&x), &a, &mut want).unwrap();
+        assert_close(&together([&six, &a])[1], &want, 1e-4, 10.0);
     }
 }
 

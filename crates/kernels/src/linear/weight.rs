@@ -32,6 +32,16 @@ impl Bytes {
     }
 }
 
+/// How finely a layer may round what it multiplies with a weight, where that is faster.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Activations {
+    /// To 16 bits: results stay those of f32 but for what summation order moves too.
+    #[default]
+    Bits16,
+    /// To 8 bits with a scale for every 32, as llama.cpp does: by at most 1/254 of the largest of them.
+    Bits8,
+}
+
 /// A weight matrix `[rows, cols]` in its file format, row-major in blocks along `cols`.
 #[derive(Clone)]
 pub struct Weight {
@@ -39,6 +49,7 @@ pub struct Weight {
     rows: usize,
     cols: usize,
     bytes: Bytes,
+    activations: Activations,
     /// The copy that a GPU multiplies with.
     #[cfg(feature = "cuda")]
     on_gpu: Arc<std::sync::OnceLock<super::cuda::Matrix>>,
@@ -61,9 +72,22 @@ impl Weight {
             rows,
             cols,
             bytes,
+            activations: Activations::default(),
             #[cfg(feature = "cuda")]
             on_gpu: Arc::default(),
         })
+    }
+
+    /// Lets activations be rounded so.
+    #[must_use]
+    pub fn with_activations(mut self, activations: Activations) -> Self {
+        self.activations = activations;
+        self
+    }
+
+    /// How finely activations may be rounded.
+    pub fn activations(&self) -> Activations {
+        self.activations
     }
 
     /// Copies the matrix to where its products will be computed, so that want of memory shows here; on the CPU

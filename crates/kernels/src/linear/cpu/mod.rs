@@ -140,13 +140,13 @@ impl Call<'_> {
         }
         #[cfg(target_arch = "x86_64")]
         if rows >= MANY_INTEGERS
-            && let Some((simd, reach)) = integer::choose(level, weights)
+            && let Some(choice) = integer::choose(level, weights)
         {
             return Scratch::shared(|scratch| {
-                let rows = &integer::rows(simd, x, weights[0].cols(), reach, parallel, scratch);
+                let rows = &integer::rows(choice, x, weights[0].cols(), parallel, scratch);
                 let multiply = |weight: &Weight, piece: &Piece, out: Output, scratch: &mut Scratch| {
                     if integer::takes(weight) {
-                        simd.run(integer::Panels { rows, weight, piece, out, scratch })
+                        choice.multiply(integer::Panels { rows, weight, piece, out, scratch })
                     } else {
                         panels(weight, piece, out, scratch)
                     }

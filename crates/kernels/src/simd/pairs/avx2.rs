@@ -1,12 +1,12 @@
 //! AVX2: eight lanes; a dot product is a multiplication and an addition, or with AVX-VNNI one instruction
 //! that gives the same.
 
-use std::arch::x86_64::{__m256i, _mm256_dpwssd_avx_epi32};
+use std::arch::x86_64::{__m256i, _mm256_dpbusd_avx_epi32, _mm256_dpwssd_avx_epi32};
 
 use pulp::x86::V3;
 use pulp::{Simd, f32x8, i32x8, u32x8};
 
-use super::{MOST, POWERS, Pairs, WithPairs, keep};
+use super::{COLUMNS, MOST, POWERS, Pairs, WithPairs, keep};
 use crate::simd::transpose::transpose8;
 
 /// Proof that the processor has AVX2 and, if `FUSED`, AVX-VNNI.
@@ -43,6 +43,24 @@ impl<const FUSED: bool> Pairs for Avx2<FUSED> {
         } else {
             let products = self.0.avx2._mm256_madd_epi16(pulp::cast(a), pulp::cast(b));
             pulp::cast(self.0.avx2._mm256_add_epi32(pulp::cast(acc), products))
+        }
+    }
+
+    #[inline(always)]
+    fn dot_bytes(self, acc: i32x8, a: i32x8, b: i32x8) -> i32x8 {
+        if FUSED {
+            // SAFETY: as in `dot`.
+            #[allow(unsafe_code)]
+            let sum: __m256i = unsafe { _mm256_dpbusd_avx_epi32(pulp::cast(acc), pulp::cast(a), pulp::cast(b)) };
+            pulp::cast(sum)
+        } else {
+            // Every other byte as 16 bits: the instruction for bytes would saturate.
+            let f = self.0.avx2;
+            let (a, b) = (pulp::cast(a), pulp::cast(b));
+            let even = f._mm256_and_si256(a, pulp::cast(self.0.splat_u16x16(0xff)));
+            let sum =
+                self.dot(acc, pulp::cast(even), pulp::cast(f._mm256_srai_epi16::<8>(f._mm256_slli_epi16::<8>(b))));
+            self.dot(sum, pulp::cast(f._mm256_srli_epi16::<8>(a)), pulp::cast(f._mm256_srai_epi16::<8>(b)))
         }
     }
 
@@ -89,7 +107,7 @@ impl<const FUSED: bool> Pairs for Avx2<FUSED> {
     }
 
     #[inline(always)]
-    fn columns(self, from: &[[i32; 16]; MOST], to: &mut [i32], step: usize) {
+    fn columns(self, from: &[[i32; COLUMNS]; MOST], to: &mut [i32], step: usize) {
         for (half, to) in to.chunks_mut(8 * step).enumerate().take(2) {
             // A loop: what `map` calls would not be compiled for these instructions.
             let mut rows = [self.0.splat_i32s(0); 8];

@@ -1,11 +1,11 @@
 //! AVX-512 with VNNI: sixteen lanes, and one instruction for a dot product.
 
-use std::arch::x86_64::{__m512i, _mm512_dpwssd_epi32};
+use std::arch::x86_64::{__m512i, _mm512_dpbusd_epi32, _mm512_dpwssd_epi32};
 use std::ops::Deref;
 
 use pulp::{Simd, f32x16, i32x16, u32x16};
 
-use super::{MOST, POWERS, Pairs, WithPairs, keep};
+use super::{COLUMNS, MOST, POWERS, Pairs, WithPairs, keep};
 use crate::simd::transpose::transpose16;
 
 /// Proof that the processor has AVX-512 and its 16-bit dot products.
@@ -50,6 +50,14 @@ impl Pairs for Vnni {
     }
 
     #[inline(always)]
+    fn dot_bytes(self, acc: i32x16, a: i32x16, b: i32x16) -> i32x16 {
+        // SAFETY: as in `dot`.
+        #[allow(unsafe_code)]
+        let sum: __m512i = unsafe { _mm512_dpbusd_epi32(pulp::cast(acc), pulp::cast(a), pulp::cast(b)) };
+        pulp::cast(sum)
+    }
+
+    #[inline(always)]
     fn number(self, x: i32x16) -> f32x16 {
         pulp::cast(self.avx512f._mm512_cvtepi32_ps(pulp::cast(x)))
     }
@@ -83,7 +91,7 @@ impl Pairs for Vnni {
     }
 
     #[inline(always)]
-    fn columns(self, from: &[[i32; 16]; MOST], to: &mut [i32], step: usize) {
+    fn columns(self, from: &[[i32; COLUMNS]; MOST], to: &mut [i32], step: usize) {
         // A loop: what `map` calls would not be compiled for these instructions.
         let mut rows = [self.splat_i32s(0); MOST];
         for (row, &from) in rows.iter_mut().zip(from) {

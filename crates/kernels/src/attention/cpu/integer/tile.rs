@@ -8,7 +8,7 @@ use super::super::tile::{BLOCK, LOWEST, bounds};
 use super::super::{Job, Task};
 use super::pack::{self, Packed, WEIGHTS, record};
 use crate::simd::outer::{WIDE, tall, wide};
-use crate::simd::pairs::{Pairs, WithPairs, add, join, keep, outer};
+use crate::simd::pairs::{Halves, Pairs, WithPairs, add, join, keep, outer};
 use crate::simd::{Scratch, load, store};
 
 /// The largest integer weight.
@@ -238,7 +238,7 @@ impl Group<'_> {
         // SAFETY: as asserted, the values hold `count` rows of `dim` pairs, of which the columns up to
         // `d + NR` exist, and the weights as many rows of `MV` vectors.
         #[allow(unsafe_code)]
-        let sums = unsafe { outer::<P, NR, MV>(pairs, zero, count, columns, dim, work.pairs.as_ptr()) };
+        let sums = unsafe { outer::<P, Halves, NR, MV>(pairs, zero, count, columns, dim, work.pairs.as_ptr()) };
         let scales = &packed.value_scales[d..d + NR];
         let o = &mut self.o[d * MV * P::LANES..(d + NR) * MV * P::LANES];
         for v in 0..MV {
@@ -297,7 +297,7 @@ fn tiles<P: Pairs, const NR: usize, const MV: usize>(
         let zero = [[simd.splat_i32s(0); MV]; NR];
         // SAFETY: the keys hold `entries` rows of `half` pairs, and `q` as many rows of `MV` vectors.
         #[allow(unsafe_code)]
-        let sums = unsafe { outer::<P, NR, MV>(pairs, zero, half, rows, 1, q.as_ptr()) };
+        let sums = unsafe { outer::<P, Halves, NR, MV>(pairs, zero, half, rows, 1, q.as_ptr()) };
         for (j, sums) in sums.iter().enumerate() {
             let scale = simd.splat_f32s(packed.key_scales[start + j]);
             for (v, &sum) in sums.iter().enumerate() {

@@ -3,23 +3,29 @@
 //! With `x = scale_x * a` for the 32 activations of a part and `w = scale_w * q + offset` for the
 //! weights, the part adds `scale_x * scale_w * sum(a q) + offset * sum(x)` to the product. The
 //! weights' integers `q` are taken as they are; the activations' integers `a` are rounded to
-//! 16 bits, with a scale for every 32, so that one huge activation costs its neighbours only.
+//! 16 bits, with a scale for every 32, so that one huge activation costs its neighbours only; or to
+//! 8 bits where all weights of the call allow it. Those are raised by 128, because bytes are multiplied
+//! without a sign, and sums start at what that adds, negated.
 
 pub(super) mod bytes;
+mod grain;
 mod pack;
 mod rows;
 mod tile;
 
+use grain::Grain;
 pub(super) use rows::{Rows, rows};
+
+use std::marker::PhantomData;
 
 use super::Piece;
 use super::block::{PART, each_format};
 use crate::level::Level;
-use crate::linear::{BlockType, Weight};
+use crate::linear::{Activations, BlockType, Weight};
 use crate::output::Output;
 use crate::simd::Scratch;
 use crate::simd::outer::{WIDE, wide};
-use crate::simd::pairs::{Integers, Pairs, WithPairs};
+use crate::simd::pairs::{Bytes, Halves, Integers, Pairs, WithPairs};
 
 /// Inputs that are multiplied before the tile goes back to memory: the slice of a panel they take
 /// (27 KiB) stays in the first-level cache while the rows pass by.
@@ -41,16 +47,45 @@ fn skewed(weight: &Weight) -> bool {
     matches!(weight.dtype(), BlockType::Q4_1 | BlockType::Q5_1 | BlockType::Q4K | BlockType::Q5K)
 }
 
-/// The instructions, and the largest integer that an activation may become, where the level has them
-/// and any of the weights is for them.
+/// What multiplies, and how activations become integers.
+#[derive(Clone, Copy)]
+pub(super) struct Choice {
+    simd: Integers,
+    /// The largest integer of an activation.
+    reach: i16,
+    /// Whether integers are bytes, four in a lane.
+    bytes: bool,
+}
+
+/// The choice for a call, where the level has instructions for any of its weights.
 ///
 /// The sum of 32 products must fit 32 bits: the weights' integers reach 4096 in Q6_K, else 128.
-pub(super) fn choose(level: Level, weights: &[&Weight]) -> Option<(Integers, i16)> {
+pub(super) fn choose(level: Level, weights: &[&Weight]) -> Option<Choice> {
     const _: () = assert!(32 * 4096 * 16383 <= i32::MAX as i64);
     const _: () = assert!(32 * 128 * 32767 <= i32::MAX as i64);
-    let reach = |w: &&Weight| if w.dtype() == BlockType::Q6K { 16383 } else { 32767 };
-    let reach = weights.iter().filter(|w| takes(w)).map(reach).min()?;
-    Some((Integers::find(level)?, reach))
+    let simd = Integers::find(level)?;
+    let taken = || weights.iter().filter(|w| takes(w));
+    taken().next()?;
+    let six = taken().any(|w| w.dtype() == BlockType::Q6K);
+    // In a call all activations are rounded alike: bytes where all weights bear them.
+    let bytes = simd.has_bytes() && !six && taken().all(|w| w.activations() == Activations::Bits8);
+    let reach = match (bytes, six) {
+        (true, _) => 127,
+        (_, true) => 16383,
+        (_, false) => 32767,
+    };
+    Some(Choice { simd, reach, bytes })
+}
+
+impl Choice {
+    /// Multiplies one piece of a weight that [`takes`] holds for.
+    pub(super) fn multiply(self, panels: Panels<'_>) -> crate::Result<()> {
+        if self.bytes {
+            self.simd.run(Packed::<Bytes>(panels, PhantomData))
+        } else {
+            self.simd.run(Packed::<Halves>(panels, PhantomData))
+        }
+    }
 }
 
 /// The products of one piece of a weight with the rows `piece.rows`.
@@ -62,69 +97,77 @@ pub(super) struct Panels<'a> {
     pub(super) scratch: &'a mut Scratch,
 }
 
+/// The same, packed so.
+struct Packed<'a, L>(Panels<'a>, PhantomData<L>);
+
 /// Packed weights of up to [`panel`] outputs; `width` is their number, whole vectors.
 struct Panel<'a> {
-    /// Pairs of neighbouring inputs' integers, `[in / 2][width]`.
-    pairs: &'a [i32],
+    /// Neighbouring inputs' integers, `[in / each][width]`.
+    lanes: &'a [i32],
+    /// Where the sums of a part start, `[in / 32][width]`, if activations are raised.
+    starts: &'a [i32],
     /// `[in / 32][width]`.
     scales: &'a [f32],
     /// As the scales.
     offsets: &'a [f32],
 }
 
-impl WithPairs for Panels<'_> {
+impl<L: Grain> WithPairs for Packed<'_, L> {
     type Output = crate::Result<()>;
 
     #[inline(always)]
-    fn with_pairs<P: Pairs>(self, simd: P) -> Self::Output {
-        let most = panel::<P>();
-        let cols = self.weight.cols();
-        let (outputs, parts) = (self.piece.outputs.clone(), cols / PART);
+    fn with_pairs<P: Pairs>(self, pairs: P) -> Self::Output {
+        let Panels { rows: x, weight, piece, out, scratch } = self.0;
+        let (most, cols) = (panel::<P>(), weight.cols());
+        let (outputs, parts) = (piece.outputs.clone(), cols / PART);
         let panels = outputs.len().div_ceil(most);
-        let (pairs, numbers) = (most * cols / 2, most * parts);
-        let all = self.scratch.take(panels * (pairs + 2 * numbers));
-        let (packed, rest) = all.split_at_mut(panels * pairs);
+        let (lanes, numbers) = (most * cols / L::EACH, most * parts);
+        let raised = if L::RAISED == 0 { 0 } else { numbers };
+        let all = scratch.take(panels * (lanes + raised + 2 * numbers));
+        let (integers, rest) = all.split_at_mut(panels * (lanes + raised));
         let (scales, offsets) = rest.split_at_mut(panels * numbers);
-        let packed: &mut [i32] = bytemuck::cast_slice_mut(packed);
+        let integers: &mut [i32] = bytemuck::cast_slice_mut(integers);
 
         let span = |panel: usize| {
             let start = outputs.start + panel * most;
             start..(start + most).min(outputs.end)
         };
-        let room = packed.chunks_exact_mut(pairs).zip(scales.chunks_exact_mut(numbers));
-        for (panel, ((pairs, scales), offsets)) in room.zip(offsets.chunks_exact_mut(numbers)).enumerate() {
-            let to = pack::Room { vectors: span(panel).len().div_ceil(P::LANES), pairs, scales, offsets };
-            each_format! { self.weight.dtype(), B => pack::pack::<P, B>(simd, self.weight, span(panel), to)?,
+        let room = integers.chunks_exact_mut(lanes + raised).zip(scales.chunks_exact_mut(numbers));
+        for (panel, ((integers, scales), offsets)) in room.zip(offsets.chunks_exact_mut(numbers)).enumerate() {
+            let (lanes, starts) = integers.split_at_mut(lanes);
+            let to = pack::Room { vectors: span(panel).len().div_ceil(P::LANES), lanes, starts, scales, offsets };
+            each_format! { weight.dtype(), B => pack::pack::<P, L, B>(pairs, weight, span(panel), to)?,
                 other => return crate::error::invalid("linear", format!("{other:?} has no integers")),
             }
         }
-        let skewed = skewed(self.weight);
+        let skewed = skewed(weight);
         // Rows in blocks that stay in the second-level cache while all panels pass over them.
         let block = (128 * 1024 / cols).clamp(2, 64) * 8;
-        for start in self.piece.rows.clone().step_by(block) {
-            let rows = start..(start + block).min(self.piece.rows.end);
+        for start in piece.rows.clone().step_by(block) {
+            let rows = start..(start + block).min(piece.rows.end);
             for from in (0..cols).step_by(DEPTH) {
                 let depth = from / PART..(from + DEPTH).min(cols) / PART;
                 for panel in 0..panels {
                     let tiles = tile::Tiles {
-                        x: self.rows,
+                        x,
                         rows: rows.clone(),
                         depth: depth.clone(),
                         outputs: span(panel),
                         panel: Panel {
-                            pairs: &packed[panel * pairs..(panel + 1) * pairs],
+                            lanes: &integers[panel * (lanes + raised)..][..lanes],
+                            starts: &integers[panel * (lanes + raised) + lanes..][..raised],
                             scales: &scales[panel * numbers..(panel + 1) * numbers],
                             offsets: &offsets[panel * numbers..(panel + 1) * numbers],
                         },
-                        out: self.out,
+                        out,
                     };
                     match (span(panel).len().div_ceil(P::LANES), skewed) {
-                        (1, true) => tiles.run::<P, 1, true>(simd),
-                        (2, true) => tiles.run::<P, 2, true>(simd),
-                        (_, true) => tiles.run::<P, WIDE, true>(simd),
-                        (1, false) => tiles.run::<P, 1, false>(simd),
-                        (2, false) => tiles.run::<P, 2, false>(simd),
-                        (_, false) => tiles.run::<P, WIDE, false>(simd),
+                        (1, true) => tiles.run::<P, L, 1, true>(pairs),
+                        (2, true) => tiles.run::<P, L, 2, true>(pairs),
+                        (_, true) => tiles.run::<P, L, WIDE, true>(pairs),
+                        (1, false) => tiles.run::<P, L, 1, false>(pairs),
+                        (2, false) => tiles.run::<P, L, 2, false>(pairs),
+                        (_, false) => tiles.run::<P, L, WIDE, false>(pairs),
                     }
                 }
             }

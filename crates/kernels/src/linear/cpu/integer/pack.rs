@@ -2,29 +2,31 @@
 
 use std::ops::Range;
 
-use pulp::i16x16;
+use pulp::{Simd, i16x16};
 
 use super::super::block::{Block, HEADS, Heads, PART};
+use super::Grain;
 use crate::linear::Weight;
-use crate::simd::pairs::{MOST, Pairs};
+use crate::simd::pairs::{COLUMNS, MOST, Pairs, keep, vector};
 
 /// Where a panel goes: see [`super::Panel`], as many vectors wide.
 pub(super) struct Room<'a> {
     pub(super) vectors: usize,
-    pub(super) pairs: &'a mut [i32],
+    pub(super) lanes: &'a mut [i32],
+    pub(super) starts: &'a mut [i32],
     pub(super) scales: &'a mut [f32],
     pub(super) offsets: &'a mut [f32],
 }
 
 /// Packs the weight rows `outputs`. Columns behind the last repeat it, and nobody reads them back.
 #[inline(always)]
-pub(super) fn pack<P: Pairs, B: Block>(
+pub(super) fn pack<P: Pairs, L: Grain, B: Block>(
     pairs: P,
     weight: &Weight,
     outputs: Range<usize>,
     to: Room<'_>,
 ) -> crate::Result<()> {
-    let parts = weight.cols() / PART;
+    let (parts, each) = (weight.cols() / PART, PART / L::EACH);
     for v in 0..to.vectors {
         let rows = blocks(weight, outputs.start + v * P::LANES..outputs.end)?;
         let rows = &rows[..P::LANES];
@@ -32,16 +34,39 @@ pub(super) fn pack<P: Pairs, B: Block>(
             let at = (part * to.vectors + v) * P::LANES + r;
             (to.scales[at], to.offsets[at]) = (scale, offset);
         });
-        for part in 0..parts {
-            let mut all = [[0; PART / 2]; MOST];
+        // As many parts as sixteen lanes hold.
+        let together = COLUMNS / each;
+        for first in (0..parts).step_by(together) {
+            let mut all = [[0; COLUMNS]; MOST];
             for (all, row) in all.iter_mut().zip(rows) {
-                *all = pulp::cast(ints::<P, B>(pairs, row, part));
+                for (part, lanes) in (first..parts).zip(all.chunks_exact_mut(each)) {
+                    L::weights(pairs.avx2(), ints::<P, B>(pairs, row, part), lanes);
+                }
             }
-            let start = (part * PART / 2 * to.vectors + v) * P::LANES;
-            pairs.columns(&all, &mut to.pairs[start..], to.vectors * P::LANES);
+            let start = (first * each * to.vectors + v) * P::LANES;
+            pairs.columns(&all, &mut to.lanes[start..], to.vectors * P::LANES);
+        }
+        if L::RAISED != 0 {
+            starts::<P, L>(pairs, v, parts, to.vectors, to.lanes, to.starts);
         }
     }
     Ok(())
+}
+
+/// What raised activations add to the sums of each part of vector `v`, negated.
+#[inline(always)]
+fn starts<P: Pairs, L: Grain>(pairs: P, v: usize, parts: usize, vectors: usize, lanes: &[i32], to: &mut [i32]) {
+    let (simd, width) = (pairs.simd(), vectors * P::LANES);
+    let zeros = simd.splat_i32s(L::ZEROS);
+    for (lanes, to) in lanes.chunks_exact(PART / L::EACH * width).zip(to.chunks_exact_mut(width)).take(parts) {
+        let mut sum = simd.splat_i32s(0);
+        for lanes in lanes.chunks_exact(width) {
+            sum = L::dot(pairs, sum, zeros, vector(simd, &lanes[v * P::LANES..]));
+        }
+        let none = simd.transmute_u32s_i32s(simd.splat_i32s(0));
+        let negated = simd.transmute_i32s_u32s(simd.sub_u32s(none, simd.transmute_u32s_i32s(sum)));
+        keep(simd, &mut to[v * P::LANES..], negated);
+    }
 }
 
 /// The blocks of the first weight rows of `outputs`, the last repeated where there are fewer.

@@ -1,9 +1,12 @@
-//! Activations as 16-bit integers, once for all weights of a call.
+//! Activations as integers, once for all weights of a call.
+
+use std::marker::PhantomData;
 
 use pulp::Simd;
 
 use super::super::block::PART;
-use crate::simd::pairs::{Integers, Pairs, WithPairs, magnitude};
+use super::{Choice, Grain};
+use crate::simd::pairs::{Bytes, Halves, Pairs, WithPairs, magnitude};
 use crate::simd::{Scratch, load};
 use crate::threads;
 
@@ -16,8 +19,8 @@ const TOGETHER: usize = 16;
 /// Rounded activations.
 pub(in crate::linear::cpu) struct Rows<'a> {
     pub(super) cols: usize,
-    /// `[rows][cols]`.
-    pub(super) ints: &'a [i16],
+    /// Integers packed as the weights' will be, `[rows][cols / each]`.
+    pub(super) lanes: &'a [i32],
     /// What the integers of a part must be multiplied by, `[rows][cols / 32]`; NaN where an
     /// activation of the part is NaN or infinite.
     pub(super) scales: &'a [f32],
@@ -25,44 +28,53 @@ pub(in crate::linear::cpu) struct Rows<'a> {
     pub(super) sums: &'a [f32],
 }
 
-/// Rounds `x` `[rows, cols]` to integers of at most `reach`; `cols` is a multiple of 32.
+/// Rounds `x` `[rows, cols]` to what a choice asks for; `cols` is a multiple of 32.
 pub(in crate::linear::cpu) fn rows<'a>(
-    simd: Integers,
+    choice: Choice,
     x: &[f32],
     cols: usize,
-    reach: i16,
     parallel: bool,
     scratch: &'a mut Scratch,
 ) -> Rows<'a> {
-    let parts = x.len() / PART;
-    let (ints, rest) = scratch.take(x.len() / 2 + 2 * parts).split_at_mut(x.len() / 2);
-    let (scales, sums) = rest.split_at_mut(parts);
-    let ints: &mut [i16] = bytemuck::cast_slice_mut(ints);
-    let reach = f32::from(reach);
-    let step = TOGETHER * cols;
-    let outs = ints.chunks_mut(step).zip(scales.chunks_mut(step / PART)).zip(sums.chunks_mut(step / PART));
-    threads::each_of(parallel, x.chunks(step).zip(outs), |(x, ((ints, scales), sums))| {
-        simd.run(Round { x, ints, scales, sums, reach });
-    });
-    Rows { cols, ints, scales, sums }
+    if choice.bytes {
+        packed::<Bytes>(choice, x, cols, parallel, scratch)
+    } else {
+        packed::<Halves>(choice, x, cols, parallel, scratch)
+    }
 }
 
-struct Round<'a> {
+fn packed<'a, L: Grain>(choice: Choice, x: &[f32], cols: usize, parallel: bool, scratch: &'a mut Scratch) -> Rows<'a> {
+    let parts = x.len() / PART;
+    let (lanes, rest) = scratch.take(x.len() / L::EACH + 2 * parts).split_at_mut(x.len() / L::EACH);
+    let (scales, sums) = rest.split_at_mut(parts);
+    let lanes: &mut [i32] = bytemuck::cast_slice_mut(lanes);
+    let step = TOGETHER * cols;
+    let outs = lanes.chunks_mut(step / L::EACH).zip(scales.chunks_mut(step / PART)).zip(sums.chunks_mut(step / PART));
+    threads::each_of(parallel, x.chunks(step).zip(outs), |(x, ((lanes, scales), sums))| {
+        choice.simd.run(Round::<L> { x, lanes, scales, sums, reach: f32::from(choice.reach), packing: PhantomData });
+    });
+    Rows { cols, lanes, scales, sums }
+}
+
+struct Round<'a, L> {
     x: &'a [f32],
-    ints: &'a mut [i16],
+    lanes: &'a mut [i32],
     scales: &'a mut [f32],
     sums: &'a mut [f32],
     reach: f32,
+    packing: PhantomData<L>,
 }
 
-impl WithPairs for Round<'_> {
+impl<L: Grain> WithPairs for Round<'_, L> {
     type Output = ();
 
     #[inline(always)]
     fn with_pairs<P: Pairs>(self, pairs: P) {
-        let parts = self.x.chunks_exact(PART).zip(self.ints.chunks_exact_mut(PART));
-        for ((x, ints), (scale, sum)) in parts.zip(self.scales.iter_mut().zip(self.sums)) {
-            (*scale, *sum) = round(pairs, x, self.reach, ints);
+        let parts = self.x.chunks_exact(PART).zip(self.lanes.chunks_exact_mut(PART / L::EACH));
+        for ((x, lanes), (scale, sum)) in parts.zip(self.scales.iter_mut().zip(self.sums)) {
+            let mut ints = [0; PART];
+            (*scale, *sum) = round(pairs, x, self.reach, &mut ints);
+            L::activations(&ints, lanes);
         }
     }
 }
