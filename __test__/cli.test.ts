@@ -64,6 +64,7 @@ for (const [args, says] of [
   [['ask', '--seed', '1.5', 'why?'], /It must be a whole number/],
   [['ask', '--dtype', 'q9', 'why?'], /q8_0/],
   [['ask', '--kv-dtype', 'q4_k', 'why?'], /q8_0/],
+  [['ask', '--activations', 'int4', 'why?'], /int8/],
   [['ask', '--overflow', 'drop', 'why?'], /truncate-middle/],
   [['ask', 'who', 'opened', 'it?'], /in quotes/],
   [['ask', 'model.gguf'], /the question is missing/],

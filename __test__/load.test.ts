@@ -132,6 +132,7 @@ const badOptions: [string, object][] = [
   ['kvDtype', { kvDtype: 'q4_k' }],
   // The test model's heads have 8 numbers, a block 32.
   ['kvDtype', { kvDtype: 'q8_0' }],
+  ['activations', { activations: 'int4' }],
   ['contextLength', { contextLength: 0 }],
   ['contextLength', { contextLength: 1e9 }],
   ['signal', { signal: 'now' }],

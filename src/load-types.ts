@@ -12,6 +12,9 @@ export type Dtype = 'auto' | 'f32' | 'f16' | 'bf16' | 'q8_0' | 'q4_k'
 /** A number format of cached keys and values. */
 export type KvDtype = 'auto' | 'f32' | 'f16' | 'bf16' | 'q8_0'
 
+/** How finely activations may be rounded before they are multiplied with weights in blocks. */
+export type Activations = 'auto' | 'int8'
+
 /** Options of `loadModel`; an unknown one is `ERR_INVALID_ARG`. */
 export interface LoadOptions {
   /** Default `auto`. One that cannot be used is `ERR_DEVICE` with the reason. */
@@ -27,6 +30,12 @@ export interface LoadOptions {
    * numbers (else `ERR_INVALID_ARG`).
    */
   kvDtype?: KvDtype
+  /**
+   * How finely activations may be rounded while a prompt is read. `auto` keeps results like those of f32; `int8` rounds
+   * them to 8 bits, 32 to a scale, as llama.cpp does, where the CPU has an instruction for it (AVX-512 VNNI or AVX-VNNI;
+   * `skimlm doctor` lists them) and changes nothing elsewhere. It reads faster and moves answers and selections a little.
+   */
+  activations?: Activations
   /** Positions to use, up to the model's own limit. */
   contextLength?: number
   /** Threads of the model's kernels; default: the machine's cores. */

@@ -10,6 +10,7 @@ import type { DeviceInfo, LoadOptions, LoadProgress, Model, ModelSource } from '
 const engineKeys = [
   'dtype',
   'kvDtype',
+  'activations',
   'contextLength',
   'threads',
   'tokenizer',

@@ -1,5 +1,5 @@
 // One measurement in a process of its own: plain Node on the built package, so that the memory is what a user sees.
-// argv: a JSON job { prompt, policy, maxNewTokens, threads, kvDtype }, `prompt` being a file with a prompt as JSON.
+// argv: a JSON job { prompt, policy, maxNewTokens, threads, kvDtype, activations }, `prompt` being a file with a prompt as JSON.
 import { readFileSync } from 'node:fs'
 import { loadModel } from '../../dist/index.js'
 import { peakBytes } from './memory.mjs'
@@ -8,7 +8,7 @@ const job = JSON.parse(process.argv[2])
 const prompt = JSON.parse(readFileSync(job.prompt, 'utf8'))
 if (prompt.tokens) prompt.tokens = Uint32Array.from(prompt.tokens)
 
-const model = await loadModel(job.model, { threads: job.threads, kvDtype: job.kvDtype })
+const model = await loadModel(job.model, { threads: job.threads, kvDtype: job.kvDtype, activations: job.activations })
 // The first pages of the weights and the first use of every code path are not what is measured.
 await model.generate('Once upon a time', { maxNewTokens: 2 }).result
 

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { loadModel } from '../../index.js'
 import { resolveModel } from '../../src/hub/index.js'
-import type { KvDtype } from '../../src/load-types.js'
+import type { Activations, KvDtype } from '../../src/load-types.js'
 import type { Policy } from '../../src/types.js'
 import { book } from '../book.js'
 import { plot } from '../plot.js'
@@ -53,9 +53,10 @@ const heads = [
   { layer: 7, head: 7 },
   { layer: 2, head: 4 },
 ]
-const skimlm: Readonly<Record<string, { policy: Policy; kvDtype?: KvDtype }>> = {
+const skimlm: Readonly<Record<string, { policy: Policy; kvDtype?: KvDtype; activations?: Activations }>> = {
   'skimlm full': { policy: { kind: 'full' } },
   'skimlm full, cache of 8 bits': { policy: { kind: 'full' }, kvDtype: 'q8_0' },
+  'skimlm full, activations of 8 bits': { policy: { kind: 'full' }, activations: 'int8' },
   'skimlm gemfilter': { policy: { kind: 'gemfilter', budget: k } },
   'skimlm gemfilter, calibrated heads': {
     policy: { kind: 'gemfilter', budget: k, layer: 7, score: { heads, round: 'sentence' } },

@@ -4,7 +4,17 @@ import { type ModelFlags, hubKeys, pick, sourceOf } from './flags.js'
 import { readText } from './input.js'
 import type { ProgressLine } from './render/progress.js'
 
-const engineKeys = ['device', 'dtype', 'kvDtype', 'contextLength', 'threads', 'tokenizer', 'profile', 'verify'] as const
+const engineKeys = [
+  'device',
+  'dtype',
+  'kvDtype',
+  'activations',
+  'contextLength',
+  'threads',
+  'tokenizer',
+  'profile',
+  'verify',
+] as const
 
 /** Loads the model that the flags describe, with progress. */
 export async function openModel(

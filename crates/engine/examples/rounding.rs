@@ -1,21 +1,18 @@
-//! What a cache of 8-bit blocks costs in quality beside f16, on a real model.
+//! What 8 bits cost in quality on a real model, of the cache or of activations, beside the default.
 //!
-//! `cargo run --release -p skimlm-engine --example cache -- model.gguf tokens.json [context]`
+//! `cargo run --release -p skimlm-engine --example rounding -- model.gguf tokens.json [context]`
 //!
 //! `tokens.json` holds `{"prompt": {"tokens": [...]}}`. Under each policy the first 660 tokens are read and 24 are
-//! generated greedily with either cache; then `context` tokens (default 4000) are read and the loss of the 256 behind
-//! them is compared.
+//! generated greedily; then `context` tokens (default 4000) are read and the loss of the 256 behind them is compared.
 #![allow(clippy::print_stdout)]
 
 use std::collections::HashSet;
 use std::error::Error;
 use std::path::PathBuf;
 
-use candle_core::DType;
 use serde_json::{Value, json};
 use skimlm_core::{Role, Rows};
 use skimlm_engine::{Cancel, Control, LoadOptions, Loaded, Session, load};
-use skimlm_kernels::cached::Q8_0;
 use skimlm_kernels::logits;
 use skimlm_policies::{Context, PolicySpec};
 
@@ -28,13 +25,15 @@ const SCORED: usize = 256;
 fn main() -> Fallible<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let [model, tokens, rest @ ..] = args.as_slice() else {
-        return Err("usage: cache MODEL.gguf TOKENS.json [CONTEXT]".into());
+        return Err("usage: rounding MODEL.gguf TOKENS.json [CONTEXT]".into());
     };
     let context: usize = rest.first().map_or(Ok(4000), |n| n.parse())?;
     let tokens: Value = serde_json::from_slice(&std::fs::read(tokens)?)?;
     let tokens: Vec<u32> = serde_json::from_value(tokens["prompt"]["tokens"].clone())?;
-    let loaded = load(&PathBuf::from(model), &LoadOptions::default(), &mut |_, _| Ok(()))?;
-    for policy in [
+    let prompt = tokens.get(..PROMPT).ok_or("too few tokens")?;
+    let open = |options: LoadOptions| load(&PathBuf::from(model), &options, &mut |_, _| Ok(()));
+    let fine = open(LoadOptions::default())?;
+    let policies = [
         json!({ "kind": "full" }),
         json!({ "kind": "gemfilter", "budget": 128 }),
         json!({ "kind": "promptdistill", "stages": [{ "layer": 12, "budget": 128 }] }),
@@ -42,19 +41,27 @@ fn main() -> Fallible<()> {
         json!({ "kind": "h2o", "heavy": 128, "recent": 32 }),
         json!({ "kind": "tova", "budget": 160 }),
         json!({ "kind": "sinkwindow", "sink": 4, "recent": 156 }),
+    ];
+    let exact = policies.iter().map(|policy| read(&fine, policy, prompt)).collect::<Fallible<Vec<_>>>()?;
+    println!("loss behind {context} tokens: {:.5}", loss(&fine, &tokens, context)?);
+    for (name, options) in [
+        ("kvDtype q8_0", LoadOptions { kv_dtype: Some("q8_0".into()), ..LoadOptions::default() }),
+        ("activations int8", LoadOptions { activations: Some("int8".into()), ..LoadOptions::default() }),
     ] {
-        let prompt = tokens.get(..PROMPT).ok_or("too few tokens")?;
-        let (fine, coarse) = (read(&loaded, &policy, DType::F16, prompt)?, read(&loaded, &policy, Q8_0, prompt)?);
-        let same = fine.greedy.iter().zip(&coarse.greedy).take_while(|(a, b)| a == b).count();
-        let off = fine.logits.iter().zip(&coarse.logits).map(|(a, b)| (a - b).abs()).fold(0f32, f32::max);
-        let kept = fine.kept.intersection(&coarse.kept).count() as f64 / fine.kept.len().max(1) as f64;
-        println!(
-            "{policy}: {same} of {GENERATED} greedy tokens, largest logit difference {off:.3}, overlap {kept:.3} of {}",
-            fine.kept.len()
-        );
+        let coarse = open(options)?;
+        for (policy, fine) in policies.iter().zip(&exact) {
+            let coarse = read(&coarse, policy, prompt)?;
+            let same = fine.greedy.iter().zip(&coarse.greedy).take_while(|(a, b)| a == b).count();
+            let off = fine.logits.iter().zip(&coarse.logits).map(|(a, b)| (a - b).abs()).fold(0f32, f32::max);
+            let kept = fine.kept.intersection(&coarse.kept).count() as f64 / fine.kept.len().max(1) as f64;
+            println!(
+                "{name}, {policy}: {same} of {GENERATED} greedy tokens, largest logit difference {off:.3}, \
+                 overlap {kept:.3} of {}",
+                fine.kept.len()
+            );
+        }
+        println!("{name}, loss behind {context} tokens: {:.5}", loss(&coarse, &tokens, context)?);
     }
-    let (fine, coarse) = (loss(&loaded, DType::F16, &tokens, context)?, loss(&loaded, Q8_0, &tokens, context)?);
-    println!("loss behind {context} tokens: {fine:.5} with f16, {coarse:.5} with q8_0");
     Ok(())
 }
 
@@ -65,13 +72,13 @@ struct Read {
     kept: HashSet<(usize, u32)>,
 }
 
-fn session<'m>(loaded: &'m Loaded, policy: &Value, dtype: DType) -> Fallible<Session<'m>> {
+fn session<'m>(loaded: &'m Loaded, policy: &Value) -> Fallible<Session<'m>> {
     let context = Context::new(loaded.model.shape(), loaded.info.file.default_filter_layer);
-    Ok(Session::new(&*loaded.model, PolicySpec::parse(policy)?.build(&context)?, dtype)?)
+    Ok(Session::new(&*loaded.model, PolicySpec::parse(policy)?.build(&context)?, loaded.dtype)?)
 }
 
-fn read(loaded: &Loaded, policy: &Value, dtype: DType, prompt: &[u32]) -> Fallible<Read> {
-    let mut session = session(loaded, policy, dtype)?;
+fn read(loaded: &Loaded, policy: &Value, prompt: &[u32]) -> Fallible<Read> {
+    let mut session = session(loaded, policy)?;
     let cancel = Cancel::default();
     let mut control = Control { cancel: &cancel, progress: &mut |_| {}, chunk: 512, headroom: GENERATED };
     let logits = session.prefill(Rows::consecutive(prompt.to_vec(), 0, Role::Document), &mut control)?;
@@ -94,8 +101,8 @@ fn read(loaded: &Loaded, policy: &Value, dtype: DType, prompt: &[u32]) -> Fallib
 }
 
 /// Mean negative log-likelihood of the tokens behind the context.
-fn loss(loaded: &Loaded, dtype: DType, tokens: &[u32], context: usize) -> Fallible<f64> {
-    let mut session = session(loaded, &json!({ "kind": "full" }), dtype)?;
+fn loss(loaded: &Loaded, tokens: &[u32], context: usize) -> Fallible<f64> {
+    let mut session = session(loaded, &json!({ "kind": "full" }))?;
     let cancel = Cancel::default();
     let mut control = Control { cancel: &cancel, progress: &mut |_| {}, chunk: 512, headroom: SCORED };
     let (read, scored) = tokens.get(..context + SCORED).ok_or("too few tokens")?.split_at(context);

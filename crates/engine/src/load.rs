@@ -7,6 +7,7 @@ use candle_core::DType;
 use serde::{Deserialize, Serialize};
 use skimlm_core::{Code, Error, Model, Result, Shape};
 use skimlm_kernels::cached::{self, Q8_0};
+use skimlm_kernels::linear::Activations;
 use skimlm_kernels::threads::Threads;
 use skimlm_models::{Footprint, OpenOptions, Quantization, Source};
 use skimlm_policies::{Context, Profile, registry};
@@ -30,6 +31,9 @@ pub struct LoadOptions {
     /// Type of cached keys and values whatever `dtype` says: `f32`, `f16`, `bf16` or `q8_0`, blocks of 8-bit
     /// integers; `auto` or none: what `dtype` says.
     pub kv_dtype: Option<String>,
+    /// How finely layers may round what they multiply with weights in blocks while they read a prompt: `auto` or
+    /// none, to 16 bits, which is like f32; or `int8`, to 8 bits where that is faster.
+    pub activations: Option<String>,
     /// A `tokenizer.json` to use instead of the file's own.
     pub tokenizer: Option<PathBuf>,
     /// A Jinja template to use instead of the file's own.
@@ -101,6 +105,7 @@ pub struct Loaded {
 /// Opens a model. `progress` is told bytes done and bytes in all; an error from it ends the loading.
 pub fn load(path: &Path, options: &LoadOptions, progress: &mut dyn FnMut(u64, u64) -> Result<()>) -> Result<Loaded> {
     let (dtype, quantize) = types(options.dtype.as_deref(), options.kv_dtype.as_deref())?;
+    let activations = activations(options.activations.as_deref())?;
     // The operations themselves do not ask again whether the processor has what was asked for.
     skimlm_kernels::level()?;
     if let Some(tokens @ 0) = options.context_length {
@@ -109,7 +114,7 @@ pub fn load(path: &Path, options: &LoadOptions, progress: &mut dyn FnMut(u64, u6
     let device = crate::device::open(options.device.as_deref())?;
     crate::device::check_entries(&device, dtype, "kvDtype")?;
     let verify = options.verify;
-    let open = OpenOptions { device: device.clone(), verify, quantize, progress: Some(progress) };
+    let open = OpenOptions { device: device.clone(), verify, quantize, activations, progress: Some(progress) };
     let source = Source::open(path)?;
     let footprint = Footprint::of(&source)?;
     row_bytes(dtype, footprint.config().head_dim)?;
@@ -207,6 +212,14 @@ pub(crate) fn types(dtype: Option<&str>, kv_dtype: Option<&str>) -> Result<(DTyp
     Ok((cache, quantize))
 }
 
+fn activations(name: Option<&str>) -> Result<Activations> {
+    match name {
+        None | Some("auto") => Ok(Activations::Bits16),
+        Some("int8") => Ok(Activations::Bits8),
+        Some(other) => Err(Error::invalid_option("activations", other, "auto or int8")),
+    }
+}
+
 /// Bytes of a cached row of `head_dim` numbers. `ERR_INVALID_ARG` if the type has none of that size.
 pub(crate) fn row_bytes(dtype: DType, head_dim: usize) -> Result<usize> {
     let width = cached::width(dtype, head_dim).map_err(|_| {
@@ -229,11 +242,15 @@ pub(crate) fn start_threads(threads: Option<usize>) -> Result<Threads> {
 
 #[cfg(test)]
 mod tests {
+    use skimlm_core::{Role, Rows};
+    use skimlm_kernels::Level;
     use skimlm_models::weights::gguf::write::{Tiny, write_tiny};
     use skimlm_models::weights::safetensors::{self, Dtype};
+    use skimlm_policies::PolicySpec;
 
     use super::*;
     use crate::text::{ChatMessage, ChatRole};
+    use crate::{Cancel, Control, Session};
 
     fn load(path: &Path, options: &LoadOptions) -> Result<Loaded> {
         super::load(path, options, &mut |_, _| Ok(()))
@@ -281,6 +298,34 @@ mod tests {
         }
         assert_eq!(types(Some("q8_0"), Some("q8_0")).unwrap(), (Q8_0, Some(Quantization::Q8_0)));
         assert_eq!(types(None, Some("q4_k")).err().unwrap().details["option"], "kvDtype");
+    }
+
+    #[test]
+    fn activations_are_rounded_further_only_where_asked_and_where_it_is_faster() {
+        let folder = tempfile::tempdir().unwrap();
+        safetensors::write::write_tiny(folder.path(), &Tiny::default(), Dtype::F32).unwrap();
+        let logits = |activations: Option<&str>| {
+            let (dtype, activations) = (Some("q8_0".into()), activations.map(str::to_owned));
+            let loaded = load(folder.path(), &LoadOptions { dtype, activations, ..LoadOptions::default() })?;
+            let policy = PolicySpec::default().build(&Context::new(loaded.model.shape(), 1))?;
+            let mut session = Session::new(&*loaded.model, policy, loaded.dtype)?;
+            let cancel = Cancel::default();
+            let mut control = Control { cancel: &cancel, progress: &mut |_| {}, chunk: 16, headroom: 0 };
+            session.prefill(Rows::consecutive((3..19).collect(), 0, Role::Document), &mut control)
+        };
+        let (fine, coarse) = (logits(Some("auto")).unwrap(), logits(Some("int8")).unwrap());
+        assert_eq!(logits(None).unwrap(), fine);
+        let has = |name| skimlm_kernels::features().contains(&name);
+        let faster = match skimlm_kernels::level().unwrap() {
+            Level::Vnni | Level::Amx => true,
+            Level::Avx2 => has("avxvnni"),
+            _ => false,
+        };
+        assert_eq!(fine != coarse, faster);
+        let most = fine.iter().fold(0f32, |most, x| most.max(x.abs()));
+        assert!(fine.iter().zip(&coarse).all(|(a, b)| (a - b).abs() < 0.1 * most));
+        let error = logits(Some("int4")).unwrap_err();
+        assert_eq!((error.code, error.details["option"].as_str()), (Code::InvalidArg, Some("activations")), "{error}");
     }
 
     #[test]

@@ -2,11 +2,14 @@ use std::path::Path;
 
 use candle_core::Device;
 use skimlm_core::Result;
+use skimlm_kernels::linear::Activations;
 
 use crate::decoder::Decoder;
 use crate::info::{self, ModelInfo};
 use crate::source::Source;
+use crate::weights::Weights;
 use crate::weights::quantized::{Quantization, Quantized};
+use crate::weights::rounded::Rounded;
 
 /// A model ready to run.
 #[derive(Debug)]
@@ -31,13 +34,15 @@ pub struct OpenOptions<'a> {
     pub verify: bool,
     /// Bring float weights to a smaller format while they are read.
     pub quantize: Option<Quantization>,
+    /// How finely layers may round what they multiply with the weights.
+    pub activations: Activations,
     /// Called as weights are read.
     pub progress: Option<Progress<'a>>,
 }
 
 impl Default for OpenOptions<'_> {
     fn default() -> Self {
-        Self { device: Device::Cpu, verify: false, quantize: None, progress: None }
+        Self { device: Device::Cpu, verify: false, quantize: None, activations: Activations::default(), progress: None }
     }
 }
 
@@ -64,6 +69,8 @@ pub fn open_source(source: Source, options: OpenOptions<'_>) -> Result<Opened> {
     let info = info::of(&source, weights.config())?;
     let mut silent = |_, _| Ok(());
     let progress = options.progress.unwrap_or(&mut silent);
+    let rounded =
+        |inner: &dyn Weights| Decoder::new(&Rounded { inner, activations: options.activations }, &options.device);
     let model = match options.quantize {
         Some(to) => {
             // Shapes are checked once before the work begins, with nothing copied to a GPU.
@@ -71,10 +78,10 @@ pub fn open_source(source: Source, options: OpenOptions<'_>) -> Result<Opened> {
             if options.verify {
                 source.scan(true, &mut |_, _| Ok(()))?;
             }
-            Decoder::new(&Quantized::new(&*weights, to, progress)?, &options.device)?
+            rounded(&Quantized::new(&*weights, to, progress)?)?
         }
         None => {
-            let model = Decoder::new(&*weights, &options.device)?;
+            let model = rounded(&*weights)?;
             source.scan(options.verify, progress)?;
             model
         }

@@ -3,6 +3,7 @@
 pub mod gguf;
 pub mod quantized;
 pub mod random;
+pub mod rounded;
 pub mod safetensors;
 
 pub(crate) mod scan;
