@@ -53,6 +53,7 @@ pub fn walk(
         pass,
         control,
     };
+    walk.reserve(layers.clone(), cache)?;
     for layer in layers {
         let rows = walk.pass.rows.len();
         let step = if walk.pass.keeps_keys() {
@@ -85,6 +86,18 @@ struct Walk<'w, 'c> {
 }
 
 impl Walk<'_, '_> {
+    /// Makes room for entries that stay, in all layers at once: made one by one between activations they would break
+    /// up the memory that these leave behind (21 MiB at 8000 tokens with a cache of 8 bits, which has 93).
+    fn reserve(&self, layers: Range<usize>, cache: &mut KvCache) -> Result<()> {
+        let stay = |layer| matches!(self.policy.evidence(layer, &self.pass), Evidence::None);
+        if self.pass.stage == Stage::Prefill && self.pass.keeps_keys() && layers.clone().all(stay) {
+            for layer in layers {
+                cache.layer_mut(layer)?.reserve(self.pass.rows.len() + self.control.headroom)?;
+            }
+        }
+        Ok(())
+    }
+
     /// One layer for all rows.
     fn layer(&mut self, layer: usize, cache: &mut LayerCache) -> Result<Step> {
         // Token by token the cache grows in strides of its own.

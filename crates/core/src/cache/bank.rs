@@ -27,8 +27,8 @@ impl Bank {
     pub(super) fn new(heads: usize, dim: usize, dtype: DType, device: &Device, capacity: usize) -> Result<Self> {
         // Room for one entry at least: a GPU need not allocate nothing.
         let width = cached::width(dtype, dim)?;
-        let zeros = || Tensor::zeros((heads, capacity.max(1), width), dtype, device);
-        Ok(Self { k: zeros()?, v: zeros()?, positions: Vec::new(), tags: Vec::new(), with_values: 0 })
+        let empty = || cached::empty((heads, capacity.max(1), width), dtype, device);
+        Ok(Self { k: empty()?, v: empty()?, positions: Vec::new(), tags: Vec::new(), with_values: 0 })
     }
 
     /// Entries made elsewhere: `k` and `v` `[heads, entries, width]` of one type, a position and a tag each.
@@ -202,7 +202,7 @@ impl Bank {
             return Ok(());
         }
         for tensor in [&mut self.k, &mut self.v] {
-            let new = Tensor::zeros((heads, wanted, width), tensor.dtype(), tensor.device())?;
+            let new = cached::empty((heads, wanted, width), tensor.dtype(), tensor.device())?;
             if capacity > 0 {
                 new.slice_set(tensor, 1, 0)?;
             }

@@ -124,8 +124,8 @@ impl List {
         if self.k.is_none() {
             // At most every entry is in it.
             let dims = entries.k.dims3()?;
-            let zeros = || Tensor::zeros(dims, entries.k.dtype(), entries.k.device());
-            (self.k, self.v) = (Some(zeros()?), Some(zeros()?));
+            let empty = || crate::cached::empty(dims, entries.k.dtype(), entries.k.device());
+            (self.k, self.v) = (Some(empty()?), Some(empty()?));
         }
         let stay: Vec<u32> = (self.passed as u32..own.start as u32).filter(|&i| tags[i as usize] != 0).collect();
         self.positions.truncate(self.kept);

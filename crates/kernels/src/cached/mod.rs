@@ -12,7 +12,8 @@ mod tests;
 
 use std::ops::Range;
 
-use candle_core::{CpuStorage, DType, InplaceOp1, InplaceOp2, Layout, Tensor};
+use candle_core::{CpuStorage, DType, Device, InplaceOp1, InplaceOp2, Layout, Tensor};
+use half::vec::HalfBitsVecExt;
 use half::{bf16, f16};
 
 use crate::error::{Error, Result, invalid};
@@ -53,6 +54,19 @@ pub fn dim(dtype: DType, width: usize) -> Result<usize> {
         Q8_0 => invalid("cache", format!("rows of {width} bytes, no multiple of the {BLOCK_BYTES} of a block")),
         _ => Ok(width),
     }
+}
+
+/// An empty cache `[heads, capacity, width]`: zeros that cost no memory before rows are written, where the system
+/// hands it out as it is touched.
+pub fn empty(shape: (usize, usize, usize), dtype: DType, device: &Device) -> Result<Tensor> {
+    let len = shape.0 * shape.1 * shape.2;
+    // Of 16-bit floats a vector of zeros would be written, of integers it is asked for.
+    let zeros = || vec![0u16; len];
+    Ok(match dtype {
+        DType::F16 if device.is_cpu() => Tensor::from_vec(zeros().reinterpret_into::<f16>(), shape, device)?,
+        DType::BF16 if device.is_cpu() => Tensor::from_vec(zeros().reinterpret_into::<bf16>(), shape, device)?,
+        _ => Tensor::zeros(shape, dtype, device)?,
+    })
 }
 
 /// Writes activations into a cache, **in place**: head `heads.start + h` of row `r` of `x` becomes row

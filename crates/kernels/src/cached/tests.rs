@@ -2,7 +2,7 @@ use candle_core::{DType, Device, Tensor};
 use half::f16;
 use proptest::prelude::*;
 
-use super::{BLOCK, Block, Q8_0, close_up, read, reference, width, write};
+use super::{BLOCK, Block, Q8_0, close_up, empty, read, reference, width, write};
 use crate::gather;
 use crate::testing::{flat, numbers, stored, tensor};
 
@@ -110,4 +110,13 @@ fn blocks_are_those_of_gguf_files() {
     assert_eq!(f16::from_le_bytes([bytes[0], bytes[1]]), f16::from_f32(27.0 / 127.0));
     assert_eq!((bytes[2] as i8, bytes[33] as i8), (-19, 127));
     assert!(width(Q8_0, 48).is_err() && super::dim(Q8_0, 35).is_err());
+}
+
+#[test]
+fn an_empty_cache_is_zeros_of_its_type() {
+    for dtype in [DType::F32, DType::F16, DType::BF16, Q8_0] {
+        let empty = empty((2, 3, 34), dtype, &Device::Cpu).unwrap();
+        assert_eq!((empty.dims(), empty.dtype()), (&[2, 3, 34][..], dtype));
+        assert!(flat(&empty.to_dtype(DType::F32).unwrap()).iter().all(|&x| x == 0.0), "{dtype:?}");
+    }
 }
