@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use crate::error::{Error, Result};
+use crate::simd::Arch;
 
 /// What computes: the plain loops, or the fast kernels with some set of instructions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -60,18 +61,15 @@ impl Level {
     }
 
     /// The vector instructions, where the processor has them.
-    fn find(self) -> Option<pulp::Arch> {
+    fn find(self) -> Option<Arch> {
         match self {
-            #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-            Self::Reference | Self::Scalar => Some(pulp::Arch::Scalar),
-            #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-            Self::Reference | Self::Scalar => Some(pulp::Arch::new()),
+            Self::Reference | Self::Scalar => Some(Arch::plain()),
             #[cfg(target_arch = "aarch64")]
-            Self::Neon => pulp::aarch64::Neon::try_new().map(pulp::Arch::Neon),
+            Self::Neon => Arch::neon(),
             #[cfg(target_arch = "x86_64")]
-            Self::Avx2 => pulp::x86::V3::try_new().map(pulp::Arch::V3),
+            Self::Avx2 => Arch::avx2(),
             #[cfg(target_arch = "x86_64")]
-            Self::Avx512 => pulp::x86::V4::try_new().map(pulp::Arch::V4),
+            Self::Avx512 => Arch::avx512(),
             #[cfg(target_arch = "x86_64")]
             Self::Vnni => crate::simd::pairs::Vnni::find().and_then(|_| Self::Avx512.find()),
             #[cfg(target_arch = "x86_64")]
@@ -92,9 +90,10 @@ impl Level {
     }
 
     /// The vector instructions of the level; plain code where the processor lacks it.
-    pub(crate) fn arch(self) -> pulp::Arch {
-        static FOUND: LazyLock<[Option<pulp::Arch>; Level::ALL.len()]> = LazyLock::new(|| Level::ALL.map(Level::find));
-        FOUND[self as usize].unwrap_or_default()
+    pub(crate) fn arch(self) -> Arch {
+        static FOUND: LazyLock<[Arch; Level::ALL.len()]> =
+            LazyLock::new(|| Level::ALL.map(|level| level.find().unwrap_or_else(Arch::plain)));
+        FOUND[self as usize]
     }
 }
 

@@ -1,7 +1,7 @@
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 
 use crate::simd::exp::exp;
-use crate::simd::{load, store};
+use crate::simd::{Arch, load, store};
 
 pub(super) fn silu_mul(gate: &[f32], up: &[f32], out: &mut [f32]) {
     crate::rows::each(out, 1, |first, out| {

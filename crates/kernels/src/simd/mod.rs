@@ -5,6 +5,7 @@
 
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod amx;
+mod arch;
 pub(crate) mod exp;
 pub(crate) mod half;
 pub(crate) mod outer;
@@ -18,10 +19,11 @@ pub(crate) mod transpose;
 
 use pulp::Simd;
 
+pub(crate) use arch::Arch;
 pub(crate) use scratch::Scratch;
 
 /// The instructions of the level in use.
-pub(crate) fn arch() -> pulp::Arch {
+pub(crate) fn arch() -> Arch {
     crate::level::current().arch()
 }
 

@@ -26,7 +26,7 @@ pub(crate) const fn tall<S: Simd>() -> usize {
 }
 
 /// Columns of the widest tile with these instructions.
-pub(crate) fn widest(arch: pulp::Arch) -> usize {
+pub(crate) fn widest(arch: super::Arch) -> usize {
     struct Widest;
     impl WithSimd for Widest {
         type Output = usize;
@@ -40,7 +40,7 @@ pub(crate) fn widest(arch: pulp::Arch) -> usize {
 }
 
 /// Numbers in a vector of these instructions.
-pub(crate) fn lanes(arch: pulp::Arch) -> usize {
+pub(crate) fn lanes(arch: super::Arch) -> usize {
     struct Lanes;
     impl WithSimd for Lanes {
         type Output = usize;

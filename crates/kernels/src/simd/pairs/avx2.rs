@@ -16,7 +16,7 @@ pub(crate) struct Avx2<const FUSED: bool>(V3);
 impl<const FUSED: bool> Avx2<FUSED> {
     /// The proof, where it holds.
     pub(crate) fn find() -> Option<Self> {
-        V3::try_new().filter(|_| !FUSED || std::arch::is_x86_feature_detected!("avxvnni")).map(Self)
+        crate::simd::arch::avx2().filter(|_| !FUSED || std::arch::is_x86_feature_detected!("avxvnni")).map(Self)
     }
 }
 
@@ -121,11 +121,11 @@ impl<const FUSED: bool> Pairs for Avx2<FUSED> {
     }
 
     fn run<W: WithPairs>(self, work: W) -> W::Output {
-        #[target_feature(enable = "avx2,fma,bmi1,bmi2,lzcnt,popcnt")]
+        #[target_feature(enable = "avx2,f16c,fma,bmi1,bmi2,lzcnt,popcnt")]
         fn plain<W: WithPairs>(pairs: impl Pairs, work: W) -> W::Output {
             work.with_pairs(pairs)
         }
-        #[target_feature(enable = "avx2,avxvnni,fma,bmi1,bmi2,lzcnt,popcnt")]
+        #[target_feature(enable = "avx2,avxvnni,f16c,fma,bmi1,bmi2,lzcnt,popcnt")]
         fn fused<W: WithPairs>(pairs: impl Pairs, work: W) -> W::Output {
             work.with_pairs(pairs)
         }
