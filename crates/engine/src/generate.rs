@@ -320,6 +320,9 @@ fn times(
         prefill_ms: ms(spent.prefill),
         ttft_ms: ms(queued + first),
         decode_ms: ms(decode),
-        tokens_per_second: if later > 0.0 && !decode.is_zero() { later / decode.as_secs_f64() } else { 0.0 },
+        tokens_per_second: if decode.is_zero() { 0.0 } else { later / decode.as_secs_f64() },
     }
 }
+
+#[cfg(test)]
+mod tests;
