@@ -9,4 +9,5 @@ mod equality;
 mod failure;
 mod given;
 mod models;
+mod progress;
 mod turns;

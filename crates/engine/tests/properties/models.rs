@@ -1,5 +1,7 @@
 //! Models that are another one with something changed.
 
+use std::sync::Mutex;
+
 use candle_core::{Device, Tensor};
 use skimlm_core::{Model, Projected, Result, Rotary, Shape, Which};
 use skimlm_models::Decoder;
@@ -11,12 +13,18 @@ pub(crate) struct Changed {
     model: Decoder,
     shape: Shape,
     keys: Change,
+    /// The lengths of text that rotations were asked for.
+    pub(crate) lengths: Mutex<Vec<usize>>,
 }
 
 impl Changed {
+    fn new(model: Decoder, keys: Change) -> Self {
+        Self { shape: model.shape().clone(), model, keys, lengths: Mutex::default() }
+    }
+
     /// All keys are 0, so every raw score is.
     pub(crate) fn flat(model: Decoder) -> Self {
-        Self { shape: model.shape().clone(), model, keys: Box::new(|_, k| k.zeros_like().unwrap()) }
+        Self::new(model, Box::new(|_, k| k.zeros_like().unwrap()))
     }
 
     /// A number of one row's key in one layer is `value`. Needs the whole prompt in one chunk.
@@ -29,14 +37,14 @@ impl Changed {
             all[row * dims[1] * dims[2]] = value;
             Tensor::from_vec(all, dims, &Device::Cpu).unwrap()
         };
-        Self { shape: model.shape().clone(), model, keys: Box::new(keys) }
+        Self::new(model, Box::new(keys))
     }
 
     /// Some layers see a window only.
     pub(crate) fn windowed(model: Decoder, windows: &[Option<u32>]) -> Self {
-        let mut shape = model.shape().clone();
-        shape.layers.iter_mut().zip(windows).for_each(|(layer, &window)| layer.window = window);
-        Self { shape, model, keys: Box::new(|_, k| k) }
+        let mut changed = Self::new(model, Box::new(|_, k| k));
+        changed.shape.layers.iter_mut().zip(windows).for_each(|(layer, &window)| layer.window = window);
+        changed
     }
 }
 
@@ -50,6 +58,7 @@ impl Model for Changed {
     }
 
     fn rotaries(&self, length: usize) -> Vec<Rotary> {
+        self.lengths.lock().unwrap().push(length);
         self.model.rotaries(length)
     }
 

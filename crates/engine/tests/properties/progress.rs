@@ -1,0 +1,73 @@
+//! What a session tells and asks for on its way.
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+use serde_json::json;
+use skimlm_core::Stage;
+use skimlm_engine::{Cancel, Control, Progress, Session, Timings};
+
+use crate::given::*;
+use crate::models::Changed;
+
+/// What is told while a prompt is read and a token after it.
+fn told(session: &mut Session<'_>, given: &Given) -> Vec<Progress> {
+    let (cancel, mut told) = (Cancel::default(), Vec::new());
+    let mut control =
+        Control { cancel: &cancel, progress: &mut |progress| told.push(progress), chunk: given.chunk, headroom: 4 };
+    session.prefill(given.rows(), &mut control).unwrap();
+    control.headroom = 3;
+    session.step(1, &mut control).unwrap();
+    told
+}
+
+proptest! {
+    #![proptest_config(config(32))]
+
+    #[test]
+    fn progress_is_the_share_of_rows_and_layers_that_is_done(given in given(1..=40)) {
+        let (n, layers, model) = (given.n(), given.sizes.layers, given.model());
+        let ends: Vec<usize> = (1..=n).filter(|end| end.is_multiple_of(given.chunk) || *end == n).collect();
+        let want: Vec<Progress> = (0..layers)
+            .flat_map(|layer| ends.iter().map(move |end| n * (layer * n + end) / (layers * n)))
+            .map(|done| Progress { stage: Stage::Prefill, done, total: n })
+            .collect();
+        assert_eq!(told(&mut session(&model, &json!({ "kind": "full" })), &given), want);
+    }
+
+    #[test]
+    fn progress_rises_to_its_end_where_rows_are_left_out((given, policy) in given_with(2..=40, promptdistill)) {
+        let model = given.model();
+        let told = told(&mut session(&model, &policy), &given);
+        assert!(told.is_sorted_by_key(|progress| progress.done), "{policy}: {told:?}");
+        assert_eq!(told.last(), Some(&Progress { stage: Stage::Prefill, done: given.n(), total: given.n() }));
+    }
+
+    #[test]
+    fn time_is_counted_where_it_is_spent(given in given(8..=16)) {
+        let model = given.model();
+        let mut full = session(&model, &json!({ "kind": "full" }));
+        assert_eq!(full.timings(), Timings::default());
+        read(&mut full, given.rows(), given.chunk);
+        let Timings { prefill, .. } = full.timings();
+        assert!(prefill > Duration::ZERO);
+        assert_eq!(full.timings(), Timings { prefill, ..Timings::default() });
+        step(&mut full, 1);
+        let Timings { decode, .. } = full.timings();
+        assert!(decode > Duration::ZERO);
+        assert_eq!(full.timings(), Timings { prefill, decode, ..Timings::default() });
+        let pins = json!({ "sinks": 0, "template": false, "system": false, "question": false, "last": 1 });
+        let mut chosen = session(&model, &json!({ "kind": "gemfilter", "layer": 0, "budget": 4, "pins": pins }));
+        read(&mut chosen, given.rows(), given.chunk);
+        let Timings { filter, select, prefill, decode } = chosen.timings();
+        assert!([filter, select, prefill].iter().all(|spent| *spent > Duration::ZERO) && decode.is_zero());
+    }
+
+    /// Rotations that depend on the length must not change within one cache.
+    #[test]
+    fn a_step_turns_for_the_length_that_the_prompt_was_read_for(given in given(1..=16)) {
+        let model = Changed::windowed(given.model(), &[]);
+        told(&mut session(&model, &json!({ "kind": "full" })), &given);
+        assert_eq!(*model.lengths.lock().unwrap(), [given.n() + 4; 2]);
+    }
+}
