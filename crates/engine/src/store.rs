@@ -280,3 +280,32 @@ fn parse(bytes: &[u8]) -> std::result::Result<Store, String> {
     let probe = words("probe")?.into_iter().map(f32::from_bits).collect();
     Ok(Store { header, layers, probe })
 }
+
+#[cfg(test)]
+mod tests {
+    use skimlm_models::Decoder;
+    use skimlm_models::weights::random::{Random, Sizes};
+
+    use super::*;
+
+    // What files hold must not change: those of earlier versions are read.
+    #[test]
+    fn checksums_are_fnv_1a() {
+        assert_eq!(mix(0, "", b""), 0xCBF2_9CE4_8422_2325);
+        assert_eq!(mix(0, "foo", b"bar"), 0x8594_4171_F739_67E8);
+    }
+
+    #[test]
+    fn the_probe_is_every_other_logit_behind_tokens_from_all_over() {
+        struct Plain;
+        impl Policy for Plain {}
+        let model =
+            Decoder::new(&Random::new(&Sizes { vocab: 97, ..Sizes::default() }).unwrap(), &Device::Cpu).unwrap();
+        let mut session = Session::new(&model, Box::new(Plain), DType::F32).unwrap();
+        let cancel = Cancel::default();
+        let mut control = Control { cancel: &cancel, progress: &mut |_| {}, chunk: 4, headroom: 0 };
+        let rows = Rows::consecutive(vec![0, 24, 48, 72], 0, Role::Document);
+        let logits = session.prefill(rows, &mut control).unwrap();
+        assert_eq!(probe(&model).unwrap(), logits.into_iter().step_by(2).collect::<Vec<_>>());
+    }
+}

@@ -75,6 +75,7 @@ fn another_model_and_damage_are_refused() {
         let error = store.bind(other).err().unwrap();
         assert_eq!((error.code, error.details["option"].as_str()), (Code::InvalidArg, Some("store")), "{error}");
     }
+    assert!(store.bind(&other_sizes).err().unwrap().message.contains("it is of 6 layers"));
 
     let bytes = std::fs::read(&path).unwrap();
     let damaged = |change: &dyn Fn(&mut Vec<u8>)| {
