@@ -66,3 +66,21 @@ pub struct Control<'a> {
 /// Rows of a chunk unless told otherwise: enough for the matrix products to be efficient, few enough
 /// for the MLP's activations to stay in the processor's cache.
 pub const DEFAULT_CHUNK: usize = 512;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_abort_is_a_stop_that_no_stop_takes_back() {
+        let cancel = Cancel::default();
+        let shared = cancel.clone();
+        let state = || (shared.is_set(), shared.is_aborted(), shared.check().map_err(|error| error.code));
+        assert_eq!(state(), (false, false, Ok(())));
+        cancel.stop();
+        assert_eq!(state(), (true, false, Err(Code::Cancelled)));
+        cancel.abort();
+        cancel.stop();
+        assert_eq!(state(), (true, true, Err(Code::Cancelled)));
+    }
+}

@@ -133,6 +133,22 @@ mod tests {
         assert!(error.details["reason"].as_str().is_some_and(|why| error.message.contains(why)));
     }
 
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn the_peak_is_that_since_it_was_reset() {
+        const TOUCHED: u64 = 256 << 20;
+        drop(std::hint::black_box(vec![1u8; TOUCHED as usize]));
+        let peak = peak_resident_bytes();
+        assert!((TOUCHED..memory().0).contains(&peak), "{peak}");
+        // A request without an effect on the peak.
+        if std::fs::write("/proc/self/clear_refs", "1").is_err() {
+            println!("skipped: this system forgets no peak");
+            return;
+        }
+        reset_peak();
+        assert!(peak_resident_bytes() < peak - TOUCHED / 2);
+    }
+
     #[test]
     fn the_first_device_is_the_one_that_auto_opens() {
         let all = devices();

@@ -127,3 +127,31 @@ fn check(needed: u64, device: &Device, what: &str, suggestion: &str) -> Result<(
     .with("free", free)
     .with("suggestion", suggestion))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_need_has_defaults_and_a_whole_number_of_tokens() {
+        let need = |tokens: Value| MemoryNeed::parse(&json!({ "promptTokens": tokens }));
+        let plain = need(json!(0)).unwrap();
+        assert_eq!((plain.prompt_tokens, plain.max_new_tokens), (0, DEFAULT_NEW_TOKENS));
+        let most = u64::from(u32::MAX);
+        assert_eq!(need(json!(most)).unwrap().prompt_tokens as u64, most);
+        for bad in [json!(most + 1), json!(-1), json!(1.5), json!("1")] {
+            assert_eq!(need(bad.clone()).unwrap_err().details["option"], "promptTokens", "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_is_more_than_is_free_is_refused() {
+        let check = |needed| check(needed, &Device::Cpu, "this", "less");
+        assert!(check(1).is_ok());
+        let error = check(u64::MAX).unwrap_err();
+        assert_eq!((error.code, &error.details["needed"]), (Code::OutOfMemory, &u64::MAX.into()));
+        assert!(error.message.contains("Use less."), "{error}");
+    }
+}

@@ -72,6 +72,7 @@ mod tests {
     fn a_prompt_that_fits_is_left_alone() {
         let mut fits = prompt(&ROLES);
         assert_eq!(fit(&mut fits, Overflow::Error, 100, 9).unwrap(), 0);
+        assert_eq!(fit(&mut fits, Overflow::TruncateStart, 1, 9).unwrap(), 0);
         assert_eq!(fits, prompt(&ROLES));
     }
 
@@ -90,7 +91,21 @@ mod tests {
         let mut middle = prompt(&ROLES);
         assert_eq!(fit(&mut middle, Overflow::TruncateMiddle, 1, 7).unwrap(), 2);
         assert_eq!(middle.rows.tokens, [0, 1, 3, 5, 6, 7]);
-        assert_eq!(middle.origins.len(), 6);
+        assert_eq!(middle.origins.iter().map(|origin| origin.start).collect::<Vec<_>>(), middle.rows.tokens);
         assert_eq!(fit(&mut prompt(&ROLES), Overflow::TruncateStart, 1, 4).unwrap_err().code, Code::ContextOverflow);
+        let mut one = prompt(&ROLES);
+        assert_eq!(fit(&mut one, Overflow::TruncateMiddle, 1, 8).unwrap(), 1);
+        assert_eq!(one.rows.tokens, [0, 1, 3, 4, 5, 6, 7]);
+    }
+
+    #[test]
+    fn an_answer_gets_the_room_it_asks_for_up_to_half() {
+        let cut = |new_tokens, limit| {
+            let mut prompt = prompt(&ROLES);
+            fit(&mut prompt, Overflow::TruncateStart, new_tokens, limit).map(|_| prompt.rows.tokens)
+        };
+        assert_eq!(cut(2, 9).unwrap(), [0, 2, 3, 4, 5, 6, 7]);
+        assert_eq!(cut(100, 7).unwrap(), [0, 3, 6, 7], "all of the document, and no more");
+        assert_eq!(cut(100, 6).unwrap_err().code, Code::ContextOverflow);
     }
 }

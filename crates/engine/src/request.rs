@@ -135,6 +135,15 @@ mod tests {
     }
 
     #[test]
+    fn the_number_of_new_tokens_is_whole_and_fits_positions() {
+        let most = u64::from(u32::MAX);
+        for (n, taken) in [(0, false), (1, true), (most, true), (most + 1, false)] {
+            assert_eq!(new_tokens(&n.into()).ok(), taken.then_some(n as usize), "{n}");
+        }
+        assert!(new_tokens(&json!(1.5)).is_err() && new_tokens(&json!("1")).is_err());
+    }
+
+    #[test]
     fn bad_options_are_refused_by_name() {
         for (bad, option) in [
             (json!({ "prompt": "a", "maxNewTokens": 0 }), "maxNewTokens"),

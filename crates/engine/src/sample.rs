@@ -259,6 +259,16 @@ mod tests {
     }
 
     #[test]
+    fn greedy_takes_the_first_of_the_likeliest_that_the_penalty_leaves() {
+        let mut greedy = Sampler::new(Sampling { repetition_penalty: 3.0, ..Sampling::default() }).unwrap();
+        // The token behind the last is none of the vocabulary's.
+        let (id, logprob) = greedy.next(&mut [2.0, -1.0, 1.0, 1.0], &[0, 4]).unwrap();
+        let sum = 2f32.exp() + (-1f32).exp() + 2.0 * 1f32.exp();
+        assert_eq!(id, 2);
+        assert!((logprob - (1.0 - sum.ln())).abs() < 1e-6);
+    }
+
+    #[test]
     fn a_seed_is_a_sequence() {
         let draw = |seed| {
             let mut sampler = sampler(|s| s.seed = seed);
@@ -270,6 +280,7 @@ mod tests {
         // Fixed for ever: a change of generator would break replays.
         assert_eq!(draw(Some(42))[..8], [34, 28, 49, 36, 82, 6, 48, 26]);
         let sampler = sampler(|s| s.seed = None);
+        assert!(sampler.seed() < 1 << 53, "JavaScript holds it");
         assert_eq!(
             Sampler::new(Sampling { seed: Some(sampler.seed()), ..Sampling::default() }).unwrap().seed(),
             sampler.seed()
