@@ -329,6 +329,25 @@ mod tests {
     }
 
     #[test]
+    fn positions_and_threads_have_their_limits() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("tiny.gguf");
+        write_tiny(&file, &Tiny::default()).unwrap();
+        let limit = |context_length| {
+            let loaded = load(&file, &LoadOptions { context_length, ..LoadOptions::default() });
+            loaded.map(|loaded| loaded.limit).map_err(|error| error.details["option"].clone())
+        };
+        let most = limit(None).unwrap();
+        assert_eq!((limit(Some(most)), limit(Some(1))), (Ok(most), Ok(1)));
+        for bad in [0, most + 1] {
+            assert_eq!(limit(Some(bad)), Err("contextLength".into()), "{bad}");
+        }
+        for bad in [0, 1025] {
+            assert_eq!(start_threads(Some(bad)).err().unwrap().details["option"], "threads", "{bad}");
+        }
+    }
+
+    #[test]
     fn blocks_of_the_cache_need_heads_of_whole_blocks() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("tiny.gguf");

@@ -22,7 +22,15 @@ pub(super) fn ends_sentence(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::testing;
     use super::ends_sentence;
+
+    #[test]
+    fn line_breaks_end_them_too() {
+        let tokenizer = testing::tokenizer();
+        let texts: Vec<String> = tokenizer.sentence_ends().iter().map(|&id| tokenizer.token_text(id)).collect();
+        assert_eq!(texts, ["!", ".", "?", "\n", "\n\n", ".\n"]);
+    }
 
     #[test]
     fn marks_end_sentences() {

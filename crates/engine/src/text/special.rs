@@ -88,6 +88,7 @@ mod tests {
         assert_eq!(ids, [false, false, false, true]);
         assert_eq!(specials.get(3).unwrap().text, "<|a|>");
         assert!(specials.get(4).is_none());
+        assert_eq!(specials.split("<|a|><|a|>").len(), 2, "nothing lies between them");
     }
 
     #[test]

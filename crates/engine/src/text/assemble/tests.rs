@@ -119,6 +119,8 @@ fn the_question_is_the_last_paragraph_of_the_last_user_message() {
     assert_eq!(of(&found, Role::Document), "a\nba\nbthe world.\n\n\r\n \n");
     assert_eq!(of(&messages("hello"), Role::Question), "hello");
     assert_eq!(of(&messages(" \n "), Role::Question), "");
+    let alone = chatml(&Prompt::Text("hello".into()), &[]).unwrap();
+    assert_eq!(of(&alone, Role::Document), "hello", "there is nothing else to read");
 }
 
 #[test]
@@ -139,7 +141,8 @@ fn pins_mark_the_tokens_that_they_touch() {
     assert_eq!(pinned(&prompt, &[(1, 2), (9, 9)]), "\u{1F40B}");
     assert_eq!(pinned(&prompt, &[(15, 19), (2, 3), (0, 3), (16, 18)]), "\u{1F40B} user");
     assert_eq!(pinned(&Prompt::Text(text.into()), &[(15, 16)]), "user");
-    let messages = Prompt::Messages(vec![message(ChatRole::User, "hello"), message(ChatRole::User, text)]);
+    assert_eq!(pinned(&prompt, &[(0, 3), (4, 5)]), "\u{1F40B} hello", "one ends where the next one's token begins");
+    let messages = Prompt::Messages(vec![message(ChatRole::User, "user"), message(ChatRole::User, text)]);
     assert_eq!(pinned(&messages, &[(3, 8)]), "hello");
     for pins in [[(5, 4)], [(0, 20)]] {
         let error = chatml(&prompt, &pins).unwrap_err();

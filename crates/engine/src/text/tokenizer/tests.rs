@@ -136,6 +136,9 @@ fn bos_is_added_as_the_family_does_unless_told() {
     assert_eq!(leading("llama-bpe", None), Some(1));
     assert_eq!(leading("llama-bpe", Some(false)), None);
     assert_eq!(leading("smollm", Some(true)), Some(1));
+    assert_eq!(testing::tokenizer().bos(), Some(1), "it has one all the same");
+    let without = GgufVocab { bos: None, ..testing::vocab("llama-bpe") };
+    assert_eq!(Tokenizer::from_gguf(without).unwrap().bos(), None);
 }
 
 #[test]
@@ -255,6 +258,15 @@ fn other_kinds_of_tokenizer_json_are_refused() {
     refused("/model/vocab", serde_json::json!({ "a": u32::MAX }));
     refused("/model/merges", serde_json::json!(["only"]));
     refused("/pre_tokenizer", serde_json::json!({ "type": "Nothing" }));
+    for (part, text, taken) in [
+        ("continuing_subword_prefix", "##", false),
+        ("end_of_word_suffix", "</w>", false),
+        ("end_of_word_suffix", "", true),
+    ] {
+        let mut json = json();
+        json["model"][part] = text.into();
+        assert_eq!(from_json(&json).is_ok(), taken, "{part} {text:?}");
+    }
     let missing = Tokenizer::from_json_file(std::path::Path::new("no/such/tokenizer.json"), Declared::default());
     assert_eq!(missing.unwrap_err().details["path"], "no/such/tokenizer.json");
 }
