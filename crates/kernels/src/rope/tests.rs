@@ -1,7 +1,7 @@
-use candle_core::{DType, Device};
+use candle_core::{DType, Device, Tensor};
 use proptest::prelude::*;
 
-use super::{Pairing, Rotary, reference, rotate, turned};
+use super::{Angles, Pairing, Rotary, reference, rotate, turned};
 use crate::cached::{Q8_0, read};
 use crate::testing::{assert_close, devices, flat, stored, tensor};
 
@@ -29,6 +29,25 @@ proptest! {
             rotate(&x, &angles).unwrap();
             assert_close(&flat(&x), &want, 1e-6, 1.0);
         }
+    }
+}
+
+/// The fast loops are the plain ones, compiled anew: what both do is fixed here.
+#[test]
+fn pairs_are_turned_by_hand() {
+    let [first, second] = [[1f32, 2.0, 3.0, 4.0, 5.0, 6.0], [10.0, 20.0, 30.0, 40.0, 50.0, 60.0]];
+    for (pairing, turned) in [
+        (Pairing::Half, [[-3f32, -4.0, 1.0, 2.0, 5.0, 6.0], [-18.0, -20.0, 26.0, -40.0, 50.0, 60.0]]),
+        (Pairing::Interleaved, [[-2.0, 1.0, -4.0, 3.0, 5.0, 6.0], [-10.0, 20.0, -30.0, -40.0, 50.0, 60.0]]),
+    ] {
+        // Both pairs by a quarter; one by the angle of a triangle of 3, 4 and 5, the other by half.
+        let [cos, sin] = [[0f32, 0.0, 0.6, -1.0], [1.0, 1.0, 0.8, 0.0]]
+            .map(|numbers| Tensor::new(&numbers, &Device::Cpu).unwrap().reshape((2, 2)).unwrap());
+        // Every row has two heads alike.
+        let x = Tensor::new(&[[first, first], [second, second]], &Device::Cpu).unwrap();
+        rotate(&x, &Angles { cos, sin, pairing }).unwrap();
+        let [first, second] = turned;
+        assert_close(&flat(&x), &[first, first, second, second].concat(), 1e-6, 1.0);
     }
 }
 
