@@ -115,15 +115,12 @@ fn a_huge_logit_overflows_nothing() {
     let k = tensor(2, &[1, 64, 16], &Device::Cpu);
     let k = (k * 300.0).unwrap();
     let v = tensor(3, &[1, 64, 16], &Device::Cpu);
-    let rows: Vec<u32> = (30..70).collect();
-    let out = attention(
-        &q,
-        &rows,
-        Entries { k: &k, v: &v, positions: &(0..64).collect::<Vec<_>>(), tags: &[] },
-        1.0,
-        Visibility::Causal,
-    );
-    assert!(flat(&out.unwrap()).iter().all(|o| o.is_finite() && o.abs() <= 1.0));
+    let (rows, positions): (Vec<u32>, Vec<u32>) = ((30..70).collect(), (0..64).collect());
+    let entries = Entries { k: &k, v: &v, positions: &positions, tags: &[] };
+    let sizes = check("attention", &q, &rows, &k, &positions).unwrap();
+    let out = flat(&attention(&q, &rows, entries, 1.0, Visibility::Causal).unwrap());
+    let plain = reference::attention(&q, &rows, entries, 1.0, Visibility::Causal, sizes).unwrap();
+    assert!(out.iter().chain(&plain).all(|o| o.is_finite() && o.abs() <= 1.0));
 }
 
 /// Entries whose logit for a query of ones is `logits`, and values that differ from entry to entry.

@@ -83,6 +83,20 @@ fn column_sums_of_softmax_add_up_to_the_rows() {
 }
 
 #[test]
+fn a_huge_logit_overflows_nothing() {
+    let q = Tensor::full(300f32, (1, 2, 16), &Device::Cpu).unwrap();
+    let k = (tensor(2, &[1, 64, 16], &Device::Cpu) * 300.0).unwrap();
+    let positions: Vec<u32> = (0..64).collect();
+    let (keys, seen) = (Keys { k: &k, positions: &positions }, Visibility::Causal);
+    let sizes = check("scores", &q, &[63], &k, &positions).unwrap();
+    let out = flat(&scores(&q, &[63], keys, 1.0, Form::Softmax, seen, &Heads::Mean).unwrap());
+    let plain = reference::scores(&q, &[63], keys, 1.0, Form::Softmax, seen, &Heads::Mean, sizes).unwrap();
+    for weights in [out, plain] {
+        assert!((weights.iter().sum::<f32>() - 1.0).abs() < 1e-5, "{weights:?}");
+    }
+}
+
+#[test]
 fn what_is_not_finite_is_named() {
     let positions = [0, 1, 2];
     for (bad, form) in [(f32::NAN, Form::Raw), (f32::INFINITY, Form::Raw), (f32::NAN, Form::Softmax)] {
