@@ -133,10 +133,48 @@ fn a_prompt_beyond_the_positions_is_refused() {
 #[test]
 fn too_many_new_tokens_are_shortened_with_a_remark() {
     let (worker, _folder) = worker_with(LoadOptions { context_length: Some(16), ..LoadOptions::default() });
-    let run = worker.start(request(json!({ "prompt": { "tokens": [5, 6, 7] }, "maxNewTokens": 100 }))).unwrap();
-    let (_, outcome) = drain(&run).unwrap();
-    assert!(outcome.warnings.iter().any(|w| w.code == "W_SHORTENED"));
-    assert!(outcome.usage.new_tokens <= 14);
+    for (asked, shortened) in [(14, false), (15, true)] {
+        let asked = request(json!({ "prompt": { "tokens": [5, 6, 7] }, "maxNewTokens": asked }));
+        let (_, outcome) = drain(&worker.start(asked).unwrap()).unwrap();
+        let remark = outcome.warnings.iter().find(|w| w.code == "W_SHORTENED");
+        assert_eq!(remark.is_some(), shortened, "{remark:?}");
+        assert!(remark.is_none_or(|remark| remark.message.contains("14 fit")), "{remark:?}");
+        assert!(outcome.usage.new_tokens <= 14);
+    }
+}
+
+#[test]
+fn a_stop_string_ends_the_text_and_is_no_part_of_it() {
+    let (worker, _folder) = worker();
+    let ask = |stop: &str| {
+        let asked = request(json!({ "prompt": "once upon a time", "maxNewTokens": 40, "stop": [stop] }));
+        drain(&worker.start(asked).unwrap()).unwrap().1
+    };
+    let whole = ask("this will not come");
+    assert_eq!((whole.finish_reason, &whole.stop_string), (FinishReason::Length, &None));
+    let stop: String = whole.text.chars().skip(3).take(2).collect();
+    let cut = ask(&stop);
+    assert_eq!((cut.finish_reason, cut.stop_string.as_ref()), (FinishReason::StopString, Some(&stop)));
+    assert_eq!(cut.text, whole.text[..whole.text.find(&stop).unwrap()]);
+    // What may become a stop string is held back, and belongs to the text if it does not.
+    let last = whole.text.chars().last().unwrap();
+    assert_eq!(ask(&format!("{last} that will not come")).text, whole.text);
+}
+
+/// A penalty that no token stands: the next of its kind comes as soon as it is forgotten, and no sooner.
+#[test]
+fn the_penalty_looks_back_on_so_many_tokens() {
+    let (worker, _folder) = worker();
+    let apart = |token: u32| {
+        let asked = json!({
+            "prompt": { "tokens": [token] }, "maxNewTokens": 150, "sampling": { "repetitionPenalty": 1e6 },
+        });
+        let (events, _) = drain(&worker.start(request(asked)).unwrap()).unwrap();
+        let ids: Vec<u32> =
+            events.into_iter().flat_map(|e| if let Event::Text(c) = e { c.token_ids } else { Vec::new() }).collect();
+        (0..ids.len()).filter_map(|i| Some(i - ids[..i].iter().rposition(|id| *id == ids[i])?)).min()
+    };
+    assert_eq!((30..45).filter_map(apart).min(), Some(65));
 }
 
 #[test]
