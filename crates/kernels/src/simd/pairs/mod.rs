@@ -75,7 +75,7 @@ pub(crate) trait Packing {
     fn dot<P: Pairs>(pairs: P, acc: Ints<P>, a: Ints<P>, b: Ints<P>) -> Ints<P>;
 }
 
-/// Two signed integers of 16 bits.
+/// Two integers of 16 bits, signed in both factors.
 pub(crate) struct Halves;
 
 impl Packing for Halves {
@@ -87,10 +87,10 @@ impl Packing for Halves {
     }
 }
 
-/// Four bytes, unsigned in the first factor and signed in the second.
-pub(crate) struct Bytes;
+/// Four integers of 8 bits, without a sign in the first factor and with one in the second.
+pub(crate) struct Quarters;
 
-impl Packing for Bytes {
+impl Packing for Quarters {
     const EACH: usize = 4;
 
     #[inline(always)]

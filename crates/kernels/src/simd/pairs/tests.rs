@@ -115,7 +115,7 @@ fn bytes_are_unsigned_times_signed() {
         for (a, b) in [([1, 2, 3, 4], [5, -6, 7, -8]), ([255; 4], [-128; 4]), ([255, 0, 255, 128], [127; 4])] {
             let sum: i32 = a.iter().zip(&b).map(|(&a, &b)| i32::from(a) * i32::from(b)).sum();
             let (a, b) = (i32::from_le_bytes(a), i32::from_le_bytes(b.map(|b: i8| b as u8)));
-            assert_eq!(simd.run(Dot::<Bytes>(-9, a, b, Default::default())), sum - 9);
+            assert_eq!(simd.run(Dot::<Quarters>(-9, a, b, Default::default())), sum - 9);
         }
     }
 }

@@ -4,7 +4,7 @@ use pulp::i16x16;
 use pulp::x86::V3;
 
 use super::super::block::PART;
-use crate::simd::pairs::{Bytes, Halves, Packing};
+use crate::simd::pairs::{Halves, Packing, Quarters};
 
 /// A packing of the 32 integers of a part.
 pub(in crate::linear::cpu) trait Grain: Packing {
@@ -39,7 +39,7 @@ impl Grain for Halves {
 }
 
 /// The instruction takes activations without a sign.
-impl Grain for Bytes {
+impl Grain for Quarters {
     const RAISED: i16 = 128;
     const ZEROS: i32 = i32::from_le_bytes([128; 4]);
 

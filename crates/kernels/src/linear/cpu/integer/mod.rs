@@ -25,7 +25,7 @@ use crate::linear::{Activations, BlockType, Weight};
 use crate::output::Output;
 use crate::simd::Scratch;
 use crate::simd::outer::{WIDE, wide};
-use crate::simd::pairs::{Bytes, Halves, Integers, Pairs, WithPairs};
+use crate::simd::pairs::{Halves, Integers, Pairs, Quarters, WithPairs};
 
 /// Inputs that are multiplied before the tile goes back to memory: the slice of a panel they take
 /// (27 KiB) stays in the first-level cache while the rows pass by.
@@ -81,7 +81,7 @@ impl Choice {
     /// Multiplies one piece of a weight that [`takes`] holds for.
     pub(super) fn multiply(self, panels: Panels<'_>) -> crate::Result<()> {
         if self.bytes {
-            self.simd.run(Packed::<Bytes>(panels, PhantomData))
+            self.simd.run(Packed::<Quarters>(panels, PhantomData))
         } else {
             self.simd.run(Packed::<Halves>(panels, PhantomData))
         }

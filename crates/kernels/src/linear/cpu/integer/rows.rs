@@ -6,7 +6,7 @@ use pulp::Simd;
 
 use super::super::block::PART;
 use super::{Choice, Grain};
-use crate::simd::pairs::{Bytes, Halves, Pairs, WithPairs, magnitude};
+use crate::simd::pairs::{Halves, Pairs, Quarters, WithPairs, magnitude};
 use crate::simd::{Scratch, load};
 use crate::threads;
 
@@ -37,7 +37,7 @@ pub(in crate::linear::cpu) fn rows<'a>(
     scratch: &'a mut Scratch,
 ) -> Rows<'a> {
     if choice.bytes {
-        packed::<Bytes>(choice, x, cols, parallel, scratch)
+        packed::<Quarters>(choice, x, cols, parallel, scratch)
     } else {
         packed::<Halves>(choice, x, cols, parallel, scratch)
     }
