@@ -53,14 +53,14 @@ const heads = [
   { layer: 7, head: 7 },
   { layer: 2, head: 4 },
 ]
+const calibrated: Policy = { kind: 'gemfilter', budget: k, layer: 7, score: { heads, round: 'sentence' } }
 const skimlm: Readonly<Record<string, { policy: Policy; kvDtype?: KvDtype; activations?: Activations }>> = {
   'skimlm full': { policy: { kind: 'full' } },
   'skimlm full, cache of 8 bits': { policy: { kind: 'full' }, kvDtype: 'q8_0' },
   'skimlm full, activations of 8 bits': { policy: { kind: 'full' }, activations: 'int8' },
   'skimlm gemfilter': { policy: { kind: 'gemfilter', budget: k } },
-  'skimlm gemfilter, calibrated heads': {
-    policy: { kind: 'gemfilter', budget: k, layer: 7, score: { heads, round: 'sentence' } },
-  },
+  'skimlm gemfilter, calibrated heads': { policy: calibrated },
+  'skimlm gemfilter, calibrated heads, activations of 8 bits': { policy: calibrated, activations: 'int8' },
   'skimlm promptdistill': { policy: { kind: 'promptdistill', stages: [{ layer: 12, budget: k }] } },
 }
 const rival = 'llama.cpp'

@@ -55,7 +55,7 @@ impl Grain for Quarters {
     #[inline(always)]
     fn weights(simd: V3, [low, high]: [i16x16; 2], to: &mut [i32]) {
         if let Some(to) = to.first_chunk_mut::<{ PART / 4 }>() {
-            // Quarters come out as first, third, second and fourth.
+            // The four pieces of 64 bits come out as first, third, second and fourth.
             let bytes = simd.avx2._mm256_packs_epi16(pulp::cast(low), pulp::cast(high));
             *to = pulp::cast(simd.avx2._mm256_permute4x64_epi64::<0b11_01_10_00>(bytes));
         }
