@@ -89,6 +89,7 @@ const hidden = [
   '__cudaPopCallConfiguration',
   '__cudaInitModule',
   '__cudaLaunchKernel',
+  '__cudaLaunchKernel_ptsz',
   '__cudaGetKernel',
 ]
 
