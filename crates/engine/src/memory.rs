@@ -131,6 +131,7 @@ fn check(needed: u64, device: &Device, what: &str, suggestion: &str) -> Result<(
 #[cfg(test)]
 mod tests {
     use serde_json::json;
+    use skimlm_models::weights::gguf::write::{Tiny, write_tiny};
 
     use super::*;
 
@@ -144,6 +145,19 @@ mod tests {
         for bad in [json!(most + 1), json!(-1), json!(1.5), json!("1")] {
             assert_eq!(need(bad.clone()).unwrap_err().details["option"], "promptTokens", "{bad}");
         }
+    }
+
+    #[test]
+    fn a_request_is_refused_by_what_it_will_take() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("tiny.gguf");
+        write_tiny(&file, &Tiny::default()).unwrap();
+        let footprint = Footprint::of(&Source::open(&file).unwrap()).unwrap();
+        let check = |prompt_tokens| {
+            let need = Need { prompt_tokens, new_tokens: 1, reading: Reading::Whole, cache_row: 16, quantize: None };
+            check_request(&footprint, &need, &Device::Cpu).map_err(|error| error.code)
+        };
+        assert_eq!((check(100), check(1 << 40)), (Ok(()), Err(Code::OutOfMemory)));
     }
 
     #[test]

@@ -83,9 +83,9 @@ fn events_come_in_order_and_add_up() {
     assert_eq!((data.scores.len(), data.texts.len(), data.starts.len(), data.ends.len()), (60, 60, 60, 60));
     assert_eq!(outcome.usage.kept_tokens, 60);
     assert_eq!(outcome.memory.layer_entries.len(), 6);
-    let streamed: String =
-        events.iter().filter_map(|e| if let Event::Text(c) = e { Some(c.text.as_str()) } else { None }).collect();
-    assert_eq!(streamed, outcome.text);
+    let chunks = || events.iter().filter_map(|e| if let Event::Text(chunk) = e { Some(chunk) } else { None });
+    assert_eq!(chunks().map(|chunk| chunk.text.as_str()).collect::<String>(), outcome.text);
+    assert!(chunks().all(|chunk| chunk.logprob < 0.0), "no token of a random model is sure");
     assert!(run.next_blocking().is_none());
 }
 
