@@ -213,7 +213,7 @@ fn a_full_queue_is_busy() {
     let _running = worker.start(endless()).unwrap();
     let _waiting = worker.start(endless()).unwrap();
     let error = worker.start(endless()).err().unwrap();
-    assert_eq!((error.code, &error.details["limit"]), (Code::Busy, &json!(1)));
+    assert_eq!((error.code, &error.details["waiting"], &error.details["limit"]), (Code::Busy, &json!(1), &json!(1)));
 }
 
 #[test]

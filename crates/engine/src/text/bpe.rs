@@ -107,3 +107,16 @@ pub(crate) fn damaged(what: impl std::fmt::Display) -> Error {
         ),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_merge_is_two_tokens_and_a_space() {
+        assert_eq!(merge("th e").unwrap(), ("th".into(), "e".into()));
+        for bad in ["the", "th e r", " e", "th ", ""] {
+            assert!(merge(bad).is_err_and(|error| error.message.contains("not a merge")), "{bad:?}");
+        }
+    }
+}
