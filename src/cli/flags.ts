@@ -54,13 +54,20 @@ export interface SourceFlags extends HubFlags {
   revision?: string
 }
 
-export interface ModelFlags
-  extends
-    SourceFlags,
-    Pick<
-      LoadOptions,
-      'device' | 'dtype' | 'kvDtype' | 'activations' | 'contextLength' | 'threads' | 'tokenizer' | 'profile' | 'verify'
-    > {
+/** Options of `loadModel` that flags pass on as they are. */
+export const engineKeys = [
+  'device',
+  'dtype',
+  'kvDtype',
+  'activations',
+  'contextLength',
+  'threads',
+  'tokenizer',
+  'profile',
+  'verify',
+] as const
+
+export interface ModelFlags extends SourceFlags, Pick<LoadOptions, (typeof engineKeys)[number]> {
   chatTemplate?: string
 }
 

@@ -1,20 +1,8 @@
 import { loadModel } from '../load.js'
 import type { LoadOptions, Model } from '../types.js'
-import { type ModelFlags, hubKeys, pick, sourceOf } from './flags.js'
+import { type ModelFlags, engineKeys, hubKeys, pick, sourceOf } from './flags.js'
 import { readText } from './input.js'
 import type { ProgressLine } from './render/progress.js'
-
-const engineKeys = [
-  'device',
-  'dtype',
-  'kvDtype',
-  'activations',
-  'contextLength',
-  'threads',
-  'tokenizer',
-  'profile',
-  'verify',
-] as const
 
 /** Loads the model that the flags describe, with progress. */
 export async function openModel(
