@@ -49,7 +49,7 @@ impl Grain for Quarters {
         for (byte, &int) in bytes.iter_mut().zip(ints) {
             *byte = (int + Self::RAISED) as u8;
         }
-        to.copy_from_slice(bytemuck::cast_slice(&pulp::cast::<_, [i32; PART / 4]>(bytes)));
+        to.copy_from_slice(&pulp::cast::<_, [i32; PART / 4]>(bytes));
     }
 
     #[inline(always)]
