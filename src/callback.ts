@@ -18,3 +18,8 @@ export function guardCallback<T>(
     }
   }
 }
+
+/** Reports a warning where no result carries it. */
+export function emitWarning({ code, message }: Warning): void {
+  process.emitWarning(message, { type: 'SkimWarning', code })
+}

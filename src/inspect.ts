@@ -1,7 +1,7 @@
 import { fromNative } from './errors.js'
 import { resolveModel } from './hub/index.js'
 import { call } from './native.js'
-import { plain } from './request.js'
+import { plain } from './options.js'
 import type { HubOptions, MemoryEstimate, MemoryNeed, ModelInfo, ModelSource } from './types.js'
 
 /** What a model's header says; weights are not read. Rejects like `loadModel`. */

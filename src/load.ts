@@ -1,10 +1,10 @@
 import type { Loading, Model as NativeModel } from '#native'
-import { guardCallback } from './callback.js'
+import { emitWarning, guardCallback } from './callback.js'
 import { fromNative, invalidOption, SkimError } from './errors.js'
 import { resolveModel } from './hub/index.js'
 import { makeModel } from './model.js'
 import { call, cuda } from './native.js'
-import { plain } from './request.js'
+import { checkCallback, checkOptions, checkSignal, plain } from './options.js'
 import type { DeviceInfo, LoadOptions, LoadProgress, Model, ModelSource } from './types.js'
 
 const engineKeys = [
@@ -19,7 +19,8 @@ const engineKeys = [
   'verify',
   'maxQueue',
 ] as const
-const hubKeys = ['cacheDir', 'offline', 'hubToken', 'hubEndpoint'] as const
+/** Options that say how a model is fetched. */
+export const hubKeys = ['cacheDir', 'offline', 'hubToken', 'hubEndpoint'] as const
 const knownKeys: readonly string[] = [...engineKeys, ...hubKeys, 'device', 'signal', 'onProgress']
 
 /**
@@ -29,19 +30,15 @@ const knownKeys: readonly string[] = [...engineKeys, ...hubKeys, 'device', 'sign
  * `ERR_HUB` while it is fetched, `ERR_DEVICE`, `ERR_OUT_OF_MEMORY` before weights are read, and `ERR_INVALID_ARG`.
  */
 export async function loadModel(source?: ModelSource, options: LoadOptions = {}): Promise<Model> {
-  for (const key of Object.keys(options))
-    if (!knownKeys.includes(key)) throw invalidOption(key, key, `one of ${knownKeys.join(', ')}`)
+  checkOptions(options, knownKeys)
   const { signal, onProgress } = options
-  if (signal !== undefined && !(signal instanceof AbortSignal)) throw invalidOption('signal', signal, 'an AbortSignal')
-  if (onProgress !== undefined && typeof onProgress !== 'function')
-    throw invalidOption('onProgress', onProgress, 'a function')
+  checkSignal(signal)
+  checkCallback('onProgress', onProgress)
   signal?.throwIfAborted()
   const device = chooseDevice(options.device ?? 'auto')
   const engine = { ...Object.fromEntries(engineKeys.map((key) => [key, options[key]])), device: device.id }
   const json = JSON.stringify(plain(engine, '', { replaced: false }))
-  const report = guardCallback<LoadProgress>('onProgress', onProgress, ({ code, message }) =>
-    process.emitWarning(message, { type: 'SkimWarning', code }),
-  )
+  const report = guardCallback<LoadProgress>('onProgress', onProgress, emitWarning)
   const path = await resolveModel(source, { ...options, onProgress: report })
   signal?.throwIfAborted()
   const native = await follow(

@@ -1,4 +1,5 @@
 import { invalidOption } from './errors.js'
+import { checkCallback, checkOptions, checkSignal, pick, plain } from './options.js'
 import type { GenerateOptions, Prompt, Warning } from './types.js'
 
 /** A request as it crosses the seam; numbers that may be many travel beside the JSON. */
@@ -24,13 +25,10 @@ export function toRequest(
   options: GenerateOptions,
   extra: { selectOnly?: boolean; allScores?: boolean } = {},
 ): SeamRequest {
-  if (typeof options !== 'object' || options === null) throw invalidOption('options', options, 'an object')
-  for (const key of Object.keys(options))
-    if (!(knownKeys as readonly string[]).includes(key)) throw invalidOption(key, key, `one of ${knownKeys.join(', ')}`)
+  checkOptions(options, knownKeys)
   const { signal, onPrefill, forceIndices, seed } = options
-  if (signal !== undefined && !(signal instanceof AbortSignal)) throw invalidOption('signal', signal, 'an AbortSignal')
-  if (onPrefill !== undefined && typeof onPrefill !== 'function')
-    throw invalidOption('onPrefill', onPrefill, 'a function')
+  checkSignal(signal)
+  checkCallback('onPrefill', onPrefill)
   if (forceIndices !== undefined && !(forceIndices instanceof Uint32Array))
     throw invalidOption('forceIndices', forceIndices, 'a Uint32Array')
   if (seed !== undefined && !(Number.isSafeInteger(seed) && seed >= 0))
@@ -64,33 +62,6 @@ export function toRequest(
   }
 }
 
-/** A deep copy that is plain JSON: no NaN, no functions, no lone surrogates, no `undefined`. */
-export function plain(value: unknown, path: string, state: { replaced: boolean }, depth = 0): unknown {
-  if (depth > 32) throw invalidOption(path, 'deeper than 32 levels', 'plain JSON')
-  switch (typeof value) {
-    case 'string':
-      if (value.isWellFormed()) return value
-      state.replaced = true
-      return value.toWellFormed()
-    case 'number':
-      if (!Number.isFinite(value)) throw invalidOption(path, value, 'a finite number')
-      return value
-    case 'boolean':
-    case 'undefined':
-      return value
-    case 'object': {
-      if (value === null) return null
-      const below = (key: string | number, item: unknown) =>
-        plain(item, path === '' ? String(key) : `${path}.${key}`, state, depth + 1)
-      if (Array.isArray(value)) return value.map((item, i) => below(i, item))
-      if (ArrayBuffer.isView(value)) throw invalidOption(path, 'a typed array', 'plain JSON')
-      return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, below(key, item)]))
-    }
-    default:
-      throw invalidOption(path, typeof value, 'plain JSON')
-  }
-}
-
 function bareTokens(prompt: Prompt): Uint32Array | undefined {
   if (typeof prompt !== 'object' || !('tokens' in prompt)) return undefined
   if (!(prompt.tokens instanceof Uint32Array)) throw invalidOption('prompt.tokens', prompt.tokens, 'a Uint32Array')
@@ -116,10 +87,4 @@ function stringify(value: unknown): string {
     // The engine's longest string is shorter than the escaped prompt.
     throw invalidOption('prompt', (error as Error).message, 'shorter')
   }
-}
-
-function pick<T extends object, K extends keyof T>(from: T, keys: readonly K[]): Partial<Pick<T, K>> {
-  return Object.fromEntries(keys.filter((key) => from[key] !== undefined).map((key) => [key, from[key]])) as Partial<
-    Pick<T, K>
-  >
 }

@@ -1,7 +1,7 @@
 import type { Model as NativeModel } from '#native'
 import { invalidOption } from './errors.js'
 import { call } from './native.js'
-import { plain } from './request.js'
+import { plain } from './options.js'
 import type { Tokenizer } from './types.js'
 
 /** `model` throws `ERR_DISPOSED` once there is none. */

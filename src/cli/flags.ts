@@ -55,7 +55,7 @@ export interface SourceFlags extends HubFlags {
 }
 
 /** Options of `loadModel` that flags pass on as they are. */
-export const engineKeys = [
+export const loadKeys = [
   'device',
   'dtype',
   'kvDtype',
@@ -67,7 +67,7 @@ export const engineKeys = [
   'verify',
 ] as const
 
-export interface ModelFlags extends SourceFlags, Pick<LoadOptions, (typeof engineKeys)[number]> {
+export interface ModelFlags extends SourceFlags, Pick<LoadOptions, (typeof loadKeys)[number]> {
   chatTemplate?: string
 }
 
@@ -148,10 +148,3 @@ export function sourceOf(model: string | undefined, { hubFile, revision }: Sourc
     ...(revision === undefined ? {} : { revision }),
   }
 }
-
-/** The entries that were given. */
-export function pick<T extends object, K extends keyof T>(from: T, keys: readonly K[]): Pick<T, K> {
-  return Object.fromEntries(keys.filter((key) => from[key] !== undefined).map((key) => [key, from[key]])) as Pick<T, K>
-}
-
-export const hubKeys = ['cacheDir', 'offline', 'hubToken', 'hubEndpoint'] as const

@@ -1,6 +1,7 @@
-import { loadModel } from '../load.js'
+import { hubKeys, loadModel } from '../load.js'
+import { pick } from '../options.js'
 import type { LoadOptions, Model } from '../types.js'
-import { type ModelFlags, engineKeys, hubKeys, pick, sourceOf } from './flags.js'
+import { type ModelFlags, loadKeys, sourceOf } from './flags.js'
 import { readText } from './input.js'
 import type { ProgressLine } from './render/progress.js'
 
@@ -12,7 +13,7 @@ export async function openModel(
   signal: AbortSignal,
 ): Promise<Model> {
   const options: LoadOptions = {
-    ...pick(flags, engineKeys),
+    ...pick(flags, loadKeys),
     ...pick(flags, hubKeys),
     signal,
     onProgress: progress.onLoad,

@@ -1,4 +1,5 @@
 import type { Command } from 'commander'
+import { pick } from '../../options.js'
 import type { GenerateOptions, Generation, GenerationResult } from '../../types.js'
 import {
   type ModelFlags,
@@ -7,7 +8,6 @@ import {
   addPromptFlags,
   flag,
   number,
-  pick,
   several,
   whole,
 } from '../flags.js'

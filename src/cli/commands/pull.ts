@@ -1,6 +1,8 @@
 import type { Command } from 'commander'
 import { defaultModel, findBuiltin, hubSettings, resolveModel, verifyBuiltin } from '../../hub/index.js'
-import { type SourceFlags, addSourceFlags, hubKeys, pick, sourceOf } from '../flags.js'
+import { hubKeys } from '../../load.js'
+import { pick } from '../../options.js'
+import { type SourceFlags, addSourceFlags, sourceOf } from '../flags.js'
 import { interruptible } from '../interrupt.js'
 import { ProgressLine } from '../render/progress.js'
 
