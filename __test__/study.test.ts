@@ -1,3 +1,4 @@
+import { getEventListeners } from 'node:events'
 import { mkdir, mkdtemp, readFile, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -104,6 +105,45 @@ test('a calibration makes a profile that the model takes', async (t) => {
   await calibrated.dispose()
 })
 
+test('a stopped calibration rejects with the reason of its signal', async (t) => {
+  const stop = new AbortController()
+  const reason = new Error('enough')
+  const options = { signal: stop.signal, onProgress: () => stop.abort(reason) }
+  t.is(await t.throwsAsync(calibrate(model, { text, name: 'none', lengths: [300] }, options)), reason)
+  t.is(getEventListeners(stop.signal, 'abort').length, 0)
+  const again = calibrate(model, { text, name: 'none' }, { signal: stop.signal })
+  t.is(await t.throwsAsync(again), reason)
+})
+
+test('onProgress that throws is one warning, and the work goes on', async (t) => {
+  const warnings: (Error & { code?: string })[] = []
+  const listen = (warning: Error) => warnings.push(warning)
+  process.on('warning', listen)
+  const onProgress = () => {
+    throw new Error('mine')
+  }
+  const summary = await evaluate(model, plan('thrown'), { onProgress })
+  await new Promise(setImmediate)
+  process.off('warning', listen)
+  t.is(summary.policies.length, 2)
+  t.deepEqual(
+    warnings.map(({ code }) => code),
+    ['W_CALLBACK'],
+  )
+})
+
+for (const [option, options] of [
+  ['onprogress', { onprogress() {} }],
+  ['onProgress', { onProgress: 'no' }],
+  ['signal', { signal: {} }],
+] as const) {
+  test(`an option that cannot be right is refused: ${Object.keys(options)[0]} ${typeof Object.values(options)[0]}`, async (t) => {
+    const error = await t.throwsAsync(evaluate(model, plan('bad'), options as never), { instanceOf: SkimError })
+    t.is(error!.code, 'ERR_INVALID_ARG')
+    t.is(error!.details['option'], option)
+  })
+}
+
 test('plans are checked', async (t) => {
   await t.throwsAsync(evaluate(model, { ...plan('bad'), tasks: ['needles'] }), {
     instanceOf: SkimError,
@@ -111,5 +151,7 @@ test('plans are checked', async (t) => {
   })
   await t.throwsAsync(evaluate(model, { ...plan('bad'), caes: 1 } as never), { code: 'ERR_INVALID_ARG' })
   await t.throwsAsync(calibrate(model, { text: join(folder, 'none'), name: 'x' }), { code: 'ERR_INVALID_ARG' })
+  const nan = await t.throwsAsync(evaluate(model, { ...plan('bad'), lengths: [NaN] }), { instanceOf: SkimError })
+  t.is(nan!.details['option'], 'plan.lengths[0]')
   await t.throwsAsync(evaluate({} as never, plan('bad')), { code: 'ERR_INVALID_ARG' })
 })

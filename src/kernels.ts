@@ -4,9 +4,13 @@ import type { Kernels } from './types.js'
 
 /** The kernels proper: lengths have been checked, `out` has exactly the length of the answer. */
 export interface RawKernels {
+  /** Fills `out` with the indices of as many largest scores as it holds. */
   selectTopK(scores: Float32Array, byScore: boolean, out: Uint32Array): void
+  /** Fills `out`, as long as `x`, with the averages. */
   avgPool1d(x: Float32Array, window: number, out: Float32Array): void
+  /** Fills `out` with the named rows, one behind the other. */
   gatherRows(src: Float32Array, rowLength: number, rows: Uint32Array, out: Float32Array): void
+  /** Fills `out` with one score a token. */
   scoreLastQuery(q: Float32Array, k: Float32Array, kvHeads: number, dim: number, out: Float32Array): void
 }
 

@@ -1,6 +1,8 @@
-import type { Study } from '#native'
+import type { Model as NativeModel, Study } from '#native'
+import { emitWarning, guardCallback } from './callback.js'
 import { fromNative } from './errors.js'
 import { studyOf } from './model.js'
+import { checkCallback, checkOptions, checkSignal, plain } from './options.js'
 import type { Policy } from './policy-types.js'
 import type { Model } from './types.js'
 
@@ -121,13 +123,13 @@ export interface CalibrationPlan {
   name: string
   /** Document lengths in tokens; default 1000 and 2500. */
   lengths?: number[]
-  /** Cases of each task and length to choose heads on, and as many to check them. */
+  /** Cases of each task and length to choose heads on, and as many to check them; default 3. */
   cases?: number
   /** The first seed; default 0. */
   seed?: number
   /** The share of the prompt that is read in the end; default 0.2. */
   keep?: number
-  /** Prompts of fewer tokens shall be read whole. */
+  /** Prompts of fewer tokens shall be read whole; default 1024. */
   exactBelow?: number
 }
 
@@ -162,9 +164,14 @@ export interface Profile {
   calibration: { tasks: string[]; lengths: number[]; cases: number; seed: number; version: string }
 }
 
-interface StudyOptions<P> {
-  /** Stops: an evaluation resolves with what is done, a calibration rejects. */
+/** Options of `evaluate` and `calibrate`; an unknown one is `ERR_INVALID_ARG`. */
+export interface StudyOptions<P> {
+  /**
+   * Stops: an evaluation resolves with what is done, a calibration rejects with `signal.reason`. One that is aborted
+   * already rejects both.
+   */
   signal?: AbortSignal
+  /** Called as it goes on. If it throws, it is reported by a process warning (`W_CALLBACK`) and called no more. */
   onProgress?: (progress: P) => void
 }
 
@@ -174,7 +181,7 @@ export function evaluate(
   plan: EvaluationPlan,
   options: StudyOptions<EvaluationProgress> = {},
 ): Promise<EvaluationSummary> {
-  return follow(() => studyOf(model, (native) => native.evaluate(JSON.stringify(plan))), options)
+  return follow(model, plan, (native, json) => native.evaluate(json), options)
 }
 
 /** Calibrates a loaded model; other requests wait meanwhile. A wrong plan is `ERR_INVALID_ARG`. */
@@ -183,12 +190,23 @@ export function calibrate(
   plan: CalibrationPlan,
   options: StudyOptions<CalibrationProgress> = {},
 ): Promise<Profile> {
-  return follow(() => studyOf(model, (native) => native.calibrate(JSON.stringify(plan))), options)
+  return follow(model, plan, (native, json) => native.calibrate(json), options)
 }
 
-async function follow<P, R>(start: () => Study, { signal, onProgress }: StudyOptions<P>): Promise<R> {
+async function follow<P, R>(
+  model: Model,
+  plan: object,
+  start: (native: NativeModel, json: string) => Study,
+  options: StudyOptions<P>,
+): Promise<R> {
+  checkOptions(options, ['signal', 'onProgress'])
+  const { signal, onProgress } = options
+  checkSignal(signal)
+  checkCallback('onProgress', onProgress)
   signal?.throwIfAborted()
-  const study = start()
+  const json = JSON.stringify(plain(plan, 'plan', { replaced: false }))
+  const report = guardCallback('onProgress', onProgress, emitWarning)
+  const study = studyOf(model, (native) => start(native, json))
   const stop = () => study.cancel()
   signal?.addEventListener('abort', stop, { once: true })
   try {
@@ -197,9 +215,10 @@ async function follow<P, R>(start: () => Study, { signal, onProgress }: StudyOpt
       const news = JSON.parse((await study.next()) ?? 'null') as { progress: P } | { result: R } | null
       if (news === null) throw new Error('the work ended without a result')
       if ('result' in news) return news.result
-      onProgress?.(news.progress)
+      report(news.progress)
     }
   } catch (error) {
+    signal?.throwIfAborted()
     throw fromNative(error)
   } finally {
     signal?.removeEventListener('abort', stop)
