@@ -1,7 +1,8 @@
 import { basename, resolve } from 'node:path'
 import type { Command } from 'commander'
 import { invalidOption } from '../../errors.js'
-import { calibrate, type Profile } from '../../study.js'
+import { pick } from '../../options.js'
+import { type CalibrationPlan, calibrate, type Profile } from '../../study.js'
 import { type ModelFlags, addModelFlags, flag, number, whole, wholes } from '../flags.js'
 import { interruptible } from '../interrupt.js'
 import { openModel } from '../open.js'
@@ -13,12 +14,11 @@ import { count } from '../render/units.js'
 
 const phases = { listen: 'listening', choose: 'choosing heads', check: 'checking' } as const
 
-interface Flags extends ModelFlags {
+/** Options of the plan that flags pass on as they are. */
+const planKeys = ['cases', 'lengths', 'seed', 'keep', 'exactBelow'] as const
+
+interface Flags extends ModelFlags, Pick<CalibrationPlan, (typeof planKeys)[number]> {
   file?: string
-  cases: number
-  lengths: number[]
-  seed: number
-  keep: number
   out: string
 }
 
@@ -33,10 +33,11 @@ export function calibrateCommand(program: Command, done: (code: number) => void)
     .argument('[model]', 'the model (default: SKIMLM_MODEL, else smollm2-135m)')
   addModelFlags(command)
     .addOption(flag('-f, --file <path>', 'the text to hide facts in, a book or longer'))
-    .addOption(flag('--cases <n>', 'cases of each task and length', whole).default(3))
-    .addOption(flag('--lengths <list>', 'document lengths in tokens', wholes).default([1000, 2500], '1000,2500'))
-    .addOption(flag('--seed <n>', 'the first seed', whole).default(0))
-    .addOption(flag('--keep <share>', 'the share of the prompt that is read in the end', number).default(0.2))
+    .addOption(flag('--cases <n>', 'cases of each task and length (default: 3)', whole))
+    .addOption(flag('--lengths <list>', 'document lengths in tokens (default: 1000,2500)', wholes))
+    .addOption(flag('--seed <n>', 'the first seed (default: 0)', whole))
+    .addOption(flag('--keep <share>', 'the share of the prompt that is read in the end (default: 0.2)', number))
+    .addOption(flag('--exact-below <tokens>', 'read shorter prompts whole (default: 1024)', whole))
     .addOption(flag('-o, --out <file>', 'where the profile goes').default('profile.skimlm.json'))
     .action(async (name: string | undefined, flags: Flags) => done(await run(name, flags)))
 }
@@ -49,14 +50,7 @@ async function run(name: string | undefined, flags: Flags): Promise<number> {
     const progress = new ProgressLine()
     const model = await openModel(name, flags, progress, interrupts.signal)
     try {
-      const plan = {
-        text: resolve(file),
-        name: basename(name ?? 'default'),
-        lengths: flags.lengths,
-        cases: flags.cases,
-        seed: flags.seed,
-        keep: flags.keep,
-      }
+      const plan = { text: resolve(file), name: basename(name ?? 'default'), ...pick(flags, planKeys) }
       let at: keyof typeof phases | undefined
       let pace = new Pace()
       const profile = await calibrate(model, plan, {

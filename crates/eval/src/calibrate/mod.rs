@@ -67,7 +67,7 @@ pub struct CalibrationPlan {
 }
 
 fn lengths() -> Vec<usize> {
-    vec![1000, 2000]
+    vec![1000, 2500]
 }
 
 fn cases() -> usize {
