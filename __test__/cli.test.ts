@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test from 'ava'
 import { firstBadByte } from '../src/cli/input.js'
+import { run } from '../src/cli/program.js'
 import { Pace } from '../src/cli/render/pace.js'
 import { table } from '../src/cli/render/table.js'
 import { bytes, duration } from '../src/cli/render/units.js'
@@ -207,6 +208,22 @@ test('a value the model refuses is a usage error, with the code', async (t) => {
   t.regex(err, /^error ERR_INVALID_ARG: .*topP/)
 })
 
+test('a failure under --json is one line of JSON on stderr', async (t) => {
+  const refused = await skimlm(['ask', await tinyModel(), 'why?', '--top-p', '2', '--json'])
+  t.is(refused.code, 2)
+  t.is(refused.out, '')
+  t.is(refused.err.trimEnd().split('\n').length, 1, refused.err)
+  const { code, message, details, ...rest } = JSON.parse(refused.err)
+  t.is(code, 'ERR_INVALID_ARG')
+  t.regex(message, /topP/)
+  t.is(details.value, 2)
+  t.deepEqual(rest, {})
+  const absent = await skimlm(['--debug', 'inspect', join(folder, 'none.gguf')], { env: { SKIMLM_JSON: '1' } })
+  t.is(absent.code, 1)
+  t.like(JSON.parse(absent.err), { code: 'ERR_MODEL_NOT_FOUND' })
+  t.regex(JSON.parse(absent.err).stack, /\n {4}at /)
+})
+
 test('inspect: a table and JSON', async (t) => {
   const model = await tinyModel()
   const people = await skimlm(['inspect', model])
@@ -316,6 +333,21 @@ test('the first Ctrl-C under --json ends in a result that says so', async (t) =>
   const { code, out } = await end
   t.is(code, 130)
   t.is(JSON.parse(out).finishReason, 'cancelled')
+})
+
+test('Ctrl-C ends a calibration without a profile', async (t) => {
+  const book = await file('calibrated.txt', story.repeat(40))
+  const out = join(folder, 'stopped.json')
+  const args = ['calibrate', await tinyModel(), '-f', book, '--lengths', '300', '--cases', '50', '-o', out]
+  // In this process, because a child could be hit before it listens, and says nothing of its progress to a pipe.
+  const before = process.listeners('SIGINT')
+  const end = run(['node', 'skimlm', ...args])
+  const own = () => process.listeners('SIGINT').filter((listener) => !before.includes(listener))
+  while (own().length === 0) await new Promise(setImmediate)
+  await new Promise((resolve) => setTimeout(resolve, 1000))
+  for (const interrupt of own()) interrupt('SIGINT')
+  t.is(await end, 130)
+  await t.throwsAsync(readFile(out), { code: 'ENOENT' })
 })
 
 test('a reader that leaves early ends the command without noise', async (t) => {

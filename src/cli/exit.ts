@@ -12,33 +12,38 @@ export class Interruption extends Error {
   }
 }
 
-/** Prints a failure for people and returns the exit code it means. */
-export function reportFailure(error: unknown, debug: boolean, out: NodeJS.WriteStream = process.stderr): number {
+/** Prints a failure, as a sentence or one line of JSON, and returns the exit code it means. */
+export function reportFailure(
+  error: unknown,
+  { json = false, debug = false } = {},
+  out: NodeJS.WriteStream = process.stderr,
+): number {
   if (error instanceof Interruption) return exit.interrupted
-  const paint = painter(out)
-  const { code, message, hint, stack } = describe(error)
-  out.write(`${paint('red', 'error')} ${code}: ${message}\n`)
-  if (hint) out.write(`${paint('dim', 'hint')} ${hint}\n`)
-  if (debug && stack) out.write(`${stack}\n`)
-  return code === 'ERR_INVALID_ARG' ? exit.usage : exit.failure
+  const { stack, ...failure } = describe(error)
+  if (json) out.write(`${JSON.stringify(debug ? { ...failure, stack } : failure)}\n`)
+  else {
+    const paint = painter(out)
+    out.write(`${paint('red', 'error')} ${failure.code}: ${failure.message}\n`)
+    if (debug) out.write(`${stack}\n`)
+    else if (!(error instanceof SkimError)) out.write(`${paint('dim', 'hint')} --debug shows where it happened\n`)
+  }
+  return failure.code === 'ERR_INVALID_ARG' ? exit.usage : exit.failure
 }
 
-interface Description {
+interface Failure {
   code: string
   message: string
-  hint?: string | undefined
-  stack?: string | undefined
+  details: Readonly<Record<string, unknown>>
+  stack: string
 }
 
-function describe(error: unknown): Description {
-  if (!(error instanceof Error)) return { code: 'ERR_INTERNAL', message: String(error) }
+function describe(error: unknown): Failure {
+  if (!(error instanceof Error)) return { code: 'ERR_INTERNAL', message: String(error), details: {}, stack: '' }
+  const { message } = error
   const stack = [error.stack, ...causes(error)].join('\ncaused by ')
-  if (!(error instanceof SkimError)) {
-    const { code = 'ERR_INTERNAL' } = error as NodeJS.ErrnoException
-    return { code, message: error.message, hint: 'Run it again with --debug to see where it happened.', stack }
-  }
-  const { hint } = error.details
-  return { code: error.code, message: error.message, hint: typeof hint === 'string' ? hint : undefined, stack }
+  if (error instanceof SkimError) return { code: error.code, message, details: error.details, stack }
+  const { code = 'ERR_INTERNAL' } = error as NodeJS.ErrnoException
+  return { code, message, details: {}, stack }
 }
 
 function causes(error: Error): string[] {

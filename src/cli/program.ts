@@ -19,13 +19,15 @@ export async function run(argv: readonly string[]): Promise<number> {
     process.exit(error.code === 'EPIPE' ? exit.ok : exit.failure),
   )
   let code: number = exit.ok
+  let json = false
   const program = build((result) => (code = result))
+  program.hook('preAction', (_, command) => void (json = command.opts()['json'] === true))
   try {
     await program.parseAsync(argv)
     return code
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode === 0 ? exit.ok : exit.usage
-    return reportFailure(error, program.opts()['debug'] === true)
+    return reportFailure(error, { json, debug: program.opts()['debug'] === true })
   }
 }
 
