@@ -1,7 +1,8 @@
 import { readFile } from 'node:fs/promises'
 import test from 'ava'
 
-const files = ['errors', 'inspect', 'load', 'policy', 'policy-types', 'reference', 'selection-types', 'study', 'types']
+const types = ['generation-types', 'load-types', 'policy-types', 'selection-types', 'types']
+const files = ['errors', 'inspect', 'kernels', 'load', 'policy', 'reference', 'study', ...types]
 
 /** Lines of exported declarations, and of their members, that no doc comment stands above; the formatter sees to the layout. */
 function undocumented(source: string): string[] {

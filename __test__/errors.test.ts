@@ -1,5 +1,8 @@
+import { readdir, readFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import test from 'ava'
 import { SkimError } from '../index.js'
+import { warningCodes } from '../src/error-codes.js'
 import { fromNative } from '../src/errors.js'
 import { load, native } from '../src/native.js'
 
@@ -56,6 +59,18 @@ test('an old glibc, an asar archive and an absent package are recognised', (t) =
   const own = `@skimlm/binding-${process.platform}-${process.arch}-gnu`
   t.true(String(fix(`Cannot find module '${own}'`)).startsWith(`Install ${own} `))
   t.regex(String(fix("Cannot find module '@skimlm/binding-wasm32-wasi'")), /^Build it/)
+})
+
+test('every warning has its line in the table, on either side of the seam', async (t) => {
+  const root = join(import.meta.dirname, '..')
+  const crates = (await readdir(join(root, 'crates'))).map((crate) => join(root, 'crates', crate, 'src'))
+  const named = [join(root, 'src'), ...crates].map(async (folder) => {
+    const names = await readdir(folder, { recursive: true })
+    const sources = names.filter((name) => /\.(ts|rs)$/.test(name) && !/tests?(\.rs|\/)|error-codes/.test(name))
+    const texts = await Promise.all(sources.map((name) => readFile(join(folder, name), 'utf8')))
+    return texts.flatMap((text) => text.match(/(?<=code: ["'])W_\w+/g) ?? [])
+  })
+  t.deepEqual([...new Set((await Promise.all(named)).flat())].sort(), Object.keys(warningCodes))
 })
 
 function thrown(error: Error): never {

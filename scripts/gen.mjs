@@ -1,4 +1,4 @@
-// Writes what is derived from the Rust registry of policies and from the table of errors; `--check` fails where that would
+// Writes what is derived from the Rust registry of policies and from the tables of errors and warnings; `--check` fails where that would
 // change something.
 import { execFileSync } from 'node:child_process'
 import { mkdir, readFile, writeFile } from 'node:fs/promises'
@@ -14,14 +14,14 @@ const root = new URL('../', import.meta.url)
 const describe = ['run', '--quiet', '--locked', '--example', 'describe']
 const policies = JSON.parse(execFileSync('cargo', describe, { cwd: root, encoding: 'utf8', stdio: [0, 'pipe', 2] }))
 const whole = schema(policies)
-const { errorCodes } = await import('../src/error-codes.ts')
+const { errorCodes, warningCodes } = await import('../src/error-codes.ts')
 
 const files = {
   'src/policy-types.ts': await types(policies, whole),
   'src/policy-table.ts': table(policies, whole),
   'docs/policies.schema.json': JSON.stringify(whole),
   'docs/policies.md': page(policies, whole),
-  'docs/errors.md': errors(errorCodes),
+  'docs/errors.md': errors(errorCodes, warningCodes),
 }
 for (const [name, source] of Object.entries(files)) {
   const path = fileURLToPath(new URL(name, root))

@@ -107,3 +107,15 @@ export const errorCodes = {
     details: [],
   },
 } as const satisfies Record<string, About>
+
+/** The stable names of remarks that do not stop the work; `docs/errors.md` is made from this table too. */
+export const warningCodes = {
+  W_CALLBACK:
+    'A callback threw; it is not called any more. Where there is no result to carry it, it is a process warning.',
+  W_FALLBACK: 'The scores hardly fell on the text, so the policy read the whole prompt.',
+  W_ILL_FORMED: 'Lone surrogates in the input were replaced by U+FFFD; offsets are unchanged.',
+  W_MESSAGE_DROPPED: 'The chat template leaves out the content of a message.',
+  W_POLICY_NOOP: 'The budget holds the whole prompt, so nothing was left out.',
+  W_SHORTENED: 'Fewer new tokens fit than `maxNewTokens` asks for.',
+  W_TRUNCATED: 'Tokens of the document were left out as `overflow` allows.',
+} as const satisfies Record<string, string>

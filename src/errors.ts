@@ -1,7 +1,10 @@
-import { errorCodes } from './error-codes.js'
+import { errorCodes, type warningCodes } from './error-codes.js'
 
 /** Stable names of failures; never renamed. */
 export type ErrorCode = keyof typeof errorCodes
+
+/** Stable names of remarks that do not stop the work; never renamed. */
+export type WarningCode = keyof typeof warningCodes
 
 /** Every failure of this package: a stable code, a sentence for people, values for machines. */
 export class SkimError extends Error {

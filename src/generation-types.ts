@@ -1,3 +1,4 @@
+import type { WarningCode } from './errors.js'
 import type { Policy } from './policy-types.js'
 import type { Selection } from './selection-types.js'
 
@@ -150,10 +151,10 @@ export interface GenerationResult {
   firstTokenTop?: number[]
 }
 
-/** A remark that did not stop the work; `code` is stable, `W_...`. */
+/** A remark that did not stop the work. */
 export interface Warning {
-  /** Stable. */
-  code: string
+  /** Stable; `docs/errors.md` says what each means. */
+  code: WarningCode
   /** A sentence for people. */
   message: string
 }

@@ -114,6 +114,8 @@ export interface ModelInfo {
   quantization: string | null
   /** Weights, counted. */
   parameters: number
+  /** A short name for these very weights, by which a profile knows its model. */
+  fingerprint: string
   /** The Jinja source; null: chats are `ERR_CHAT_TEMPLATE`. */
   chatTemplate: string | null
   /** What the model can do; others are `ERR_POLICY_UNSUPPORTED`. */
@@ -174,7 +176,7 @@ export interface MemoryNeed {
   promptTokens: number
   /** Default: 256. */
   maxNewTokens?: number
-  /** Default: `full`. */
+  /** Default: `auto`, as in `GenerateOptions`. */
   policy?: Policy
   /** As in `LoadOptions`. */
   dtype?: Dtype

@@ -1,3 +1,4 @@
+import { warningCodes } from './error-codes.js'
 import { invalidOption } from './errors.js'
 import { checkCallback, checkOptions, checkSignal, pick, plain } from './options.js'
 import type { GenerateOptions, Prompt, Warning } from './types.js'
@@ -45,14 +46,7 @@ export function toRequest(
   checkSize(prompt)
   const request = { prompt: text, sampling: plain(sampling, '', state), ...extra }
   const json = stringify(Object.assign(request, plain(pick(options, plainKeys), '', state)))
-  const warnings = state.replaced
-    ? [
-        {
-          code: 'W_ILL_FORMED',
-          message: 'Lone surrogates in the input were replaced by U+FFFD; offsets are unchanged.',
-        },
-      ]
-    : []
+  const warnings: Warning[] = state.replaced ? [{ code: 'W_ILL_FORMED', message: warningCodes.W_ILL_FORMED }] : []
   return {
     json,
     ...(tokens ? { tokens } : {}),

@@ -2,7 +2,7 @@ import type { ChatMessage, Generation, GenerateOptions, Prompt, SelectOptions } 
 import type { DeviceInfo, ModelInfo } from './load-types.js'
 import type { Selection } from './selection-types.js'
 
-export type { ErrorCode } from './errors.js'
+export type { ErrorCode, WarningCode } from './errors.js'
 export type * from './generation-types.js'
 export type * from './load-types.js'
 export type * from './policy-types.js'

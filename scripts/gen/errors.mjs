@@ -1,5 +1,5 @@
 /** `docs/errors.md`. */
-export function errors(codes) {
+export function errors(codes, warnings) {
   const row = ([code, { means, help, details }]) =>
     `| \`${code}\` | ${means} | ${help} | ${details.map((name) => `\`${name}\``).join(', ')} |`
   return `<!-- Written by \`npm run gen\` from src/error-codes.ts. -->
@@ -8,13 +8,24 @@ export function errors(codes) {
 
 Every failure is a \`SkimError\` with a stable \`code\`, a \`message\` for people (what happened, the value, the limit, one thing
 to do) and \`details\` for machines. A wrong option throws at once; everything that depends on data or hardware rejects the
-promise or ends the iterator. A request that an \`AbortSignal\` ends rejects with the signal's own reason, not with one of these.
+promise or ends the iterator. Work that an \`AbortSignal\` ends rejects with the signal's own reason, not with one of these.
 
 | Code | What happened | What helps | In \`details\` |
 | --- | --- | --- | --- |
 ${Object.entries(codes).map(row).join('\n')}
 
-On the command line the exit code is 2 where the command itself is wrong, 130 where it was interrupted and 1 otherwise;
-\`--json\` prints code, message and details.
+On the command line the exit code is 2 where the command itself is wrong, 130 where it was interrupted and 1 otherwise.
+With \`--json\`, stderr gets one line of JSON with \`code\`, \`message\` and \`details\`, except where the flags themselves
+cannot be read.
+
+# Warnings
+
+A remark that does not stop the work is a \`Warning\` with a stable \`code\` and a \`message\` in \`result.warnings\`.
+
+| Code | What happened |
+| --- | --- |
+${Object.entries(warnings)
+  .map(([code, means]) => `| \`${code}\` | ${means} |`)
+  .join('\n')}
 `
 }
