@@ -1,5 +1,6 @@
 import test from 'ava'
 import { SkimError } from '../index.js'
+import { wantsColor } from '../src/color.js'
 import { type SelectionData, makeSelection } from '../src/selection.js'
 import { bar, wrap, toCells } from '../src/terminal.js'
 
@@ -144,6 +145,16 @@ test('the terminal shows kept text in its surroundings', (t) => {
 test('surroundings that meet are shown once', (t) => {
   const text = selection.toTerminal({ width: 200, color: false, context: 40 })
   t.true(text.endsWith('\n[Call me] Ishmael. [Some] years ago [🐋] swam by.'), text)
+})
+
+test('colour is what the terminal and its variables say', (t) => {
+  const tty = { isTTY: true }
+  t.true(wantsColor(tty, {}))
+  t.false(wantsColor({ isTTY: false }, {}))
+  t.false(wantsColor(tty, { TERM: 'dumb' }))
+  t.true(wantsColor({ isTTY: false }, { FORCE_COLOR: '1' }))
+  t.false(wantsColor(tty, { FORCE_COLOR: '0' }))
+  t.false(wantsColor(tty, { FORCE_COLOR: '1', NO_COLOR: '1' }))
 })
 
 test('lines keep to the width and colours end with the line', (t) => {

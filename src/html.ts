@@ -1,3 +1,4 @@
+import { harmless } from './harmless.js'
 import type { SelectedToken } from './types.js'
 
 /** A text of the prompt, and the kept tokens in it. */
@@ -84,10 +85,6 @@ function marked({ text, tokens }: Passage, shade: (token: SelectedToken) => numb
   return parts.join('') + escape(text.slice(at))
 }
 
-/** Control characters become pictures of themselves; what turns the direction of text would reach past its place. */
 function escape(text: string): string {
-  return text
-    .replace(/[&<>"]/g, (c) => ({ '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;' })[c]!)
-    .replace(/[\0-\x08\x0b\x0c\x0e-\x1f]/g, (c) => String.fromCharCode(0x2400 + c.charCodeAt(0)))
-    .replace(/[\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]/g, '\ufffd')
+  return harmless(text).replace(/[&<>"]/g, (c) => ({ '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;' })[c]!)
 }

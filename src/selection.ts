@@ -1,3 +1,4 @@
+import { wantsColor } from './color.js'
 import { invalidOption } from './errors.js'
 import { page } from './html.js'
 import { joinSpans } from './spans.js'
@@ -103,7 +104,7 @@ class KeptTokens implements Selection {
   }
 
   toTerminal(options: { width?: number; color?: boolean; context?: number } = {}): string {
-    const { width = process.stdout.columns ?? 80, color = colorWanted(), context = 40 } = options
+    const { width = process.stdout.columns ?? 80, color = wantsColor(process.stdout), context = 40 } = options
     size('width', width, 20)
     size('context', context, 0)
     const lines = [this.#summary(), `▕${bar(this.coverage(Math.min(width - 2, 64)))}▏`]
@@ -162,9 +163,4 @@ export function makeSelection(data: SelectionData, prompt: Prompt): Selection {
 
 function size(option: string, value: number, min: number): void {
   if (!Number.isSafeInteger(value) || value < min) throw invalidOption(option, value, `a whole number from ${min} on`)
-}
-
-/** https://no-color.org: any value but the empty one says no. */
-function colorWanted(): boolean {
-  return !process.env['NO_COLOR'] && process.stdout.isTTY === true
 }

@@ -1,3 +1,4 @@
+import { harmless } from './harmless.js'
 import type { SelectedSpan } from './types.js'
 
 /** A character as shown, and whether it is kept text. */
@@ -35,13 +36,9 @@ export function excerpts(text: string, spans: SelectedSpan[], context: number): 
   return all
 }
 
-/** White space becomes one space; control characters, which could drive the terminal, become pictures of themselves. */
+/** One cell a character, white space as one space. */
 export function toCells(text: string, kept: boolean): Cell[] {
-  const safe = text
-    .replace(/\s+/g, ' ')
-    .replace(/[\0-\x1f]/g, (c) => String.fromCharCode(0x2400 + c.charCodeAt(0)))
-    .replace(/[\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]/g, '\ufffd')
-  return Array.from(safe, (char) => ({ char, kept }))
+  return Array.from(harmless(text.replace(/\s+/g, ' ')), (char) => ({ char, kept }))
 }
 
 /** Lines of at most `width` characters; kept text is bold or, without colour, in brackets. */

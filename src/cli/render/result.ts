@@ -1,5 +1,6 @@
 import type { GenerationResult, Selection, Warning } from '../../types.js'
-import { painter, wantsColor } from './paint.js'
+import { wantsColor } from '../../color.js'
+import { painter } from './paint.js'
 import { table } from './table.js'
 import { bytes, count, duration } from './units.js'
 
