@@ -64,8 +64,12 @@ export async function comparePolicies(
 
 /** Draws times to the first token from what `comparePolicies` measured. */
 export function plotPolicies(data: Readonly<Record<string, Readonly<Record<string, readonly Sample[]>>>>): void {
-  const series = Object.keys(contenders)
   const sizes = Object.values(data)
+  // Results may be older than the list: who was not measured is left out, and named.
+  const [series, missing] = [true, false].map((wanted) =>
+    Object.keys(contenders).filter((name) => sizes.every((results) => name in results) === wanted),
+  ) as [string[], string[]]
+  if (missing.length > 0) process.stderr.write(`not measured yet: ${missing.join(', ')}\n`)
   plot('policies', {
     title: 'Time to the first token by policy, about 1024 tokens kept, shorter is better',
     groups: sizes.map((results) => `${results['full']![0]!.usage.promptTokens} tokens`),

@@ -48,7 +48,7 @@ const maxNewTokens = Number(values.new)
 const path = await resolveModel(values.model)
 const folder = scratch()
 const k = 1024
-/** What the built-in profile of the default model calls its setting 7. */
+/** The first choice in the settings 7-14 and 7-15 of the default model's built-in profile. */
 const heads = [
   { layer: 7, head: 7 },
   { layer: 2, head: 4 },
