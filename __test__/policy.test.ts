@@ -83,7 +83,7 @@ const refusals: [string, string, RegExp][] = [
   ['gemfilter:pins.sink=4', 'policy.pins.sink', /did you mean sinks/],
   ['gemfilter:layer.x=4', 'policy.layer.x', /no options/],
   ['promptdistill:stages.first.layer=4', 'policy.stages.first', /number of an element/],
-  ['promptdistill:stages.0.layr=4', 'policy.stages.0.layr', /did you mean layer/],
+  ['promptdistill:stages.0.layr=4', 'policy.stages[0].layr', /did you mean layer/],
   ['full:budget=4', 'policy.budget', /no options/],
   ['gemfilter:budget', 'policy.budget', /option=value/],
   ['{"kind":"gemfilter","x":1}', 'policy.x', /layer/],

@@ -68,8 +68,8 @@ function knownKind(kind: unknown): PolicyKind {
 function checkPath(kind: PolicyKind, path: readonly string[]): void {
   let names: OptionNames = policyOptions[kind]
   for (const [depth, key] of path.entries()) {
-    const option = `policy.${path.slice(0, depth + 1).join('.')}`
-    const owner = depth === 0 ? kind : path.slice(0, depth).join('.')
+    const option = `policy.${pathName(path.slice(0, depth + 1))}`
+    const owner = depth === 0 ? kind : pathName(path.slice(0, depth))
     if (isList(names)) {
       if (!/^\d{1,2}$/.test(key)) throw invalidOption(option, key, `the number of an element of \`${owner}\`, from 0`)
       names = names[0]
@@ -82,6 +82,9 @@ function checkPath(kind: PolicyKind, path: readonly string[]): void {
     }
   }
 }
+
+/** As errors of either side call it: `stages[0].layer`. */
+const pathName = (path: readonly string[]) => path.join('.').replace(/\.(\d{1,2})(?=\.|$)/g, '[$1]')
 
 const isList = (names: OptionNames): names is readonly [OptionNames] => Array.isArray(names)
 
