@@ -11,17 +11,17 @@ use crate::registry::Context;
 
 /// How many tokens a budget leaves to the scores once the pins are in.
 ///
-/// A budget the caller named must hold the pins; the default one (`named` false) grows with them.
-pub(crate) fn free_tokens(budget: usize, pinned: usize, charged: bool, named: bool) -> Result<usize> {
-    match (charged, budget.checked_sub(pinned)) {
-        (false, _) => Ok(budget),
-        (true, Some(free)) => Ok(free),
-        (true, None) if named => Err(Error::invalid_option(
-            "budget",
+/// A budget the caller named, in `option`, must hold the pins; the default one grows with them.
+pub(crate) fn free_tokens(budget: usize, pinned: usize, charged: bool, option: Option<&str>) -> Result<usize> {
+    match (charged, budget.checked_sub(pinned), option) {
+        (false, ..) => Ok(budget),
+        (true, Some(free), _) => Ok(free),
+        (true, None, Some(option)) => Err(Error::invalid_option(
+            option,
             budget,
-            format!("at least {pinned}, the number of pinned tokens (or set `pins.chargeBudget` to false)"),
+            format!("at least {pinned}, the number of pinned tokens (or set `policy.pins.chargeBudget` to false)"),
         )),
-        (true, None) => Ok(budget / 2),
+        (true, None, None) => Ok(budget / 2),
     }
 }
 
@@ -116,14 +116,16 @@ impl Ends {
         match round {
             Round::Token => None,
             Round::Chunk(width) => Some((0..n).step_by(width).map(|start| start..(start + width).min(n)).collect()),
-            Round::Sentence => {
-                let ends = |i: usize| i + 1 == n || self.0.binary_search(&tokens[i]).is_ok();
-                let mut start = 0;
-                let stops = (0..n).filter(|&i| ends(i)).map(|i| i + 1);
-                Some(stops.map(|stop| std::mem::replace(&mut start, stop)..stop).collect())
-            }
+            Round::Sentence => Some(sentences(tokens, &self.0)),
         }
     }
+}
+
+/// The sentences of a prompt, in order and without gaps; tokens of `ends`, ascending, end them.
+pub fn sentences(tokens: &[u32], ends: &[u32]) -> Vec<Range<usize>> {
+    let mut start = 0;
+    let stops = (1..=tokens.len()).filter(|&i| i == tokens.len() || ends.binary_search(&tokens[i - 1]).is_ok());
+    stops.map(|stop| std::mem::replace(&mut start, stop)..stop).collect()
 }
 
 #[cfg(test)]
@@ -221,12 +223,14 @@ mod tests {
 
     #[test]
     fn a_named_budget_must_hold_the_pins_and_the_default_grows() {
-        assert_eq!(free_tokens(10, 4, true, true).unwrap(), 6);
-        assert_eq!(free_tokens(10, 4, false, true).unwrap(), 10);
-        assert_eq!(free_tokens(4, 4, true, true).unwrap(), 0);
-        let error = free_tokens(3, 4, true, true).unwrap_err();
+        let named = |budget, pinned, charged| free_tokens(budget, pinned, charged, Some("policy.budget"));
+        assert_eq!(named(10, 4, true).unwrap(), 6);
+        assert_eq!(named(10, 4, false).unwrap(), 10);
+        assert_eq!(named(4, 4, true).unwrap(), 0);
+        let error = named(3, 4, true).unwrap_err();
         assert_eq!((error.code.as_str(), &error.details["value"]), ("ERR_INVALID_ARG", &3.into()));
+        assert_eq!(error.details["option"], "policy.budget");
         assert!(error.message.contains("at least 4"), "{error}");
-        assert_eq!(free_tokens(10, 40, true, false).unwrap(), 5);
+        assert_eq!(free_tokens(10, 40, true, None).unwrap(), 5);
     }
 }

@@ -26,7 +26,7 @@ impl<F: FnMut(usize) -> Vec<usize> + Send> Policy for Fixed<F> {
         let mut keep = self.pins.flags(&prompt.rows);
         let pinned = keep.iter().filter(|k| **k).count();
         let budget = self.budget.of(n);
-        let left = free_tokens(budget, pinned, self.pins.charge_budget, true)?;
+        let left = free_tokens(budget, pinned, self.pins.charge_budget, Some("policy.budget"))?;
         let free: Vec<usize> = (0..n).filter(|&i| !keep[i]).collect();
         for i in (self.order)(free.len()).into_iter().take(left) {
             keep[free[i]] = true;

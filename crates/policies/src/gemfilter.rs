@@ -95,10 +95,7 @@ impl Method for GemFilter {
             let expected = "a share from 0 to 1 of softmax scores";
             return Err(Error::invalid_option("policy.fallbackBelow", share, expected));
         }
-        if matches!(self.budget, Some(Budget::Coverage { .. })) && !self.score.softmax {
-            let expected = "a number or a ratio where scores are raw: only shares of a softmax add up";
-            return Err(Error::invalid_option("policy.budget", serde_json::json!(self.budget), expected));
-        }
+        self.budget.map_or(Ok(()), |budget| budget.check_scored(&self.score, "policy.budget"))?;
         StageSpec::check(&self.stages, Self::KIND, layers.saturating_sub(2), context)?;
         if context.forced.is_some() {
             return Ok(());
@@ -302,8 +299,12 @@ impl Filter {
 
     fn free(&self, stage: &StageSpec, pinned: &[bool], n: usize) -> Result<usize> {
         let pins = pinned.iter().filter(|p| **p).count();
-        let named = stage.layer < self.layer || self.spec.budget.is_some();
-        free_tokens(stage.budget.of(n), pins, self.spec.pins.charge_budget, named)
+        let at = self.spec.stages.iter().position(|own| own.layer == stage.layer);
+        let option = match at {
+            Some(at) => Some(StageSpec::option(at, "budget")),
+            None => self.spec.budget.map(|_| "policy.budget".into()),
+        };
+        free_tokens(stage.budget.of(n), pins, self.spec.pins.charge_budget, option.as_deref())
     }
 
     /// Leaves the kept rows of a prompt, at the positions the options ask for.

@@ -32,6 +32,7 @@ mod windows;
 pub use adakv::AdaKv;
 pub use anllm::{AnLlm, AnchorSpec};
 pub use auto::Auto;
+pub use choose::sentences;
 pub use evict::HeadMode;
 pub use firstlast::FirstLast;
 pub use full::Full;
@@ -40,8 +41,8 @@ pub use h2o::H2o;
 pub use keydiff::KeyDiff;
 pub use knorm::Knorm;
 pub use options::{
-    AllHeads, Budget, CONTRAST, EdgeSpec, HeadsSpec, Limit, ListedHead, Pins, PoolKind, PoolSpec, Positions,
-    QueriesSpec, Quota, Round, Score, StageSpec,
+    AllHeads, Budget, CONTRAST, EdgeSpec, HeadsSpec, Limit, ListedHead, POOL, Pins, PoolKind, PoolSpec, Positions,
+    QueriesSpec, Quota, Round, Score, StageSpec, WINDOW,
 };
 pub use profile::{Calibration, Measured, ModelKey, Profile, Setting};
 pub use promptdistill::PromptDistill;

@@ -252,7 +252,8 @@ impl Distill {
         let pinned = self.pinned(rows);
         let pins = pinned[..self.query].iter().filter(|p| **p).count();
         let charged = self.spec.pins.charge_budget;
-        let free = free_tokens(stage.budget.of(self.narrowing.length()), pins, charged, self.named)?;
+        let option = self.named.then(|| StageSpec::option(self.narrowing.done(), "budget"));
+        let free = free_tokens(stage.budget.of(self.narrowing.length()), pins, charged, option.as_deref())?;
         let runs = self.ends.runs(stage.score.round, &rows.tokens);
         let kept = choose(&scores, stage, &pinned, free, runs.as_deref())?;
         Ok((kept.indices, kept.scores))

@@ -1,7 +1,7 @@
 //! The edges of options: the last value that is taken beside the first that is refused, and what memory estimates are told.
 
 use serde_json::{Value, json};
-use skimlm_core::{LayerShape, Reading, Result, Shape};
+use skimlm_core::{LayerShape, Pass, Reading, Result, Role, Rows, Shape, Stage};
 
 use crate::{Context, PolicySpec, Profile, testing};
 
@@ -141,6 +141,28 @@ fn estimates_are_told_how_a_prompt_is_read() {
     for kind in ["adakv", "tova", "knorm", "keydiff"] {
         assert_eq!(reading(json!({ "kind": kind, "budget": 40 })), evict(40, false), "{kind}");
     }
+}
+
+#[test]
+fn a_budget_below_the_pins_is_refused_by_the_name_of_its_option() {
+    let refused = |policy: Value| {
+        let shape = shape();
+        let mut built = PolicySpec::parse(&policy).unwrap().build(&Context::new(&shape, 1)).unwrap();
+        // A question is pinned as a whole.
+        let rows = Rows::consecutive(vec![0; 20], 0, Role::Question);
+        let prompt = Pass { stage: Stage::Prefill, rows, layers: 0..shape.layers.len() };
+        let error = built.begin(prompt, &shape).unwrap_err();
+        assert!(error.message.contains("policy.pins.chargeBudget"), "{error}");
+        error.details["option"].as_str().unwrap().to_owned()
+    };
+    for kind in ["gemfilter", "random", "firstlast"] {
+        assert_eq!(refused(json!({ "kind": kind, "budget": 8 })), "policy.budget");
+    }
+    let stages = json!([{ "layer": 0, "budget": 25 }, { "layer": 1, "budget": 8 }]);
+    assert_eq!(
+        refused(json!({ "kind": "gemfilter", "stages": stages, "layer": 2, "budget": 12 })),
+        "policy.stages[1].budget"
+    );
 }
 
 #[test]

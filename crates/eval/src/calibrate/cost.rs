@@ -1,6 +1,6 @@
 use skimlm_core::Shape;
 
-/// Multiply-add operations of the prompt passes, as in the table of costs in `docs/selection.md`: a layer costs
+/// Multiply-add operations of the prompt passes: a layer costs
 /// `2 P n` for its `P` weights and `2 n^2 H d` for causal attention.
 pub(super) struct Cost {
     weights: f64,

@@ -2,6 +2,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use skimlm_core::{Error, Result};
 
+use super::Score;
+
 /// How many tokens to keep.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(
@@ -85,6 +87,15 @@ impl Budget {
         if let Self::Coverage { .. } = self {
             let expected = "a number or a ratio, because nothing is scored";
             return Err(Error::invalid_option("policy.budget", serde_json::json!(self), expected));
+        }
+        Ok(())
+    }
+
+    /// Refuses shares of scores, in `option`, where the scores do not add up.
+    pub(crate) fn check_scored(self, score: &Score, option: &str) -> Result<()> {
+        if matches!(self, Self::Coverage { .. }) && !score.softmax {
+            let expected = "a number or a ratio where scores are raw: only shares of a softmax add up";
+            return Err(Error::invalid_option(option, serde_json::json!(self), expected));
         }
         Ok(())
     }

@@ -9,7 +9,7 @@ mod stage;
 pub use budget::{Budget, Limit};
 pub use pins::Pins;
 pub use pool::{EdgeSpec, PoolKind, PoolSpec};
-pub use score::{AllHeads, CONTRAST, HeadsSpec, ListedHead, QueriesSpec, Quota, Round, Score};
+pub use score::{AllHeads, CONTRAST, HeadsSpec, ListedHead, POOL, QueriesSpec, Quota, Round, Score, WINDOW};
 pub use stage::StageSpec;
 
 use schemars::JsonSchema;

@@ -21,8 +21,8 @@ pub struct Pins {
 }
 
 impl Default for Pins {
-    /// 4 sinks, template, system, question and the last token, charged to the budget
-    /// (`methods.md` 10.5 of the specification: removes GemFilter's G1).
+    /// 4 sinks, template, system, question and the last token, charged to the budget: the published methods pin nothing,
+    /// and may lose the question itself.
     fn default() -> Self {
         Self { sinks: 4, template: true, system: true, question: true, last: 1, charge_budget: true }
     }

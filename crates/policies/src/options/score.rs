@@ -7,6 +7,10 @@ use super::pool::{EdgeSpec, PoolKind, PoolSpec};
 
 /// The surroundings that a softmax is held against: some ten sentences.
 pub const CONTRAST: usize = 257;
+/// Rows that ask by default.
+pub const WINDOW: usize = 16;
+/// Tokens whose scores are averaged by default.
+pub const POOL: usize = 13;
 
 /// Which rows ask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -124,11 +128,11 @@ impl Default for Score {
     /// score finds a quarter of the evidence on a small model where this one finds nearly all of it.
     fn default() -> Self {
         Self {
-            queries: QueriesSpec::Window(16),
+            queries: QueriesSpec::Window(WINDOW),
             softmax: true,
             heads: HeadsSpec::All(AllHeads::Mean),
             layers: 1,
-            pool: Some(PoolSpec { kind: PoolKind::Avg, width: 13, edge: EdgeSpec::Valid }),
+            pool: Some(PoolSpec { kind: PoolKind::Avg, width: POOL, edge: EdgeSpec::Valid }),
             contrast: None,
             round: Round::Token,
             quota: None,

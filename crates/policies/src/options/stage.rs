@@ -21,33 +21,31 @@ pub struct StageSpec {
 }
 
 impl StageSpec {
+    /// How errors call an option of the `i`-th stage.
+    pub(crate) fn option(i: usize, name: &str) -> String {
+        format!("policy.stages[{i}].{name}")
+    }
+
     /// Refuses stages that do not ascend, name heads the model lacks, or cannot see the whole prompt. The
     /// last one may choose at `highest` at most.
     pub fn check(stages: &[Self], kind: &str, highest: usize, context: &Context<'_>) -> Result<()> {
         let mut lowest = 0;
         for (i, stage) in stages.iter().enumerate() {
-            let option = format!("policy.stages[{i}]");
+            let option = |name| Self::option(i, name);
             if stage.layer > highest || stage.layer < lowest {
                 let expected = format!("{lowest} to {highest}: stages ascend and a later layer must be left");
-                return Err(Error::invalid_option(&format!("{option}.layer"), stage.layer, expected));
+                return Err(Error::invalid_option(&option("layer"), stage.layer, expected));
             }
-            if matches!(stage.budget, Budget::Coverage { .. }) && !stage.score.softmax {
-                let expected = "a number or a ratio where scores are raw: only shares of a softmax add up";
-                return Err(Error::invalid_option(
-                    &format!("{option}.budget"),
-                    serde_json::json!(stage.budget),
-                    expected,
-                ));
-            }
-            stage.score.check(context.shape.heads, &format!("{option}.score"))?;
+            stage.budget.check_scored(&stage.score, &option("budget"))?;
+            stage.score.check(context.shape.heads, &option("score"))?;
             let listens = stage.score.layers_before(stage.layer);
             if listens.start < lowest {
                 let expected = format!("layers {lowest} to {}: between the stage before and its own", stage.layer);
-                return Err(Error::invalid_option(&format!("{option}.score"), listens.start, expected));
+                return Err(Error::invalid_option(&option("score"), listens.start, expected));
             }
             if let Some(listed) = stage.score.listed_layers().find(|l| !(lowest..=stage.layer).contains(l)) {
                 let expected = format!("heads of layers {lowest} to {}, the stage's own", stage.layer);
-                return Err(Error::invalid_option(&format!("{option}.score.heads"), listed, expected));
+                return Err(Error::invalid_option(&option("score.heads"), listed, expected));
             }
             if context.forced.is_none() {
                 stage.score.layers(stage.layer).into_iter().try_for_each(|l| check_layer(kind, l, context.shape))?;
