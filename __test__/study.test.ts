@@ -153,5 +153,8 @@ test('plans are checked', async (t) => {
   await t.throwsAsync(calibrate(model, { text: join(folder, 'none'), name: 'x' }), { code: 'ERR_INVALID_ARG' })
   const nan = await t.throwsAsync(evaluate(model, { ...plan('bad'), lengths: [NaN] }), { instanceOf: SkimError })
   t.is(nan!.details['option'], 'plan.lengths[0]')
+  const share = await t.throwsAsync(calibrate(model, { text, name: 'x', keep: 2 }), { instanceOf: SkimError })
+  t.is(share!.details['option'], 'plan.keep')
+  await t.throwsAsync(evaluate(model, { ...plan('bad'), output: join(text, 'below') }), { code: 'ERR_STORAGE' })
   await t.throwsAsync(evaluate({} as never, plan('bad')), { code: 'ERR_INVALID_ARG' })
 })

@@ -175,7 +175,10 @@ export interface StudyOptions<P> {
   onProgress?: (progress: P) => void
 }
 
-/** Runs an evaluation on a loaded model; other requests wait meanwhile. A wrong plan or file is `ERR_INVALID_ARG`. */
+/**
+ * Runs an evaluation on a loaded model; other requests wait meanwhile. A wrong plan or file is `ERR_INVALID_ARG`, a folder
+ * that cannot be written `ERR_STORAGE`.
+ */
 export function evaluate(
   model: Model,
   plan: EvaluationPlan,

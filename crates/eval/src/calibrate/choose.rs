@@ -15,7 +15,7 @@ const MOST_HEADS: usize = 3;
 
 /// A choice of heads at one layer and what they keep of the document, in whole sentences.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Choice {
+pub(super) struct HeadChoice {
     pub(super) heads: Vec<Head>,
     /// The share of the prompt, at most.
     pub(super) keep: f64,
@@ -23,7 +23,7 @@ pub(super) struct Choice {
     pub(super) coverage: Option<f64>,
 }
 
-impl Choice {
+impl HeadChoice {
     /// The layer that must have been walked.
     pub(super) fn layer(&self) -> usize {
         self.heads.iter().map(|(layer, _)| *layer).max().unwrap_or(0)
@@ -56,10 +56,15 @@ pub(super) fn recall(heard: &Heard, kept: &[bool]) -> f64 {
 
 /// The heads of the layers in `layers` that together find the evidence best, found one by one: the next head is the
 /// one that helps most, until none does. `among` says for each case which tokens are left.
-pub(super) fn heads(cases: &[&Heard], among: &[Vec<bool>], layers: RangeInclusive<usize>, keep: f64) -> Result<Choice> {
+pub(super) fn heads(
+    cases: &[&Heard],
+    among: &[Vec<bool>],
+    layers: RangeInclusive<usize>,
+    keep: f64,
+) -> Result<HeadChoice> {
     let width = cases.first().and_then(|case| case.scores.first()).map_or(0, Vec::len);
     let candidates: Vec<Head> = layers.flat_map(|layer| (0..width).map(move |head| (layer, head))).collect();
-    let mut choice = Choice { heads: Vec::new(), keep, coverage: None };
+    let mut choice = HeadChoice { heads: Vec::new(), keep, coverage: None };
     let mut best = f64::NEG_INFINITY;
     while choice.heads.len() < MOST_HEADS {
         let with = |&head: &Head| {
@@ -171,7 +176,7 @@ mod tests {
         assert_eq!(early.heads[0], (0, 1));
         assert_eq!(recall(&case, &early.keeps(&case, &all).unwrap()), 0.5);
         // Two of the four tokens that stand out hold half of the scores.
-        let half = Choice { coverage: Some(0.4), ..found };
+        let half = HeadChoice { coverage: Some(0.4), ..found };
         assert_eq!(recall(&case, &half.keeps(&case, &all).unwrap()), 0.5);
     }
 

@@ -4,14 +4,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use skimlm_core::{Evidence, Form, Heads, Pass, Policy, Queries, Result, Seen, Shape, Stage, Step};
 use skimlm_engine::{Cancel, Control, DEFAULT_CHUNK, Loaded, Session};
 use skimlm_kernels::select::{Edge, Pool, pool};
+use skimlm_policies::{POOL, WINDOW, sentences};
 
 use crate::Case;
-use crate::run::prompt::Reading;
-
-/// The score that calibrated heads give: softmax of the last rows, averaged over neighbours.
-pub(super) const WINDOW: usize = 16;
-/// Tokens that share a score.
-pub(super) const POOL: usize = 13;
+use crate::run::prompt::ReadCase;
 
 /// What every head of the early layers says of one case.
 pub(super) struct Heard {
@@ -36,7 +32,7 @@ impl Heard {
 
 /// Lets every head of the layers up to `last` score one case.
 pub(super) fn listen(case: &Case, loaded: &Loaded, last: usize, cancel: &Cancel) -> Result<Heard> {
-    let reading = Reading::new(case, loaded)?;
+    let reading = ReadCase::new(case, loaded)?;
     let said = Arc::new(Mutex::new(Vec::new()));
     let listener = Listener { last, said: Arc::clone(&said) };
     let mut session = Session::new(&*loaded.model, Box::new(listener), loaded.dtype)?;
@@ -53,13 +49,6 @@ pub(super) fn listen(case: &Case, loaded: &Loaded, last: usize, cancel: &Cancel)
         scores: scores.collect::<Result<_, _>>()?,
         document,
     })
-}
-
-/// Where tokens of `ends`, ascending, end sentences.
-fn sentences(tokens: &[u32], ends: &[u32]) -> Vec<Range<usize>> {
-    let mut start = 0;
-    let stops = (1..=tokens.len()).filter(|&i| i == tokens.len() || ends.binary_search(&tokens[i - 1]).is_ok());
-    stops.map(|stop| std::mem::replace(&mut start, stop)..stop).collect()
 }
 
 /// Walks the layers up to `last` and writes down what each head says.

@@ -22,7 +22,7 @@ use skimlm_policies::{Calibration, Context, Measured, ModelKey, PolicySpec, Prof
 
 use crate::run::chorus::alone;
 use crate::run::haystack;
-use crate::run::prompt::{Reading, counter};
+use crate::run::prompt::{ReadCase, counter};
 use crate::{Case, Haystack, Recipe, Split, evidence_recall, stats, task};
 use cost::Cost;
 use listen::{Heard, listen};
@@ -105,16 +105,16 @@ pub fn calibrate(
     let deepest = ((shape.layers.len() as f64 * DEEPEST) as usize).min(shape.layers.len().saturating_sub(2));
     if plan.cases == 0 || plan.lengths.is_empty() || deepest == 0 {
         return Err(Error::invalid_option(
-            "cases",
+            "plan.cases",
             plan.cases,
             "at least one, of at least one length, on three layers",
         ));
     }
     if !(plan.keep > 0.0 && plan.keep < 1.0) {
-        return Err(Error::invalid_option("keep", plan.keep, "a share above 0 and below 1"));
+        return Err(Error::invalid_option("plan.keep", plan.keep, "a share above 0 and below 1"));
     }
     let text = haystack(&plan.text)?;
-    let sighted = cases_of(plan, &text, loaded, plan.seed)?;
+    let sighted = cases_of(plan, &text, loaded, plan.seed, cancel)?;
     let total = sighted.len();
     let mut heard = Vec::with_capacity(total);
     for (done, case) in sighted.iter().enumerate() {
@@ -130,7 +130,7 @@ pub fn calibrate(
     let tokens = COST_TOKENS.min(shape.max_positions) as f64;
     let ways = ways(&heard, deepest, plan.keep, &cost, tokens, &mut look)?;
     let next = plan.seed + (plan.cases * plan.lengths.len()) as u64;
-    let fresh = cases_of(plan, &text, loaded, next)?;
+    let fresh = cases_of(plan, &text, loaded, next, cancel)?;
     let blind = blind_cases_of(plan, &text, loaded, next)?;
     let total = ways.len() * (fresh.len() + blind.len());
     let mut done = 0;
@@ -177,12 +177,13 @@ pub fn calibrate(
     })
 }
 
-fn cases_of(plan: &CalibrationPlan, text: &Haystack, loaded: &Loaded, seed: u64) -> Result<Vec<Case>> {
+fn cases_of(plan: &CalibrationPlan, text: &Haystack, loaded: &Loaded, seed: u64, cancel: &Cancel) -> Result<Vec<Case>> {
     let count = counter(loaded);
     let mut cases = Vec::new();
     for name in TASKS {
         for (l, &tokens) in plan.lengths.iter().enumerate() {
             for i in 0..plan.cases {
+                cancel.check()?;
                 let depth = (i as f32 + 0.5) / plan.cases as f32;
                 let seed = seed + (l * plan.cases + i) as u64;
                 let recipe = Recipe { tokens, seed, depth, split: Split::Calibration };
@@ -223,7 +224,7 @@ struct Checked {
 }
 
 fn check(case: &Case, way: &Way, loaded: &Loaded, cancel: &Cancel) -> Result<Checked> {
-    let reading = Reading::new(case, loaded)?;
+    let reading = ReadCase::new(case, loaded)?;
     let context = Context {
         sentence_ends: &|| loaded.tokenizer.sentence_ends(),
         ..Context::new(loaded.model.shape(), loaded.info.file.default_filter_layer)

@@ -1,9 +1,10 @@
 use serde_json::{Value, json};
 use skimlm_core::Result;
+use skimlm_policies::{POOL, WINDOW};
 
-use super::choose::{Choice, recall};
+use super::choose::{HeadChoice, recall};
 use super::cost::Cost;
-use super::listen::{Heard, POOL, WINDOW};
+use super::listen::Heard;
 use super::search::{Search, Stage};
 
 /// What stages leave, as multiples of what one alone would: an early one is generous, and the last chooses better than
@@ -17,7 +18,7 @@ const MOST: usize = 4;
 /// Stages one after the other; the last one chooses what is read.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Way {
-    pub(super) stages: Vec<Choice>,
+    pub(super) stages: Vec<HeadChoice>,
     /// Evidence recall on tasks that had no part in the choice of heads, the mean of that with the shares of the stages
     /// and with half of them: with all of a share many ways find all that a few dozen cases hide, and some by a hair.
     pub(super) recall: f64,
@@ -33,7 +34,7 @@ impl Way {
 
     /// A GemFilter policy.
     pub(super) fn policy(&self, fallback_below: Option<f64>) -> Value {
-        let score = |stage: &Choice| {
+        let score = |stage: &HeadChoice| {
             let heads: Vec<Value> =
                 stage.heads.iter().map(|(layer, head)| json!({ "layer": layer, "head": head })).collect();
             json!({ "queries": { "window": WINDOW }, "softmax": true, "heads": heads, "round": "sentence",
@@ -56,8 +57,9 @@ impl Way {
 
     /// Which tokens of a case the stages leave in the end, each keeping `part` of its share.
     pub(super) fn walk(&self, heard: &Heard, part: f64) -> Result<Vec<bool>> {
-        let stage =
-            |left: Vec<bool>, stage: &Choice| Choice { keep: part * stage.keep, ..stage.clone() }.keeps(heard, &left);
+        let stage = |left: Vec<bool>, stage: &HeadChoice| {
+            HeadChoice { keep: part * stage.keep, ..stage.clone() }.keeps(heard, &left)
+        };
         self.stages.iter().try_fold(heard.document.clone(), stage)
     }
 
@@ -160,7 +162,7 @@ mod tests {
     #[test]
     fn the_cheapest_and_the_deepest_of_the_best_are_worth_a_look() {
         let way = |recall, cost, head| Way {
-            stages: vec![Choice { heads: vec![(1, head)], keep: 0.1, coverage: None }],
+            stages: vec![HeadChoice { heads: vec![(1, head)], keep: 0.1, coverage: None }],
             recall,
             cost,
         };

@@ -49,7 +49,7 @@ pub(super) fn cases(plan: &Plan, loaded: &Loaded) -> Result<Vec<(Case, Option<Fa
     let mut cases = Vec::new();
     if !plan.tasks.is_empty() {
         let text = plan.text.as_deref().ok_or_else(|| {
-            Error::invalid_option("text", serde_json::Value::Null, "a text file, because tasks hide facts in one")
+            Error::invalid_option("plan.text", serde_json::Value::Null, "a text file, because tasks hide facts in one")
         })?;
         cases.extend(made(plan, &haystack(text)?, loaded)?);
     }
@@ -77,8 +77,9 @@ pub(super) fn cases(plan: &Plan, loaded: &Loaded) -> Result<Vec<(Case, Option<Fa
 /// Reads a text to hide facts in.
 pub(crate) fn haystack(path: &Path) -> Result<Haystack> {
     let name = path.display().to_string();
-    let text = std::fs::read_to_string(path)
-        .map_err(|e| Error::invalid_option("text", name, format!("a text file that can be read ({e})")).caused_by(e))?;
+    let text = std::fs::read_to_string(path).map_err(|e| {
+        Error::invalid_option("plan.text", name, format!("a text file that can be read ({e})")).caused_by(e)
+    })?;
     Haystack::new(&text)
 }
 

@@ -2,7 +2,7 @@ use skimlm_core::{Evidence, Flow, KvCache, Pass, Policy, Report, Result, Rows, S
 use skimlm_engine::{Cancel, Control, DEFAULT_CHUNK, Loaded, Session, walk};
 
 /// What one of several policies made of a prompt.
-pub(super) enum Heard {
+pub(super) enum Answer {
     /// Its choice; none: it leaves everything.
     Done(Result<Option<Report>>),
     /// Another policy wanted something else of the same layer: ask again in another pass.
@@ -18,7 +18,7 @@ pub(super) fn listen(
     rows: &Rows,
     loaded: &Loaded,
     cancel: &Cancel,
-) -> Result<Vec<Heard>> {
+) -> Result<Vec<Answer>> {
     let shape = loaded.model.shape();
     let mut chorus = Chorus { voices: policies.into_iter().map(|policy| Voice::new(policy, rows, shape)).collect() };
     if chorus.voices.iter().any(|voice| voice.heard.is_none()) {
@@ -26,7 +26,7 @@ pub(super) fn listen(
         let pass = Pass { stage: Stage::Filter, rows: rows.clone(), layers: 0..shape.layers.len() };
         in_control(cancel, |control| walk(&*loaded.model, &mut cache, loaded.dtype, &mut chorus, pass, control))?;
     }
-    Ok(chorus.voices.into_iter().map(|voice| voice.heard.unwrap_or(Heard::Alone)).collect())
+    Ok(chorus.voices.into_iter().map(|voice| voice.heard.unwrap_or(Answer::Alone)).collect())
 }
 
 /// Lets one policy choose by itself.
@@ -47,7 +47,7 @@ struct Voice {
     policy: Box<dyn Policy>,
     /// The pass that it believes to be in.
     pass: Pass,
-    heard: Option<Heard>,
+    heard: Option<Answer>,
 }
 
 impl Voice {
@@ -56,15 +56,15 @@ impl Voice {
         let begun = policy.begin(prompt.clone(), shape);
         let pass = match begun {
             Ok(pass) => pass,
-            Err(error) => return Self { policy, pass: prompt, heard: Some(Heard::Done(Err(error))) },
+            Err(error) => return Self { policy, pass: prompt, heard: Some(Answer::Done(Err(error))) },
         };
         let mut layers = pass.layers.clone();
         let in_step = pass.rows == *rows
             && policy.visibility() == Visibility::Causal
             && layers.any(|layer| policy.evidence(layer, &pass) != Evidence::None);
         let heard = match policy.report() {
-            Some(report) => Some(Heard::Done(Ok(Some(report)))),
-            None => (!in_step).then_some(Heard::Alone),
+            Some(report) => Some(Answer::Done(Ok(Some(report)))),
+            None => (!in_step).then_some(Answer::Alone),
         };
         Self { policy, pass, heard }
     }
@@ -77,13 +77,13 @@ impl Voice {
     fn hear(&mut self, seen: &Seen<'_>) {
         let own = Seen { layer: seen.layer, pass: &self.pass, cache: seen.cache, scores: seen.scores };
         self.heard = match self.policy.at_layer(own) {
-            Err(error) => Some(Heard::Done(Err(error))),
+            Err(error) => Some(Answer::Done(Err(error))),
             Ok(step) if step.flow == Flow::Continue && step.keep.is_empty() => None,
             // It changes the cache layer by layer.
-            Ok(step) if step.flow == Flow::Continue => Some(Heard::Alone),
+            Ok(step) if step.flow == Flow::Continue => Some(Answer::Alone),
             Ok(_) => match self.policy.report() {
-                Some(report) => Some(Heard::Done(Ok(Some(report)))),
-                None => Some(Heard::Alone),
+                Some(report) => Some(Answer::Done(Ok(Some(report)))),
+                None => Some(Answer::Alone),
             },
         };
     }
@@ -101,7 +101,7 @@ impl Policy for Chorus {
             match voice.evidence(seen.layer) {
                 Evidence::None => {}
                 own if own == served => voice.hear(&seen),
-                _ => voice.heard = Some(Heard::Later),
+                _ => voice.heard = Some(Answer::Later),
             }
         }
         let waiting = self.voices.iter().any(|voice| voice.heard.is_none());

@@ -4,7 +4,7 @@ use skimlm_core::{Policy, Result, read_options};
 use skimlm_engine::Loaded;
 use skimlm_policies::{Budget, Context, PolicySpec};
 
-use super::prompt::{Reading, counter};
+use super::prompt::{ReadCase, counter};
 use crate::{Case, bm25};
 
 /// A policy under its name in the tables.
@@ -71,7 +71,7 @@ impl Contender {
         self.policy.get("kind").and_then(Value::as_str) == Some("full")
     }
 
-    pub(crate) fn on(&self, case: &Case, reading: &Reading, loaded: &Loaded) -> Result<Chosen> {
+    pub(crate) fn on(&self, case: &Case, reading: &ReadCase, loaded: &Loaded) -> Result<Chosen> {
         let Some(bm) = self.bm25()? else {
             return Ok(Chosen { policy: PolicySpec::parse(&self.policy)?, forced: None });
         };

@@ -7,7 +7,7 @@ use skimlm_engine::{
 };
 
 use super::contender::{Chosen, Contender};
-use super::prompt::Reading;
+use super::prompt::ReadCase;
 use crate::{Case, Family, Metric, Record, evidence_recall};
 
 /// One case under one policy. What the policy or the model refuses is a record with an error; only a stop is an
@@ -16,7 +16,7 @@ pub(crate) fn measure(
     case: &Case,
     family: Option<Family>,
     contender: &Contender,
-    reading: &Reading,
+    reading: &ReadCase,
     loaded: &Loaded,
     cancel: &Cancel,
 ) -> Result<Record> {
@@ -53,7 +53,7 @@ pub(super) fn everything(case: &Case, record: &mut Record) {
 fn answered(
     case: &Case,
     chosen: Chosen,
-    reading: &Reading,
+    reading: &ReadCase,
     loaded: &Loaded,
     cancel: &Cancel,
     record: &mut Record,
@@ -88,7 +88,7 @@ fn answered(
 fn continued(
     case: &Case,
     chosen: Chosen,
-    reading: &Reading,
+    reading: &ReadCase,
     loaded: &Loaded,
     cancel: &Cancel,
     record: &mut Record,
@@ -117,7 +117,13 @@ fn continued(
 }
 
 /// How much of the prompt and of the evidence is left. Where heads keep different tokens: their mean.
-pub(super) fn kept(case: &Case, indices: &[u32], heads: Option<&[LayerHeads]>, reading: &Reading, record: &mut Record) {
+pub(super) fn kept(
+    case: &Case,
+    indices: &[u32],
+    heads: Option<&[LayerHeads]>,
+    reading: &ReadCase,
+    record: &mut Record,
+) {
     let lists: Vec<&[u32]> = match heads {
         // One list a layer is a pass that narrows: what it ends with is what it read.
         Some(layers) if layers.iter().any(|layer| layer.heads.len() > 1) => {

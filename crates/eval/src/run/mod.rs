@@ -23,7 +23,7 @@ pub use contender::{Bm25, Contender};
 use crate::{Record, Split, Summary, read_records, report};
 use cases::cases;
 use measure::measure;
-use prompt::Reading;
+use prompt::ReadCase;
 use select::select;
 
 /// What to run.
@@ -75,7 +75,11 @@ pub struct Progress {
 /// Runs a plan. A stop keeps what is done; the summary is of all records in the folder.
 pub fn run(plan: &Plan, loaded: &Loaded, cancel: &Cancel, progress: &mut dyn FnMut(&Progress)) -> Result<Summary> {
     if plan.policies.is_empty() || plan.cases == 0 {
-        return Err(Error::invalid_option("policies", plan.policies.len(), "at least one, with at least one case"));
+        return Err(Error::invalid_option(
+            "plan.policies",
+            plan.policies.len(),
+            "at least one, with at least one case",
+        ));
     }
     plan.policies.iter().try_for_each(|contender| contender.check(loaded))?;
     let cases = cases(plan, loaded)?;
@@ -93,7 +97,7 @@ pub fn run(plan: &Plan, loaded: &Loaded, cancel: &Cancel, progress: &mut dyn FnM
         if missing.is_empty() {
             continue;
         }
-        let reading = Reading::new(case, loaded)?;
+        let reading = ReadCase::new(case, loaded)?;
         // One by one where each takes its own passes, all at once where they share them.
         let turns: Vec<&[&Contender]> = missing.chunks(if plan.select_only { missing.len() } else { 1 }).collect();
         for turn in turns {
@@ -159,5 +163,6 @@ fn reopen(path: &Path) -> Result<(Vec<Record>, File)> {
 
 fn unwritable(path: &Path, error: std::io::Error) -> Error {
     let name = path.display().to_string();
-    Error::invalid_option("output", name, format!("a place that can be written ({error})")).caused_by(error)
+    let message = format!("{name} cannot be written: {error}. Free some space or choose another `plan.output`.");
+    Error::new(Code::Storage, message).with("path", name).caused_by(error)
 }

@@ -12,7 +12,7 @@ pub(crate) fn counter(loaded: &Loaded) -> impl Fn(&str) -> usize {
 }
 
 /// A case as a model reads it.
-pub(crate) struct Reading {
+pub(crate) struct ReadCase {
     /// What is asked of the engine.
     pub(crate) prompt: Prompt,
     /// The same in tokens.
@@ -21,7 +21,7 @@ pub(crate) struct Reading {
     bytes: Vec<Option<Range<usize>>>,
 }
 
-impl Reading {
+impl ReadCase {
     pub(crate) fn new(case: &Case, loaded: &Loaded) -> Result<Self> {
         let (prompt, text, skipped) = match (&case.raw, case.question.is_empty()) {
             (Some(raw), _) => {

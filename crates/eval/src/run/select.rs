@@ -1,10 +1,10 @@
 use skimlm_core::{Code, Report, Result};
 use skimlm_engine::{Cancel, Loaded};
 
-use super::chorus::{Heard, alone, listen};
+use super::chorus::{Answer, alone, listen};
 use super::contender::{Chosen, Contender};
 use super::measure::{everything, kept};
-use super::prompt::Reading;
+use super::prompt::ReadCase;
 use crate::{Case, Family, Record};
 
 /// What contenders keep of one case, without any answer: as few filter passes as they need together.
@@ -12,7 +12,7 @@ pub(crate) fn select(
     case: &Case,
     family: Option<Family>,
     contenders: &[&Contender],
-    reading: &Reading,
+    reading: &ReadCase,
     loaded: &Loaded,
     cancel: &Cancel,
 ) -> Result<Vec<Record>> {
@@ -37,9 +37,9 @@ pub(crate) fn select(
         let mut later = Vec::new();
         for ((i, chosen), heard) in open.into_iter().zip(listen(policies, rows, loaded, cancel)?) {
             let choice = match heard {
-                Heard::Done(choice) => choice,
-                Heard::Alone => alone(chosen.build(loaded)?, rows, loaded, cancel),
-                Heard::Later => {
+                Answer::Done(choice) => choice,
+                Answer::Alone => alone(chosen.build(loaded)?, rows, loaded, cancel),
+                Answer::Later => {
                     later.push((i, chosen));
                     continue;
                 }
@@ -51,7 +51,7 @@ pub(crate) fn select(
     Ok(records)
 }
 
-fn note(choice: Result<Option<Report>>, case: &Case, reading: &Reading, record: &mut Record) -> Result<()> {
+fn note(choice: Result<Option<Report>>, case: &Case, reading: &ReadCase, record: &mut Record) -> Result<()> {
     match choice {
         Ok(Some(report)) => kept(case, &report.indices, report.heads.as_deref(), reading, record),
         Ok(None) => everything(case, record),

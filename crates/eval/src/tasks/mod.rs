@@ -91,7 +91,7 @@ pub fn tasks() -> &'static [&'static dyn Task] {
 pub fn task(name: &str) -> Result<&'static dyn Task> {
     tasks().iter().copied().find(|task| task.name() == name).ok_or_else(|| {
         let names: Vec<_> = tasks().iter().map(|task| task.name()).collect();
-        Error::invalid_option("task", name, format!("one of {}", names.join(", ")))
+        Error::invalid_option("plan.tasks", name, format!("one of {}", names.join(", ")))
     })
 }
 
