@@ -127,6 +127,12 @@ impl Error {
     }
 }
 
+/// What a panic says, as `catch_unwind` hands it over.
+pub fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
+}
+
 impl From<skimlm_kernels::Error> for Error {
     fn from(error: skimlm_kernels::Error) -> Self {
         use skimlm_kernels::Error as Kernel;

@@ -7,6 +7,7 @@
 
 mod cache;
 mod error;
+mod fnv;
 mod model;
 mod options;
 mod pass;
@@ -15,7 +16,8 @@ mod reading;
 mod selection;
 
 pub use cache::{Bank, KvCache, LayerCache};
-pub use error::{Code, Error, Result};
+pub use error::{Code, Error, Result, panic_text};
+pub use fnv::{FNV_START, fnv1a};
 pub use model::{LayerShape, Model, Projected, Shape, Which};
 pub use options::read_options;
 pub use pass::{Pass, Role, Rows, Stage};
