@@ -60,6 +60,7 @@ pub enum Activation {
 impl Config {
     /// Fails with `ERR_MODEL_CORRUPT` where the numbers contradict each other.
     pub fn check(&self) -> Result<()> {
+        let corrupt = |what: String| corrupt(format!("{what} Download or convert the model again."));
         let sizes = [
             ("the hidden size", self.hidden),
             ("the number of heads", self.heads),

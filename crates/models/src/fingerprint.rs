@@ -1,3 +1,5 @@
+use skimlm_core::{FNV_START, fnv1a};
+
 use crate::weights::scan::Listed;
 
 /// Bytes of each tensor that count.
@@ -6,12 +8,8 @@ const SAMPLE: usize = 64;
 /// A short name for a model's weights: 64-bit FNV-1a over the names, formats and sizes of all tensors and the
 /// first bytes of each, as hexadecimal. It recognises a file; it is no proof against forgery.
 pub(crate) fn fingerprint(tensors: &[Listed<'_>]) -> String {
-    let mut hash = 0xcbf2_9ce4_8422_2325u64;
-    let mut add = |bytes: &[u8]| {
-        for &byte in bytes {
-            hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-        }
-    };
+    let mut hash = FNV_START;
+    let mut add = |bytes: &[u8]| hash = fnv1a(hash, bytes.iter().copied());
     for tensor in tensors {
         add(tensor.name.as_bytes());
         add(tensor.kind.as_bytes());

@@ -121,7 +121,7 @@ pub fn inspect(path: &Path) -> Result<ModelInfo> {
     Ok(inspect_source(&Source::open(path)?)?.0)
 }
 
-/// The same of an open source, with its settings.
+/// The same of an open source, with its settings and the same errors.
 pub fn inspect_source(source: &Source) -> Result<(ModelInfo, Config)> {
     let config = source.weights()?.config().clone();
     Ok((of(source, &config)?, config))

@@ -29,7 +29,7 @@ pub use config::{Activation, Config};
 pub use decoder::Decoder;
 pub use info::{LayerInfo, ModelInfo, RopeInfo, TensorTypeInfo, inspect, inspect_source};
 pub use locate::locate;
-pub use memory::{Estimate, Footprint, Need};
+pub use memory::{DEFAULT_CHUNK, Estimate, Footprint, Need};
 pub use open::{OpenOptions, Opened, Progress, open, open_source, open_with};
 pub use source::Source;
 pub use weights::quantized::Quantization;

@@ -14,8 +14,10 @@ use crate::source::Source;
 use crate::weights::Part;
 use crate::weights::quantized::Quantization;
 
-/// Rows that the engine computes at once.
-const CHUNK: u64 = 512;
+/// Rows that are computed at once unless a caller says otherwise: enough for the matrix products to be efficient, few
+/// enough for the MLP's activations to stay in the processor's cache.
+pub const DEFAULT_CHUNK: usize = 512;
+const CHUNK: u64 = DEFAULT_CHUNK as u64;
 /// Position and label of a cache entry.
 const ENTRY: u64 = 8;
 /// The program with a model of no size, and its tokenizer for each token of the vocabulary, resident
@@ -71,7 +73,7 @@ pub struct Footprint {
 }
 
 impl Footprint {
-    /// Of a model whose headers have been read.
+    /// Of a model whose headers have been read. Errors as in [`Source::weights`].
     pub fn of(source: &Source) -> Result<Self> {
         let tensors = source.listed();
         Ok(Self {

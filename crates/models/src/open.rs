@@ -46,7 +46,7 @@ impl Default for OpenOptions<'_> {
     }
 }
 
-/// Opens a model on the CPU. See [`open_with`].
+/// Opens a model on the CPU. Errors as in [`open_with`].
 pub fn open(path: &Path) -> Result<Opened> {
     open_with(path, OpenOptions::default())
 }
@@ -63,7 +63,7 @@ pub fn open_with(path: &Path, options: OpenOptions<'_>) -> Result<Opened> {
     open_source(Source::open(path)?, options)
 }
 
-/// The same of a source whose headers have been read.
+/// The same of a source whose headers have been read, with the same errors but `ERR_MODEL_NOT_FOUND`.
 pub fn open_source(source: Source, options: OpenOptions<'_>) -> Result<Opened> {
     let weights = source.weights()?;
     let info = info::of(&source, weights.config())?;

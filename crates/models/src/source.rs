@@ -19,12 +19,15 @@ pub enum Source {
 
 impl Source {
     /// Reads the headers of the model that a path means (see [`crate::locate()`]), and no weights.
+    ///
+    /// `ERR_MODEL_NOT_FOUND` if a file is not there, `ERR_MODEL_CORRUPT` or `ERR_MODEL_UNSUPPORTED` if it is no model.
     pub fn open(path: &Path) -> Result<Self> {
         let path = locate(path)?;
         if path.is_dir() { Folder::open(&path).map(Self::Folder) } else { Gguf::open(&path).map(Self::Gguf) }
     }
 
-    /// The model as weights of its family.
+    /// The model as weights of its family. `ERR_MODEL_UNSUPPORTED` if there is none or if it holds weights that the decoder
+    /// would leave out, `ERR_MODEL_CORRUPT` if its settings contradict each other.
     pub fn weights(&self) -> Result<Box<dyn Weights + '_>> {
         Ok(match self {
             Self::Gguf(gguf) => Box::new(gguf.weights()?),
@@ -41,7 +44,7 @@ impl Source {
         }
     }
 
-    /// The Jinja chat template, if the model has one.
+    /// The Jinja chat template, if the model has one; `ERR_MODEL_CORRUPT` where it cannot be read.
     pub fn chat_template(&self) -> Result<Option<String>> {
         match self {
             Self::Gguf(gguf) => Ok(gguf.get_str("tokenizer.chat_template")?.map(str::to_owned)),

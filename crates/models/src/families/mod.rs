@@ -14,7 +14,7 @@ mod place;
 mod qwen2;
 mod qwen3;
 
-use skimlm_core::{Error, LayerShape};
+use skimlm_core::{Error, LayerShape, Result};
 
 use crate::config::{Activation, Config};
 use crate::fail::unsupported;
@@ -161,6 +161,24 @@ pub(crate) fn refuse(architecture: &str, what: impl std::fmt::Display) -> Error 
     unsupported(format!("{what}. Use another model of this family."))
         .with("architecture", architecture)
         .with("supported", architectures())
+}
+
+/// `ERR_MODEL_UNSUPPORTED` if `left`, the weights in a file or folder that no part of the model is, has any: running
+/// without them would change every answer without a word.
+pub(crate) fn refuse_leftovers<'a>(
+    place: &str,
+    family: &Family,
+    config: &Config,
+    left: impl Iterator<Item = &'a str>,
+) -> Result<()> {
+    let left: Vec<&str> = left.take(8).collect();
+    let Some(first) = left.first() else { return Ok(()) };
+    let what = format!(
+        "the {place} holds weights that `{}` decoders do not use, such as `{first}`; running without them would give wrong \
+         answers",
+        family.name
+    );
+    Err(refuse(&config.architecture, what).with("tensors", left))
 }
 
 fn unknown(architecture: &str) -> Error {

@@ -21,7 +21,7 @@ use crate::config::Config;
 /// A source of weights.
 ///
 /// A part has the shape that [`Part::shape`] derives from the config; a source that holds it in
-/// another shape answers `ERR_MODEL_CORRUPT`.
+/// another shape, or not at all, answers `ERR_MODEL_CORRUPT`, and one in a format without a kernel `ERR_MODEL_UNSUPPORTED`.
 pub trait Weights {
     /// What the weights belong to; it has passed [`Config::check`].
     fn config(&self) -> &Config;

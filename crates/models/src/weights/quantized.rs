@@ -45,7 +45,7 @@ pub struct Quantized<'a> {
 }
 
 impl<'a> Quantized<'a> {
-    /// `progress` gets the values done and their total.
+    /// `progress` gets the values done and their total; its error ends the work and is returned.
     pub fn new(inner: &'a dyn Weights, to: Quantization, progress: Progress<'a>) -> Result<Self> {
         let config = inner.config();
         let total = Part::all(config).map(|part| values(part, config)).sum();
@@ -96,7 +96,8 @@ fn larger(weight: &Weight, format: BlockType) -> bool {
     weight.dtype().block_size() == 1 && weight.dtype() != format
 }
 
-/// A matrix in another format, by candle's own conversion, the rows in parallel.
+/// A matrix in another format, by candle's own conversion, the rows in parallel. Fails where that does
+/// (`ERR_INTERNAL`).
 pub fn quantize(weight: &Weight, format: BlockType) -> Result<Weight> {
     let (rows, cols) = (weight.rows(), weight.cols());
     let width = cols / format.block_size() * format.type_size();

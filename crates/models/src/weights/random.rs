@@ -4,7 +4,7 @@
 //! stream are mapped to `[-1, 1)`, exactly in f32, and scaled by a power of two. Norm weights are 1.
 //! Results on the default sizes are the project's golden values.
 
-use skimlm_core::{LayerShape, Result};
+use skimlm_core::{FNV_START, LayerShape, Result, fnv1a};
 use skimlm_kernels::linear::Weight;
 
 use super::{LayerPart, Part, Weights};
@@ -130,13 +130,9 @@ fn unit(x: u64) -> f32 {
     ((x >> 40) as f64 / f64::from(1u32 << 23) - 1.0) as f32
 }
 
-fn fnv(name: &str) -> u64 {
-    name.bytes().fold(0xCBF2_9CE4_8422_2325, |h, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01B3))
-}
-
 /// splitmix64, seeded with the name.
 fn stream(name: &str) -> impl Iterator<Item = u64> {
-    let mut state = fnv(name);
+    let mut state = fnv1a(FNV_START, name.bytes());
     std::iter::repeat_with(move || {
         state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let z = (state ^ (state >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);

@@ -58,7 +58,7 @@ impl Gguf {
         }
     }
 
-    /// The same for a whole file that lies in memory already.
+    /// The same for a whole file that lies in memory already; `ERR_MODEL_CORRUPT` if it is not one.
     pub fn from_bytes(owner: Owner) -> Result<Self> {
         Self::parse(owner, "(in memory)".into())
     }
@@ -107,7 +107,8 @@ impl Gguf {
         self.tensor_rows(name, 0..rows as usize)
     }
 
-    /// Some rows of a tensor: fused projections are stored below each other.
+    /// Some rows of a tensor: fused projections are stored below each other. Errors as in
+    /// [`Gguf::tensor`]; rows that are not there are `ERR_MODEL_CORRUPT`.
     pub fn tensor_rows(&self, name: &str, rows: Range<usize>) -> Result<Weight> {
         let info = self.expect(name)?;
         let cols = info.dims[0] as usize;

@@ -64,16 +64,7 @@ impl GgufWeights<'_> {
                 && !name.ends_with("rot_embd")
                 && !name.ends_with("rope_freqs.weight")
         };
-        let left: Vec<&str> = left.filter(counts).take(8).collect();
-        let Some(first) = left.first() else { return Ok(()) };
-        Err(unsupported(format!(
-            "the file holds weights that `{}` decoders do not use, such as `{first}`; running without them would \
-             give wrong answers. Use a plain model of this family.",
-            self.family.name
-        ))
-        .with("architecture", self.config.architecture.clone())
-        .with("supported", families::architectures())
-        .with("tensors", left))
+        families::refuse_leftovers("file", self.family, &self.config, left.filter(counts))
     }
 
     fn get(&self, part: Part) -> Result<Weight> {

@@ -81,11 +81,6 @@ impl TensorType {
     pub fn layout(self) -> Option<(u64, u64)> {
         TYPES.iter().find(|t| t.0 == self.0).map(|&(_, _, values, bytes)| (values, bytes))
     }
-
-    /// Whether a value is a plain number and not a part of a block.
-    pub fn is_plain(self) -> bool {
-        self.layout().is_some_and(|(values, _)| values == 1)
-    }
 }
 
 impl fmt::Display for TensorType {

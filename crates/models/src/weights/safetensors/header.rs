@@ -5,7 +5,7 @@ use safetensors::tensor::Metadata;
 use skimlm_core::Result;
 use skimlm_kernels::linear::BlockType;
 
-use crate::fail::{corrupt, unsupported};
+use crate::fail::{corrupt, refuse_no_model, unsupported};
 
 /// What the header of a file says about one tensor.
 #[derive(Debug, Clone, PartialEq)]
@@ -90,15 +90,8 @@ pub(super) fn parse(bytes: &[u8], file: usize) -> Result<Vec<TensorInfo>> {
 }
 
 fn refuse_other_formats(bytes: &[u8]) -> Result<()> {
-    let (kind, what) = if bytes.starts_with(b"version https://git-lfs") {
-        let what = "this is a git-lfs pointer, not the weights: run `git lfs pull`, or download the file itself.";
-        ("git-lfs pointer", what)
-    } else if bytes.trim_ascii_start().starts_with(b"<") {
-        ("HTML", "this is a web page, not a safetensors file: the download link led to a page. Use the direct link.")
-    } else if bytes.starts_with(b"GGUF") {
+    if bytes.starts_with(b"GGUF") {
         return Err(unsupported("this is a GGUF file with another name. Open it by its path, named `.gguf`."));
-    } else {
-        return Ok(());
-    };
-    Err(corrupt(what).with("looksLike", kind))
+    }
+    refuse_no_model(bytes)
 }

@@ -136,7 +136,7 @@ impl Folder {
         }
     }
 
-    /// Reads all tensors, as for a GGUF file.
+    /// Reads all tensors, as for a GGUF file and with the same errors.
     pub fn scan(&self, verify: bool, progress: &mut dyn FnMut(u64, u64) -> Result<()>) -> Result<()> {
         scan::scan(&self.listed(), verify, progress).map_err(in_file(&self.path))
     }

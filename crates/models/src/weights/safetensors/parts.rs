@@ -50,14 +50,7 @@ impl FolderWeights<'_> {
             // Old checkpoints carry the plain rotary frequencies along.
             model && !tied && !name.ends_with("rotary_emb.inv_freq")
         };
-        let left: Vec<&str> = left.filter(counts).take(8).collect();
-        let Some(first) = left.first() else { return Ok(()) };
-        let what = format!(
-            "the folder holds weights that `{}` decoders do not use, such as `{first}`; running without them would \
-             give wrong answers",
-            self.family.name
-        );
-        Err(families::refuse(&self.config.architecture, what).with("tensors", left))
+        families::refuse_leftovers("folder", self.family, &self.config, left.filter(counts))
     }
 }
 

@@ -32,6 +32,16 @@ fn open(folder: &Path) -> Result<(), Error> {
     crate::Decoder::new(&weights as &dyn Weights, &candle_core::Device::Cpu).map(drop)
 }
 
+/// The length of a header may look like the start of a page: `<` is 60.
+#[test]
+fn a_header_of_sixty_bytes_is_no_page() {
+    let header = format!("{:60}", r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#);
+    let file = [&60u64.to_le_bytes()[..], header.as_bytes(), &1f32.to_le_bytes()].concat();
+    assert_eq!(header::parse(&file, 0).unwrap()[0].name, "a");
+    let error = header::parse(b"<!-- gone --><html></html>", 0).unwrap_err();
+    assert_eq!(error.details["looksLike"], "HTML");
+}
+
 /// Hundreds of damaged headers and settings: an answer or a coded error, never a panic, and whatever is
 /// answered can be read to its end.
 #[test]
