@@ -3,6 +3,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use serde::Serialize;
 use skimlm_core::{Code, Error, Result, Stage};
+pub use skimlm_models::DEFAULT_CHUNK;
 
 /// A flag that ends work between chunks, layers and tokens. Clones share it.
 #[derive(Debug, Clone, Default)]
@@ -57,15 +58,11 @@ pub struct Control<'a> {
     pub cancel: &'a Cancel,
     /// Called after every chunk of a prompt pass.
     pub progress: &'a mut dyn FnMut(Progress),
-    /// Rows computed at once; bounds the memory of activations, never the result.
+    /// Rows computed at once; bounds the memory of activations, never the result. Estimates count on [`DEFAULT_CHUNK`].
     pub chunk: usize,
     /// Positions still to come behind this pass: the tokens to be generated.
     pub headroom: usize,
 }
-
-/// Rows of a chunk unless told otherwise: enough for the matrix products to be efficient, few enough
-/// for the MLP's activations to stay in the processor's cache.
-pub const DEFAULT_CHUNK: usize = 512;
 
 #[cfg(test)]
 mod tests {

@@ -11,11 +11,11 @@ use skimlm_policies::Context;
 use crate::control::{Cancel, Control, DEFAULT_CHUNK, Progress};
 use crate::load::{Loaded, row_bytes};
 use crate::memory;
-use crate::output::{Event, FinishReason, Memory, Outcome, SelectionData, TextChunk, Times, Usage};
+use crate::output::{Event, FinishReason, Memory, Outcome, SelectionData, TextChunk, Timings, Usage};
 use crate::overflow;
 use crate::request::Request;
 use crate::sample::Sampler;
-use crate::session::{Session, Timings};
+use crate::session::{Session, Spent};
 use crate::text::{Assembled, DecodeStream, Prompt, StopMatcher, assemble, named_tokens};
 
 /// Generated and prompt tokens that the repetition penalty looks back on.
@@ -28,6 +28,9 @@ const TOP: usize = 10;
 ///
 /// `queued` is the time the request has waited. A stopped [`Cancel`] ends it with the text so far, an
 /// aborted one with [`Code::Cancelled`].
+///
+/// `ERR_EMPTY_PROMPT`, `ERR_CHAT_TEMPLATE`, `ERR_CONTEXT_OVERFLOW` and `ERR_OUT_OF_MEMORY` before anything is read,
+/// `ERR_INVALID_ARG` and `ERR_POLICY_UNSUPPORTED` for what only the prompt shows, `ERR_NUMERICS`.
 pub fn generate(
     loaded: &Loaded,
     request: &Request,
@@ -305,14 +308,14 @@ fn most_likely(logits: &[f32]) -> Vec<u32> {
 fn times(
     queued: Duration,
     tokenizing: Duration,
-    spent: Timings,
+    spent: Spent,
     first: Duration,
     decode: Duration,
     new_tokens: usize,
-) -> Times {
+) -> Timings {
     let ms = |d: Duration| d.as_secs_f64() * 1e3;
     let later = new_tokens.saturating_sub(1) as f64;
-    Times {
+    Timings {
         queue_ms: ms(queued),
         tokenize_ms: ms(tokenizing),
         filter_ms: ms(spent.filter),

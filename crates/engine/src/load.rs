@@ -103,6 +103,9 @@ pub struct Loaded {
 }
 
 /// Opens a model. `progress` is told bytes done and bytes in all; an error from it ends the loading.
+///
+/// `ERR_MODEL_NOT_FOUND`, `ERR_MODEL_CORRUPT` or `ERR_MODEL_UNSUPPORTED` where the file is at fault, `ERR_TOKENIZER`,
+/// `ERR_CHAT_TEMPLATE`, `ERR_DEVICE`, `ERR_OUT_OF_MEMORY` before weights are read, `ERR_INVALID_ARG` for an option or a profile.
 pub fn load(path: &Path, options: &LoadOptions, progress: &mut dyn FnMut(u64, u64) -> Result<()>) -> Result<Loaded> {
     let (dtype, quantize) = types(options.dtype.as_deref(), options.kv_dtype.as_deref())?;
     let activations = activations(options.activations.as_deref())?;

@@ -54,7 +54,8 @@ pub struct MemoryEstimate {
 }
 
 impl MemoryNeed {
-    /// Reads a need; everything that can be checked without a model is checked here.
+    /// Reads a need; everything that can be checked without a model is checked here
+    /// (`ERR_INVALID_ARG`).
     pub fn parse(value: &Value) -> Result<Self> {
         let form: Form = read_options(value, "")?;
         types(form.dtype.as_deref(), form.kv_dtype.as_deref())?;
@@ -73,6 +74,9 @@ impl MemoryNeed {
 }
 
 /// What requests take on a model, by its header; no weights are read.
+///
+/// Errors as in [`Source::open`] and [`Source::weights`]; `ERR_INVALID_ARG` and `ERR_POLICY_UNSUPPORTED` for a need that the
+/// model cannot meet, or a profile beside it of another model.
 pub fn estimate_memory(path: &Path, needs: &[MemoryNeed]) -> Result<Vec<MemoryEstimate>> {
     let footprint = Footprint::of(&Source::open(path)?)?;
     let shape = footprint.config().shape();

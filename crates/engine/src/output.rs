@@ -136,7 +136,7 @@ pub struct Usage {
     pub prompt_tokens: usize,
     /// Of the prompt, as far as the whole model read them.
     pub kept_tokens: usize,
-    /// Of the prompt, in the cache already.
+    /// Of the prompt, in the cache already; 0 today, as every request reads its own prompt.
     pub cached_tokens: usize,
     /// Generated.
     pub new_tokens: usize,
@@ -144,10 +144,10 @@ pub struct Usage {
     pub truncated_tokens: usize,
 }
 
-/// Milliseconds.
+/// Where the time of a request went, in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Times {
+pub struct Timings {
     /// Waiting for other generations.
     pub queue_ms: f64,
     /// Text to tokens.
@@ -194,7 +194,7 @@ pub struct Outcome {
     /// Tokens.
     pub usage: Usage,
     /// Times.
-    pub timings: Times,
+    pub timings: Timings,
     /// Memory.
     pub memory: Memory,
     /// The seed that was used.

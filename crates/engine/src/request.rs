@@ -77,7 +77,7 @@ struct Form {
 }
 
 impl Request {
-    /// A greedy generation with full attention.
+    /// A greedy generation under the default policy, `auto`.
     pub fn new(prompt: Prompt) -> Self {
         Self {
             prompt,
@@ -93,7 +93,8 @@ impl Request {
         }
     }
 
-    /// Reads a request; everything that can be checked without a model is checked here.
+    /// Reads a request; everything that can be checked without a model is checked here
+    /// (`ERR_INVALID_ARG`).
     pub fn parse(value: &Value) -> Result<Self> {
         let form: Form = read_options(value, "")?;
         form.sampling.validate()?;

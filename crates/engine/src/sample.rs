@@ -77,7 +77,7 @@ struct Candidate {
 }
 
 impl Sampler {
-    /// Checks the options.
+    /// `ERR_INVALID_ARG` for an option out of its range.
     pub fn new(sampling: Sampling) -> Result<Self> {
         sampling.validate()?;
         // The standard library's hash keys are random, which is all that is needed of a seed.

@@ -6,9 +6,9 @@ use skimlm_core::{Code, Error, KvCache, Model, Pass, Policy, Report, Result, Rol
 use crate::control::Control;
 use crate::walk::walk;
 
-/// Where the time of a session went.
+/// Time that a session has spent so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Timings {
+pub struct Spent {
     /// Filter passes, evidence and choice left out.
     pub filter: Duration,
     /// Evidence and choice, in whichever pass.
@@ -26,14 +26,15 @@ pub struct Session<'m> {
     cache: KvCache,
     dtype: DType,
     next_position: u32,
-    timings: Timings,
+    timings: Spent,
 }
 
 impl<'m> Session<'m> {
     /// An empty session. `dtype` is the type of cached keys and values, one of [`skimlm_kernels::cached`].
+    /// Errors as in [`KvCache::new`].
     pub fn new(model: &'m dyn Model, policy: Box<dyn Policy>, dtype: DType) -> Result<Self> {
         let cache = KvCache::new(model.shape(), dtype, model.device(), 0)?;
-        Ok(Self { model, policy, cache, dtype, next_position: 0, timings: Timings::default() })
+        Ok(Self { model, policy, cache, dtype, next_position: 0, timings: Spent::default() })
     }
 
     /// A session that goes on behind entries made earlier.
@@ -44,7 +45,7 @@ impl<'m> Session<'m> {
         dtype: DType,
         next_position: u32,
     ) -> Self {
-        Self { model, policy, cache, dtype, next_position, timings: Timings::default() }
+        Self { model, policy, cache, dtype, next_position, timings: Spent::default() }
     }
 
     pub(crate) fn model(&self) -> &'m dyn Model {
@@ -53,12 +54,15 @@ impl<'m> Session<'m> {
 
     /// Reads rows behind what has been read before and gives the logits `[vocab]` of the token that
     /// follows. Positions are counted from the session's next one; roles and tokens are the caller's.
+    ///
+    /// Errors as in [`walk`](crate::walk()); `ERR_INTERNAL` if the policy stops the last pass.
     pub fn prefill(&mut self, rows: Rows, control: &mut Control<'_>) -> Result<Vec<f32>> {
         let first = self.begin(rows)?;
         self.run(first, control)
     }
 
-    /// Walks no further than the policy needs to choose, and keeps nothing for decoding.
+    /// Walks no further than the policy needs to choose, and keeps nothing for decoding. Errors as in
+    /// [`walk`](crate::walk()).
     pub fn select(&mut self, rows: Rows, control: &mut Control<'_>) -> Result<Option<Report>> {
         let mut next = Some(self.begin(rows)?);
         while self.policy.report().is_none()
@@ -71,7 +75,7 @@ impl<'m> Session<'m> {
         Ok(self.policy.report())
     }
 
-    /// Appends one generated token and gives the logits `[vocab]` of the next.
+    /// Appends one generated token and gives the logits `[vocab]` of the next. Errors as in [`Session::prefill`].
     pub fn step(&mut self, token: u32, control: &mut Control<'_>) -> Result<Vec<f32>> {
         let mut rows = Rows::consecutive(vec![token], self.next_position, Role::Document);
         rows.tag_with(&mut *self.policy);
@@ -132,7 +136,7 @@ impl<'m> Session<'m> {
     }
 
     /// Time spent so far.
-    pub fn timings(&self) -> Timings {
+    pub fn timings(&self) -> Spent {
         self.timings
     }
 

@@ -9,8 +9,11 @@ use half::{bf16, f16};
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
-use skimlm_core::{Code, Error, KvCache, LayerCache, Model, Pass, Policy, Result, Role, Rows, Shape, Stage};
+use skimlm_core::{
+    Code, Error, FNV_START, KvCache, LayerCache, Model, Pass, Policy, Result, Role, Rows, Shape, Stage, fnv1a,
+};
 use skimlm_kernels::cached::Q8_0;
+use skimlm_policies::Full;
 
 use crate::control::{Cancel, Control, DEFAULT_CHUNK};
 use crate::files;
@@ -171,7 +174,8 @@ pub struct Bound<'s> {
 }
 
 impl<'s> Bound<'s> {
-    /// A session behind the stored entries. Each has its own copy.
+    /// A session behind the stored entries. Each has its own copy. `ERR_INVALID_ARG` where the model's device
+    /// cannot read entries of their type.
     pub fn session(&self, policy: Box<dyn Policy>) -> Result<Session<'s>> {
         let (shape, device) = (self.model.shape(), self.model.device());
         let layers = self.store.layers.iter().map(|layer| {
@@ -193,8 +197,6 @@ fn describe(shape: &Shape) -> String {
 
 /// Some logits behind a few tokens from all over the vocabulary.
 fn probe(model: &dyn Model) -> Result<Vec<f32>> {
-    struct Plain;
-    impl Policy for Plain {}
     let shape = model.shape();
     let tokens = (0..PROBE_TOKENS).map(|i| (i * shape.vocab / PROBE_TOKENS) as u32).collect();
     let pass = Pass {
@@ -205,7 +207,7 @@ fn probe(model: &dyn Model) -> Result<Vec<f32>> {
     let mut cache = KvCache::new(shape, DType::F32, model.device(), PROBE_TOKENS)?;
     let cancel = Cancel::default();
     let mut control = Control { cancel: &cancel, progress: &mut |_| {}, chunk: DEFAULT_CHUNK, headroom: 0 };
-    let walked = walk(model, &mut cache, DType::F32, &mut Plain, pass, &mut control)?;
+    let walked = walk(model, &mut cache, DType::F32, &mut Full {}, pass, &mut control)?;
     let hidden = walked.hidden.ok_or_else(|| Error::new(Code::Internal, "the probe did not reach the end."))?;
     let logits = model.head(&hidden.narrow(0, PROBE_TOKENS - 1, 1)?)?.flatten_all()?.to_vec1::<f32>()?;
     let step = logits.len().div_ceil(PROBE_LOGITS).max(1);
@@ -228,8 +230,7 @@ fn bytes_of(tensor: &Tensor) -> Result<(Dtype, Vec<u8>)> {
 
 /// FNV-1a over a name and its bytes: damage, not malice, is to be seen.
 fn mix(sum: u64, name: &str, bytes: &[u8]) -> u64 {
-    let all = name.bytes().chain(bytes.iter().copied());
-    all.fold(sum ^ 0xCBF2_9CE4_8422_2325, |sum, b| (sum ^ u64::from(b)).wrapping_mul(0x100_0000_01B3))
+    fnv1a(sum ^ FNV_START, name.bytes().chain(bytes.iter().copied()))
 }
 
 /// What is wrong is for the caller to say of which file.
@@ -297,11 +298,9 @@ mod tests {
 
     #[test]
     fn the_probe_is_every_other_logit_behind_tokens_from_all_over() {
-        struct Plain;
-        impl Policy for Plain {}
         let model =
             Decoder::new(&Random::new(&Sizes { vocab: 97, ..Sizes::default() }).unwrap(), &Device::Cpu).unwrap();
-        let mut session = Session::new(&model, Box::new(Plain), DType::F32).unwrap();
+        let mut session = Session::new(&model, Box::new(Full {}), DType::F32).unwrap();
         let cancel = Cancel::default();
         let mut control = Control { cancel: &cancel, progress: &mut |_| {}, chunk: 4, headroom: 0 };
         let rows = Rows::consecutive(vec![0, 24, 48, 72], 0, Role::Document);

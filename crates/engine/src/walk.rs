@@ -30,6 +30,9 @@ pub struct Walked {
 /// Layer-major: the residual `[rows, hidden]` is updated in place, chunk by chunk, so that memory is
 /// the residual, one chunk's activations and the keys and values that stay (one layer's at a time in
 /// a scratch pass).
+///
+/// `ERR_EMPTY_PROMPT` without rows, `ERR_CANCELLED` once cancelled, `ERR_NUMERICS` with the layer for scores that are NaN or
+/// infinite, what the policy answers, and what a kernel or a tensor operation fails with.
 pub fn walk(
     model: &dyn Model,
     cache: &mut KvCache,
@@ -39,7 +42,7 @@ pub fn walk(
     control: &mut Control<'_>,
 ) -> Result<Walked> {
     if pass.rows.is_empty() {
-        return Err(Error::new(Code::EmptyPrompt, "there are no tokens to read."));
+        return Err(Error::new(Code::EmptyPrompt, "there are no tokens to read. Pass text or tokens."));
     }
     let length = pass.rows.positions.last().map_or(0, |&p| p as usize + 1) + control.headroom;
     let layers = pass.layers.clone();

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::Instant;
 
 use async_channel::{Receiver, Sender};
-use skimlm_core::{Code, Error, Result, Shape};
+use skimlm_core::{Code, Error, Result, Shape, panic_text};
 use skimlm_kernels::threads::Threads;
 use skimlm_policies::Context;
 
@@ -74,7 +74,11 @@ struct RunState {
 }
 
 impl Worker {
-    /// Loads a model on a new thread and waits for it.
+    /// Loads a model on a new thread and waits for it. `progress` is told bytes done and bytes in all; its error ends the
+    /// loading.
+    ///
+    /// Errors as in [`load`], `ERR_INVALID_ARG` for a number of threads that cannot be, and `ERR_INTERNAL` if a thread
+    /// does not start or panics.
     pub fn load(
         path: PathBuf,
         options: LoadOptions,
@@ -133,7 +137,8 @@ impl Worker {
         self.template.as_ref()
     }
 
-    /// Refuses a request whose policy cannot work on this model: `ERR_INVALID_ARG`.
+    /// Refuses a request whose policy cannot work on this model: `ERR_INVALID_ARG`, or `ERR_POLICY_UNSUPPORTED` where no
+    /// value of its options could.
     pub fn check(&self, request: &Request) -> Result<()> {
         let tokens = named_tokens(&request.policy, &self.tokenizer)?;
         let forced = request.force_indices.as_deref();
@@ -143,15 +148,16 @@ impl Worker {
 
     /// Queues a request.
     ///
-    /// `ERR_INVALID_ARG` if its policy cannot work on this model, `ERR_DISPOSED`, `ERR_BUSY` if too many wait,
-    /// `ERR_INTERNAL` after a panic. Everything that depends on data comes out of [`Run::next`].
+    /// `ERR_INVALID_ARG` or `ERR_POLICY_UNSUPPORTED` if its policy cannot work on this model, `ERR_DISPOSED`, `ERR_BUSY`
+    /// if too many wait, `ERR_INTERNAL` after a panic. Everything that depends on data comes out of [`Run::next`].
     pub fn start(&self, request: Request) -> Result<Run> {
         self.check(&request)?;
         self.queue(Task::Generate(Box::new(request)))
     }
 
     /// Queues work that uses the model directly, such as an evaluation. Its own errors come out of [`Run::next`],
-    /// which otherwise ends without an event; what it has to tell it sends by means of its own.
+    /// which otherwise ends without an event; what it has to tell it sends by means of its own. `ERR_DISPOSED`, `ERR_BUSY`
+    /// and `ERR_INTERNAL` as in [`Worker::start`].
     pub fn study(&self, study: impl FnOnce(&Loaded, &Cancel) -> Result<()> + Send + 'static) -> Result<Run> {
         self.queue(Task::Study(Box::new(study)))
     }
@@ -208,9 +214,7 @@ fn disposed() -> Error {
 }
 
 fn internal(panic: &(dyn std::any::Any + Send)) -> Error {
-    let what =
-        panic.downcast_ref::<&str>().map(|s| (*s).to_owned()).or_else(|| panic.downcast_ref::<String>().cloned());
-    let what = what.unwrap_or_else(|| "no message".into());
+    let what = panic_text(panic);
     Error::new(Code::Internal, format!("skimlm failed inside ({what}); please report it. Load the model again."))
 }
 
@@ -266,7 +270,7 @@ impl Run {
         self.batch(first.ok())
     }
 
-    /// [`Run::next`] for callers without an executor.
+    /// [`Run::next`] for callers without an executor, with the same errors.
     pub fn next_blocking(&self) -> Option<Result<Vec<Event>>> {
         self.batch(self.events.recv_blocking().ok())
     }

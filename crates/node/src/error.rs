@@ -2,7 +2,7 @@ use std::error::Error as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use serde_json::json;
-use skimlm_core::{Code, Error, Result};
+use skimlm_core::{Code, Error, Result, panic_text};
 
 /// A coded error as `{ code, message, details, causes }`: JavaScript sees it as the error's message.
 pub(crate) fn to_js(error: Error) -> napi::Error {
@@ -24,10 +24,6 @@ pub(crate) fn guarded<T>(call: impl FnOnce() -> Result<T>) -> napi::Result<T> {
 }
 
 fn panicked(panic: &(dyn std::any::Any + Send)) -> Error {
-    let what = panic
-        .downcast_ref::<&str>()
-        .map(ToString::to_string)
-        .or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "no message".into());
+    let what = panic_text(panic);
     Error::new(Code::Internal, format!("a native call panicked: {what}. Please report it.")).with("panic", what)
 }

@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use napi::bindgen_prelude::Uint32Array;
 use napi_derive::napi;
-use skimlm_core::{Code, Error};
-use skimlm_engine::text::{ChatMessage, Prompt};
+use skimlm_engine::text::{ChatMessage, Prompt, no_template};
 use skimlm_engine::{Request, Worker};
 
 use crate::error::guarded;
@@ -99,11 +98,7 @@ impl Model {
     pub fn apply_chat_template(&self, messages: String, add_generation_prompt: bool) -> napi::Result<String> {
         guarded(|| {
             let messages: Vec<ChatMessage> = json::read(&messages, "messages")?;
-            let missing = || {
-                let message = "The model has no chat template. Give one with the option `chatTemplate`.";
-                Error::new(Code::ChatTemplate, message).with("option", "chatTemplate")
-            };
-            self.worker.template().ok_or_else(missing)?.render(&messages, add_generation_prompt)
+            self.worker.template().ok_or_else(no_template)?.render(&messages, add_generation_prompt)
         })
     }
 }

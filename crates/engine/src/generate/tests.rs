@@ -12,9 +12,9 @@ fn the_likeliest_come_best_first_and_equals_by_id() {
 #[test]
 fn times_are_in_milliseconds_and_the_first_token_is_no_decoding() {
     let ms = Duration::from_millis;
-    let spent = Timings { filter: ms(1), select: ms(2), prefill: ms(3), decode: ms(4) };
+    let spent = Spent { filter: ms(1), select: ms(2), prefill: ms(3), decode: ms(4) };
     let of = |decode, new_tokens| times(ms(10), ms(20), spent, ms(30), decode, new_tokens);
-    let five = Times {
+    let five = Timings {
         queue_ms: 10.0,
         tokenize_ms: 20.0,
         filter_ms: 1.0,

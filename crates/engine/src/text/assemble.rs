@@ -3,7 +3,7 @@ use std::ops::Range;
 use serde::Serialize;
 use skimlm_core::{Code, Error, Result, Role, Rows, Warning};
 
-use super::chat::ChatTemplate;
+use super::chat::{ChatTemplate, no_template};
 use super::pieces::{Piece, encode_pieces};
 use super::prompt::{ChatMessage, ChatRole, Prompt};
 use super::splice::{Spliced, splice};
@@ -130,14 +130,7 @@ fn chat(
     if messages.iter().all(|message| message.content.is_empty()) {
         return Err(empty());
     }
-    let template = template.ok_or_else(|| {
-        Error::new(
-            Code::ChatTemplate,
-            "The model has no chat template, and the prompt is a list of messages. Give a template with the option \
-             `chatTemplate` or pass the prompt as a string.",
-        )
-        .with("option", "chatTemplate")
-    })?;
+    let template = template.ok_or_else(no_template)?;
     let contents: Vec<Vec<Field<'_>>> = (0..)
         .zip(messages)
         .map(|(index, ChatMessage { role, content })| {

@@ -52,6 +52,13 @@ impl ChatTemplate {
     }
 }
 
+/// What a list of messages comes to where the model has no template.
+pub fn no_template() -> Error {
+    let message = "The model has no chat template, and messages need one. Give a template with the option `chatTemplate`, or \
+                   pass the prompt as a string.";
+    Error::new(Code::ChatTemplate, message).with("option", "chatTemplate")
+}
+
 fn refused(how: &str, error: &minijinja::Error) -> Error {
     let line = error.line().map(|line| format!(" (line {line})")).unwrap_or_default();
     let said = error.detail().map_or_else(|| error.to_string(), String::from);

@@ -94,17 +94,24 @@ impl Tokenizer {
     /// nor BPE as SentencePiece has it.
     pub fn from_json_file(path: &Path, declared: Declared) -> Result<Self> {
         let json = std::fs::read(path).map_err(|e| {
-            Error::new(Code::Tokenizer, format!("The tokenizer {} cannot be read: {e}.", path.display()))
-                .with("path", path.display().to_string())
-                .caused_by(e)
+            Error::new(
+                Code::Tokenizer,
+                format!("The tokenizer {} cannot be read: {e}. Check path and permissions.", path.display()),
+            )
+            .with("path", path.display().to_string())
+            .caused_by(e)
         })?;
         Self::from_json(&json, declared).map_err(|e| e.with("path", path.display().to_string()))
     }
 
-    /// Builds the tokenizer that the bytes of a tokenizer.json describe.
+    /// Builds the tokenizer that the bytes of a tokenizer.json describe. `ERR_TOKENIZER` as for a file.
     pub fn from_json(json: &[u8], declared: Declared) -> Result<Self> {
         let file: File = serde_json::from_slice(json).map_err(|e| {
-            Error::new(Code::Tokenizer, format!("This is not a tokenizer.json that can be used: {e}.")).caused_by(e)
+            Error::new(
+                Code::Tokenizer,
+                format!("This is not a tokenizer.json that can be used: {e}. Download it again."),
+            )
+            .caused_by(e)
         })?;
         let File { added_tokens, mut normalizer, mut pre_tokenizer, post_processor, decoder, model } = file;
         let odd = |text: &Option<String>| text.as_deref().is_some_and(|text| !text.is_empty());
@@ -117,7 +124,7 @@ impl Tokenizer {
                 Code::Tokenizer,
                 format!(
                     "This tokenizer.json is of a {kind} tokenizer that is neither byte-level BPE nor BPE as \
-                     SentencePiece has it, which are supported."
+                     SentencePiece has it. Use a model with one of these."
                 ),
             )
             .with("model", kind)

@@ -31,7 +31,7 @@ use skimlm_core::{Code, Error};
 use skimlm_models::Source as Files;
 
 pub use assemble::{Assembled, Origin, QUESTION_TOKENS, Source, assemble};
-pub use chat::ChatTemplate;
+pub use chat::{ChatTemplate, no_template};
 pub use decode_stream::DecodeStream;
 pub use gguf_vocab::GgufVocab;
 pub use json_vocab::Declared;

@@ -38,7 +38,11 @@ impl Specials {
             let texts = tokens.iter().map(|token| &token.text);
             let built = AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(texts);
             Some(built.map_err(|e| {
-                Error::new(Code::Tokenizer, format!("The special tokens are too many: {e}.")).caused_by(e)
+                Error::new(
+                    Code::Tokenizer,
+                    format!("The special tokens are too many: {e}. Use another tokenizer.json."),
+                )
+                .caused_by(e)
             })?)
         };
         Ok(Self { tokens, finder })

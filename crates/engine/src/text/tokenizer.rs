@@ -88,7 +88,7 @@ impl Tokenizer {
     }
 
     /// The token ids of a text, without BOS. `special`: the text of a special token becomes that
-    /// token.
+    /// token. `ERR_TOKENIZER` where the vocabulary cannot write it.
     pub fn encode(&self, text: &str, special: bool) -> Result<Vec<u32>> {
         if special {
             let placed = encode_pieces(self, &[Piece::template(text)])?;
@@ -101,7 +101,8 @@ impl Tokenizer {
     /// The token ids of a text and, for each, the range of UTF-16 code units that it comes from.
     ///
     /// Ranges hold whole characters: every token of a character that is spread over several has
-    /// the range of that character. The text is not parsed as special tokens.
+    /// the range of that character. The text is not parsed as special tokens. Errors as in
+    /// [`Tokenizer::encode`].
     pub fn encode_with_offsets(&self, text: &str) -> Result<(Vec<u32>, Offsets)> {
         let (ids, ranges): (Vec<u32>, Vec<Range<usize>>) = self.encode_plain(text, true)?.into_iter().unzip();
         let (mut starts, mut ends) = (Cursor::new(text), Cursor::new(text));
@@ -183,11 +184,6 @@ impl Tokenizer {
         }
     }
 
-    /// Whether a token is a control token.
-    pub fn is_control(&self, id: u32) -> bool {
-        self.specials.get(id).is_some_and(|token| token.control)
-    }
-
     /// All tokens that end an answer: those that the model names and those known by their text.
     pub fn end_tokens(&self) -> &[u32] {
         &self.ends
@@ -250,7 +246,10 @@ fn put(texts: &mut Vec<Option<Vec<u8>>>, id: u32, bytes: Vec<u8>) -> Result<()> 
 }
 
 fn failed(error: tokenizers::Error) -> Error {
-    Error::new(Code::Tokenizer, format!("The text cannot be tokenized: {error}."))
+    Error::new(
+        Code::Tokenizer,
+        format!("The text cannot be tokenized: {error}. Check the tokenizer that the model came with."),
+    )
 }
 
 #[cfg(test)]

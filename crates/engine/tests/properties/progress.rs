@@ -5,7 +5,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use serde_json::json;
 use skimlm_core::Stage;
-use skimlm_engine::{Cancel, Control, Progress, Session, Timings};
+use skimlm_engine::{Cancel, Control, Progress, Session, Spent};
 
 use crate::given::*;
 use crate::models::Changed;
@@ -47,19 +47,19 @@ proptest! {
     fn time_is_counted_where_it_is_spent(given in given(8..=16)) {
         let model = given.model();
         let mut full = session(&model, &json!({ "kind": "full" }));
-        assert_eq!(full.timings(), Timings::default());
+        assert_eq!(full.timings(), Spent::default());
         read(&mut full, given.rows(), given.chunk);
-        let Timings { prefill, .. } = full.timings();
+        let Spent { prefill, .. } = full.timings();
         assert!(prefill > Duration::ZERO);
-        assert_eq!(full.timings(), Timings { prefill, ..Timings::default() });
+        assert_eq!(full.timings(), Spent { prefill, ..Spent::default() });
         step(&mut full, 1);
-        let Timings { decode, .. } = full.timings();
+        let Spent { decode, .. } = full.timings();
         assert!(decode > Duration::ZERO);
-        assert_eq!(full.timings(), Timings { prefill, decode, ..Timings::default() });
+        assert_eq!(full.timings(), Spent { prefill, decode, ..Spent::default() });
         let pins = json!({ "sinks": 0, "template": false, "system": false, "question": false, "last": 1 });
         let mut chosen = session(&model, &json!({ "kind": "gemfilter", "layer": 0, "budget": 4, "pins": pins }));
         read(&mut chosen, given.rows(), given.chunk);
-        let Timings { filter, select, prefill, decode } = chosen.timings();
+        let Spent { filter, select, prefill, decode } = chosen.timings();
         assert!([filter, select, prefill].iter().all(|spent| *spent > Duration::ZERO) && decode.is_zero());
     }
 

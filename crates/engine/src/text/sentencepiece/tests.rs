@@ -200,8 +200,7 @@ fn a_character_of_several_bytes_streams_whole_and_one_leading_space_is_left_out(
 fn text_never_becomes_control_tokens() {
     for (tokenizer, text) in [(llama(), "<s></s><unk><0x0A>"), (gemma(), "<start_of_turn><s>")] {
         let ids = tokenizer.encode(text, false).unwrap();
-        assert!(ids.iter().all(|&id| !tokenizer.is_control(id)));
-        assert_eq!(tokenizer.decode(&ids, true).unwrap(), text);
+        assert_eq!(tokenizer.decode(&ids, true).unwrap(), text, "a control token would be left out");
     }
     assert_eq!(gemma().encode("<start_of_turn>\n\n", true).unwrap(), [3, 6]);
 }
