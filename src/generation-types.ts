@@ -89,7 +89,7 @@ export interface Usage {
   promptTokens: number
   /** Of the prompt, as far as the whole model read them. */
   keptTokens: number
-  /** Of the prompt, in the cache already. */
+  /** Of the prompt, in the cache already; 0 today, as every generation reads its own prompt. */
   cachedTokens: number
   /** Generated. */
   newTokens: number

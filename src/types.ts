@@ -19,11 +19,11 @@ export interface Model extends AsyncDisposable {
   /** Whether `dispose` has been called. */
   readonly disposed: boolean
   /**
-   * Answers a prompt. Options are checked at once (`ERR_INVALID_ARG`); what depends on data or machine rejects:
-   * `ERR_CONTEXT_OVERFLOW`, `ERR_EMPTY_PROMPT`, `ERR_OUT_OF_MEMORY`, `ERR_BUSY`, `ERR_NUMERICS`.
+   * Answers a prompt. Options are checked at once (`ERR_INVALID_ARG`, `ERR_POLICY_UNSUPPORTED`); what depends on data or machine rejects:
+   * `ERR_CONTEXT_OVERFLOW`, `ERR_EMPTY_PROMPT`, `ERR_CHAT_TEMPLATE`, `ERR_OUT_OF_MEMORY`, `ERR_BUSY`, `ERR_NUMERICS`.
    */
   generate(prompt: Prompt, options?: GenerateOptions): Generation
-  /** What the policy keeps, without writing an answer. */
+  /** What the policy keeps, without writing an answer. Rejects with the errors of `generate`, those of options too. */
   select(prompt: Prompt, options?: SelectOptions): Promise<Selection>
   /** Cancels what runs; resolves once the memory is free. May be called again. */
   dispose(): Promise<void>
@@ -44,7 +44,10 @@ export interface Tokenizer {
   applyChatTemplate(messages: ChatMessage[], options?: { addGenerationPrompt?: boolean }): string
 }
 
-/** `out` saves the allocation: it is filled and its filled part is returned. */
+/**
+ * `out` saves the allocation: it is filled and its filled part is returned. Lengths that do not fit throw `ERR_INVALID_ARG`, scores
+ * that are NaN or infinite `ERR_NUMERICS`.
+ */
 export interface Kernels {
   /** The indices of the `k` largest scores; equal scores: the lower index first. Order of the answer: by index (default) or by score. */
   selectTopK(scores: Float32Array, k: number, options?: { order?: 'index' | 'score'; out?: Uint32Array }): Uint32Array

@@ -182,7 +182,8 @@ pub struct LayerHeads {
 
 /// A selection method. Every method has a default, and the defaults are full attention.
 ///
-/// One instance serves one session. A policy never runs the model.
+/// One instance serves one session. A policy never runs the model. What a method fails with ends the request: mostly
+/// `ERR_INVALID_ARG`, for an option that only the prompt shows to be wrong, or `ERR_NUMERICS`.
 pub trait Policy: Send {
     /// The first pass. Default: the prompt as it is, through every layer.
     fn begin(&mut self, prompt: Pass, shape: &Shape) -> Result<Pass> {

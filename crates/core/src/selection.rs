@@ -9,13 +9,13 @@ pub struct Selection {
 }
 
 impl Selection {
-    /// One list for all heads.
+    /// One list for all heads; `ERR_INVALID_ARG` unless it ascends strictly.
     pub fn shared(indices: Vec<u32>) -> Result<Self> {
         check(&indices)?;
         Ok(Self { lists: vec![indices], shared: true })
     }
 
-    /// One list a head.
+    /// One list a head; `ERR_INVALID_ARG` unless each ascends strictly.
     pub fn per_head(lists: Vec<Vec<u32>>) -> Result<Self> {
         lists.iter().try_for_each(|list| check(list))?;
         Ok(Self { lists, shared: false })

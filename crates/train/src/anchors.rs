@@ -102,7 +102,7 @@ impl Course for Anchors {
     }
 }
 
-/// A Llama of 4 layers and 4 heads with the vocabulary of the task.
+/// A Llama of 4 heads with the vocabulary of the task.
 pub fn config(hidden: usize, layers: usize, mlp: usize) -> Config {
     let (heads, head_dim) = (4, hidden / 4);
     Config {

@@ -185,7 +185,7 @@ impl Net {
         self.linear(&x, if self.config.tied_head { Part::Embedding } else { Part::Head })
     }
 
-    /// The mean loss of a batch's answers, and the share of them that the model ranks first.
+    /// The mean loss of a batch's answers, and the token that the model ranks first in place of each.
     pub fn loss(&self, batch: &Batch) -> Result<(Tensor, Vec<u32>)> {
         let logits = self.logits(batch)?;
         let max = logits.max_keepdim(1)?.detach();

@@ -80,7 +80,7 @@ impl Bank {
         Keys { k: &self.k, positions: &self.positions }
     }
 
-    /// Keys and values, as attention wants them.
+    /// Keys and values, as attention wants them. `ERR_INTERNAL` while values are missing.
     pub fn entries(&self) -> Result<Entries<'_>> {
         if self.with_values != self.len() {
             let message = format!("{} entries, but values of {} only.", self.len(), self.with_values);

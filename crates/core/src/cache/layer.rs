@@ -23,6 +23,7 @@ pub struct LayerCache {
 
 impl LayerCache {
     /// An empty layer, also of use on its own as the scratch memory of a filter pass.
+    /// Errors as in [`KvCache::new`](super::KvCache::new).
     pub fn new(shape: &Shape, dtype: DType, device: &Device, capacity: usize) -> Result<Self> {
         let bank = Bank::new(shape.kv_heads, shape.head_dim, dtype, device, capacity)?;
         Ok(Self { banks: vec![bank], heads: shape.heads, kv_heads: shape.kv_heads, scale: shape.scale })
@@ -64,12 +65,13 @@ impl LayerCache {
         self.banks.iter().map(Bank::bytes).sum()
     }
 
-    /// Makes room for `rows` more entries at once.
+    /// Makes room for `rows` more entries at once. `ERR_OUT_OF_MEMORY` where a GPU has none.
     pub fn reserve(&mut self, rows: usize) -> Result<()> {
         self.banks.iter_mut().try_for_each(|bank| bank.reserve(bank.len() + rows))
     }
 
     /// Appends rotated keys `[rows, kv_heads, dim]` f32. Their values must follow before the layer attends.
+    /// `ERR_INTERNAL` unless the positions go on ascending.
     pub fn append_keys(&mut self, k: &Tensor, positions: &[u32], tags: &[u32]) -> Result<()> {
         let heads = self.heads_of_bank();
         for (i, bank) in self.banks.iter_mut().enumerate() {
@@ -78,7 +80,7 @@ impl LayerCache {
         Ok(())
     }
 
-    /// Appends values `[rows, kv_heads, dim]` f32 of entries whose keys are there.
+    /// Appends values `[rows, kv_heads, dim]` f32 of entries whose keys are there; `ERR_INTERNAL` if they are not.
     pub fn append_values(&mut self, v: &Tensor) -> Result<()> {
         let heads = self.heads_of_bank();
         for (i, bank) in self.banks.iter_mut().enumerate() {
@@ -87,7 +89,8 @@ impl LayerCache {
         Ok(())
     }
 
-    /// Attention of rotated queries `[rows, heads, dim]` over all entries they may see.
+    /// Attention of rotated queries `[rows, heads, dim]` over all entries they may see. `ERR_INTERNAL` while values are
+    /// missing.
     pub fn attend(&self, q: &Tensor, positions: &[u32], visibility: Visibility) -> Result<Tensor> {
         if let [bank] = self.banks.as_slice() {
             return Ok(attention(q, positions, bank.entries()?, self.scale, visibility)?);
@@ -106,6 +109,9 @@ impl LayerCache {
 
     /// The scores that rotated queries `[rows, heads, dim]` give every entry, one tensor
     /// `[rows, entries]` a bank. `scale`: none means the model's own.
+    ///
+    /// `ERR_NUMERICS` for NaN or infinity, `ERR_POLICY_UNSUPPORTED` where heads keep different entries and `heads` wants
+    /// their scores combined.
     pub fn score(
         &self,
         q: &Tensor,
@@ -134,6 +140,7 @@ impl LayerCache {
     }
 
     /// Drops all entries but the selected ones. Lists a head split the layer into banks.
+    /// `ERR_INVALID_ARG` for an entry that is not there, `ERR_INTERNAL` unless there is a list for every head.
     pub fn keep(&mut self, selection: &Selection) -> Result<()> {
         if let Some(indices) = selection.as_shared() {
             return self.banks.iter_mut().try_for_each(|bank| bank.keep(indices));
@@ -165,12 +172,13 @@ impl LayerCache {
         self.banks.iter_mut().zip(lists).try_for_each(|(bank, list)| bank.keep(list))
     }
 
-    /// Moves the entries of every bank to the positions 0, 1, 2, ... and turns their keys with them.
+    /// Moves the entries of every bank to the positions 0, 1, 2, ... and turns their keys with them. Fails only where a
+    /// tensor operation does.
     pub fn renumber(&mut self, rotary: &Rotary) -> Result<()> {
         self.banks.iter_mut().try_for_each(|bank| bank.renumber(rotary))
     }
 
-    /// An independent copy.
+    /// An independent copy. `ERR_OUT_OF_MEMORY` where a GPU has no room for it.
     pub fn fork(&self) -> Result<Self> {
         let banks = self.banks.iter().map(Bank::fork).collect::<Result<_>>()?;
         Ok(Self { banks, ..*self })

@@ -25,13 +25,16 @@ pub struct KvCache {
 impl KvCache {
     /// An empty cache with room for `capacity` entries a layer; it grows beyond when it must.
     /// `dtype` is a type of [`skimlm_kernels::cached`]: f32, f16, bf16 or blocks of 8-bit integers.
+    ///
+    /// `ERR_INVALID_ARG` where heads have no whole blocks, `ERR_DEVICE` for another type, `ERR_OUT_OF_MEMORY` where a GPU
+    /// has no room.
     pub fn new(shape: &Shape, dtype: DType, device: &Device, capacity: usize) -> Result<Self> {
         let layers =
             shape.layers.iter().map(|_| LayerCache::new(shape, dtype, device, capacity)).collect::<Result<_>>()?;
         Ok(Self { layers })
     }
 
-    /// Layers that were made elsewhere, as many as the model has.
+    /// Layers that were made elsewhere; `ERR_INVALID_ARG` unless they are as many as the model has.
     pub fn from_layers(shape: &Shape, layers: Vec<LayerCache>) -> Result<Self> {
         if layers.len() != shape.layers.len() {
             let message = format!("{} layers of entries; the model has {}.", layers.len(), shape.layers.len());
@@ -40,13 +43,13 @@ impl KvCache {
         Ok(Self { layers })
     }
 
-    /// The entries of a layer.
+    /// The entries of a layer; `ERR_INTERNAL` if there is no such layer.
     pub fn layer(&self, layer: usize) -> Result<&LayerCache> {
         let count = self.layers.len();
         self.layers.get(layer).ok_or_else(|| no_layer(layer, count))
     }
 
-    /// The entries of a layer, to append to.
+    /// The entries of a layer, to append to; `ERR_INTERNAL` if there is no such layer.
     pub fn layer_mut(&mut self, layer: usize) -> Result<&mut LayerCache> {
         let count = self.layers.len();
         self.layers.get_mut(layer).ok_or_else(|| no_layer(layer, count))
@@ -55,6 +58,8 @@ impl KvCache {
     /// Drops all entries of some layers but the selected ones and frees their memory. `rows` is the
     /// number of rows of the pass that the selection may count ([`Among::Rows`]); `rotary` gives each
     /// layer's rotation, for keys that move.
+    ///
+    /// Errors as in [`LayerCache::keep`], and `ERR_INTERNAL` for a layer or a rotation that is not there.
     pub fn keep(&mut self, keep: &Keep, rows: usize, rotary: &dyn Fn(usize) -> Option<Rotary>) -> Result<()> {
         for layer in keep.layers.clone() {
             let cache = self.layer_mut(layer)?;
@@ -77,7 +82,7 @@ impl KvCache {
         self.layers.iter().map(LayerCache::len).collect()
     }
 
-    /// The first layer with a key or value that is NaN or infinite.
+    /// The first layer with a key or value that is NaN or infinite. Fails only where a tensor operation does.
     pub fn first_broken(&self) -> Result<Option<usize>> {
         for (layer, cache) in self.layers.iter().enumerate() {
             for bank in cache.banks() {
@@ -94,7 +99,8 @@ impl KvCache {
         self.layers.iter().map(LayerCache::bytes).sum()
     }
 
-    /// An independent copy: what is appended to one is not seen by the other.
+    /// An independent copy: what is appended to one is not seen by the other. `ERR_OUT_OF_MEMORY`
+    /// where a GPU has no room for it.
     pub fn fork(&self) -> Result<Self> {
         Ok(Self { layers: self.layers.iter().map(LayerCache::fork).collect::<Result<_>>()? })
     }
