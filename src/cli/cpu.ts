@@ -4,33 +4,17 @@ import { promisify } from 'node:util'
 
 export interface SimdLevel {
   level: string
-  /** The extensions the kernels may use, as the system calls them. */
-  flags: string[]
+  /** Whether there are fast kernels for it. */
   enough: boolean
 }
 
-const known = [
-  'avx2',
-  'fma',
-  'f16c',
-  'avx512f',
-  'avx512bw',
-  'avx512_vnni',
-  'avx512_bf16',
-  'avx512_fp16',
-  'amx_tile',
-  'amx_int8',
-  'amx_bf16',
-]
-
 /** What the processor offers, told by the operating system; none of it needs the native binding. */
 export async function simdLevel(): Promise<SimdLevel> {
-  if (process.arch === 'arm64') return { level: 'NEON', flags: [], enough: true }
+  if (process.arch === 'arm64') return { level: 'NEON', enough: true }
   const all = await systemFlags()
-  if (all === null) return { level: 'unknown on this system', flags: [], enough: true }
-  const flags = known.filter((flag) => all.has(flag))
+  if (all === null) return { level: 'unknown on this system', enough: true }
   const level = all.has('amx_tile') ? 'AMX' : all.has('avx512f') ? 'AVX-512' : all.has('avx2') ? 'AVX2' : 'no AVX2'
-  return { level, flags, enough: all.has('avx2') }
+  return { level, enough: all.has('avx2') }
 }
 
 async function systemFlags(): Promise<Set<string> | null> {

@@ -36,13 +36,15 @@ async fn aside(read: impl FnOnce() -> Result<String> + Send + 'static) -> napi::
     answer.recv().await.unwrap_or_else(|_| Err(to_js(Error::new(Code::Internal, "the reading thread ended."))))
 }
 
-/// What the CPU's kernels compute with, as JSON: the level in use and those this processor has. An error where
+/// What the CPU's kernels compute with, as JSON: the level in use, those this processor has, and its instruction sets that
+/// matter to them. An error where
 /// `SKIMLM_KERNELS` asks for what is not there.
 #[napi]
 pub fn kernel_levels() -> napi::Result<String> {
     guarded(|| {
         let present: Vec<_> = Level::present().into_iter().map(Level::name).collect();
-        json::write(&serde_json::json!({ "level": skimlm_kernels::level()?.name(), "present": present }))
+        let (level, features) = (skimlm_kernels::level()?.name(), skimlm_kernels::features());
+        json::write(&serde_json::json!({ "level": level, "present": present, "features": features }))
     })
 }
 

@@ -16,6 +16,8 @@ import { bytes } from '../render/units.js'
 interface Levels {
   level: string
   present: string[]
+  /** Instruction sets of this processor that matter to the kernels. */
+  features: string[]
 }
 
 interface Check {
@@ -83,8 +85,8 @@ function binding(): Check {
 }
 
 async function simd(): Promise<Check> {
-  const { level, flags, enough } = await simdLevel()
-  if (enough) return { name: 'SIMD', state: 'ok', found: `${level}${flags.length > 0 ? ` (${flags.join(', ')})` : ''}` }
+  const { level, enough } = await simdLevel()
+  if (enough) return { name: 'SIMD', state: 'ok', found: level }
   return {
     name: 'SIMD',
     state: 'note',
@@ -102,9 +104,10 @@ function kernels(): Check[] {
     return []
   }
   try {
-    const { level, present } = JSON.parse(call((binding) => binding.kernelLevels())) as Levels
+    const { level, present, features } = JSON.parse(call((binding) => binding.kernelLevels())) as Levels
     const forced = process.env['SKIMLM_KERNELS'] ? ' as SKIMLM_KERNELS asks' : ''
-    return [{ name, state: 'ok', found: `${level}${forced}, of ${present.join(', ')}` }]
+    const sets = features.length > 0 ? ` (${features.join(', ')})` : ''
+    return [{ name, state: 'ok', found: `${level}${forced}, of ${present.join(', ')}${sets}` }]
   } catch (error) {
     const fix = 'Unset SKIMLM_KERNELS, or name a level that this processor has.'
     return [{ name, state: 'bad', found: (error as SkimError).message, fix }]
