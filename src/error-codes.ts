@@ -10,7 +10,7 @@ interface About {
 /** The stable names of failures, never renamed; `docs/errors.md` is made from this table. */
 export const errorCodes = {
   ERR_NATIVE_BINDING: {
-    means: 'There is no native binding for this platform, or it does not load: another libc, an older glibc, no AVX2.',
+    means: 'There is no native binding for this platform, or it does not load: another libc, an older glibc.',
     help: 'Follow `details.fix`: build it, install the named package, or unpack it from an archive.',
     details: ['platform', 'arch', 'libc', 'tried', 'fix'],
   },
