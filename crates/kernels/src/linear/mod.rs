@@ -1,17 +1,22 @@
 //! Linear layers over weights that stay in their file format.
 //!
 //! `y = x W^T`: activations f32, weights in any GGML block format (F32, F16 and BF16 are blocks of
-//! one), products and sums in f32. Weights count exactly as their format says.
+//! one), products and sums in f32.
 //!
 //! Activations count exactly too, so that results differ from the reference by summation order only,
-//! with two exceptions. At [`crate::Level::Avx2`] and [`crate::Level::Vnni`], from 8 rows on and for weights in
-//! Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K and Q6_K, an activation is rounded to 16 bits: by at most 1/65534 of the
-//! largest of the 32 it is aligned with (1/32766 where one of a call's weights is Q6_K). A row of
-//! results moves by a few hundred-thousandths of its length, of weights that allow [`Activations::Bits8`] by a
-//! few thousandths where the processor has an instruction for bytes (AVX-512 VNNI, AVX-VNNI); one huge activation costs the 31 beside
-//! it, no others. [`crate::Level::Amx`] gives the numbers of `Vnni` bit by bit, but for Q6_K and all other
-//! formats except F32 from 24 rows on: there both factors are sums of two bf16, and a product of two numbers is off by
-//! 5e-5 of itself at most. A row with a NaN or an infinity has no finite result at any level.
+//! where rows are few or weights are F32. Otherwise, by level:
+//!
+//! - [`crate::Level::Avx2`] and [`crate::Level::Vnni`], from 12 rows on ([`crate::Level::Amx`] up to 23): activations and
+//!   weights are rounded to integers of 16 bits. A slice of at most 256 inputs of a row has a scale, which follows from the
+//!   slice's Euclidean norm. A row of results moves by some 2e-4 of its length, as it would if activations were f16;
+//!   one huge activation costs those of its slice, no others. Rows whose length is no multiple of 32 are exact.
+//! - Where all weights of a call are in Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K or Q5_K and allow [`Activations::Bits8`], and
+//!   the processor has an instruction for bytes (AVX-512 VNNI, AVX-VNNI): activations alone are rounded, to 8 bits, 32 with a
+//!   scale, which moves a row by a few thousandths.
+//! - [`crate::Level::Amx`], from 24 rows on: in those formats activations alone are rounded, to 16 bits, 32 with a scale; in all
+//!   others both factors are sums of two bf16, and a product of two numbers is off by 5e-5 of itself at most.
+//!
+//! A row with a NaN or an infinity has no finite result at any level.
 
 mod cpu;
 #[cfg(any(feature = "cuda", test))]

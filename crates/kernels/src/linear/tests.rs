@@ -61,35 +61,62 @@ fn product(level: Level, x: &Tensor, weight: &Weight) -> Vec<f32> {
     out
 }
 
+/// How a level multiplies some rows with a weight.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Way {
+    Numbers,
+    Splits,
+    Halves,
+    /// Activations as integers up to this, weights' integers as they are.
+    Parts(f32),
+}
+
+fn way(level: Level, rows: usize, weight: &Weight) -> Way {
+    let bytes = BYTES.contains(&weight.dtype());
+    let Some((_, bits)) = level.integers().filter(|_| rows >= 12 && weight.dtype() != BlockType::F32) else {
+        return Way::Numbers;
+    };
+    if level == Level::Amx && rows >= 24 {
+        if bytes { Way::Parts(32767.0) } else { Way::Splits }
+    } else if bytes && bits == 8 && weight.activations() == Activations::Bits8 {
+        Way::Parts(127.0)
+    } else if weight.cols().is_multiple_of(32) {
+        Way::Halves
+    } else {
+        Way::Numbers
+    }
+}
+
 /// By how much each product may miss: summation order; where numbers are sums of two bf16, what those leave
-/// out; and where activations are rounded half a step of each one times its weight, counted from the middle
-/// of its part.
+/// out; where activations alone are rounded, half a step of each one times its weight, counted from the middle
+/// of its part; where weights are rounded too, half a step of each activation and three of each weight.
 fn slack(level: Level, x: &Tensor, weight: &Weight) -> Vec<f32> {
     let (rows, cols) = x.dims2().unwrap();
-    let splits =
-        level == Level::Amx && rows >= 24 && weight.dtype() != BlockType::F32 && !BYTES.contains(&weight.dtype());
-    let rounds = level.integers().is_some() && !splits && rows >= 8 && !matches!(weight.dtype().block_size(), 1) && {
-        !matches!(weight.dtype(), BlockType::Q2K | BlockType::Q3K)
-    };
-    let tiles = level == Level::Amx && rows >= 24;
-    let bytes = weight.activations() == Activations::Bits8 && level.integers().is_some_and(|i| i.1 == 8) && !tiles;
-    let steps = match (weight.dtype(), bytes) {
-        (BlockType::Q6K, _) => 2.0 * 16383.0,
-        (_, true) => 2.0 * 127.0,
-        (_, false) => 2.0 * 32767.0,
-    };
+    let way = way(level, rows, weight);
     let peak = |part: &[f32]| part.iter().fold(0f32, |most, v| most.max(v.abs()));
+    let sum = |all: &[f32]| all.iter().map(|v| v.abs()).sum::<f32>();
+    // Relative to the peak: squares may overflow.
+    let norm = |all: &[f32]| peak(all) * all.iter().map(|v| (v / peak(all).max(1e-30)).powi(2)).sum::<f32>().sqrt();
     let mut out = vec![0f32; rows * weight.rows()];
     let mut row = vec![0f32; cols];
     let x = flat(x);
     for o in 0..weight.rows() {
         weight.dequantize_row(o, &mut row).unwrap();
         for (x, out) in x.chunks_exact(cols).zip(out.chunks_exact_mut(weight.rows())) {
-            let relative = if splits { 5e-5 } else { 4e-6 };
+            let relative = if way == Way::Splits { 5e-5 } else { 4e-6 };
             let order: f32 = x.iter().zip(&row).map(|(x, w)| (x * w).abs()).sum::<f32>() * relative;
-            let rounding =
-                |(x, w): (&[f32], &[f32])| peak(x) / steps * w.iter().map(|v| v.abs() + peak(w)).sum::<f32>();
-            out[o] = order + if rounds { x.chunks(32).zip(row.chunks(32)).map(rounding).sum::<f32>() } else { 0.0 };
+            out[o] = order
+                + match way {
+                    Way::Numbers | Way::Splits => 0.0,
+                    Way::Parts(most) => (x.chunks(32).zip(row.chunks(32)))
+                        .map(|(x, w)| peak(x) / (2.0 * most) * w.iter().map(|v| v.abs() + peak(w)).sum::<f32>())
+                        .sum(),
+                    // A slice's norm is that of the row at most. What bounds a block's numbers may be twice its peak.
+                    Way::Halves => {
+                        let (of_x, of_w) = (norm(x) / 46_000.0, (norm(&row) / 46_000.0).max(peak(&row) / 16_000.0));
+                        0.51 * of_x * sum(&row) + 1.5 * of_w * sum(x) + of_x * of_w * cols as f32
+                    }
+                };
         }
     }
     out
@@ -113,10 +140,11 @@ proptest! {
         outs in 1usize..150,
         blocks in 1usize..7,
         outliers in prop::collection::vec((0usize..100_000, -1000f32..1000.0), 0..4),
+        dense in prop_oneof![Just(19usize), Just(96)],
         activations in prop_oneof![Just(Activations::Bits16), Just(Activations::Bits8)],
         seed: u64,
     ) {
-        let cols = blocks * if dtype.block_size() == 1 { 19 } else { dtype.block_size() };
+        let cols = blocks * if dtype.block_size() == 1 { dense } else { dtype.block_size() };
         let w = weight(seed, dtype, outs, cols).with_activations(activations);
         let mut x = numbers(seed ^ 1, rows * cols);
         for (at, value) in outliers.into_iter().filter(|_| rows > 0) {
@@ -170,7 +198,7 @@ fn every_device_multiplies() {
 }
 
 #[test]
-fn rounding_costs_a_row_a_few_hundred_thousandths_of_its_length() {
+fn rounding_costs_a_row_three_ten_thousandths_of_its_length_at_most() {
     let x = tensor(1, &[40, 576], &Device::Cpu);
     for dtype in TYPES {
         let w = weight(2, dtype, 300, if dtype.block_size() == 256 { 512 } else { 576 });
@@ -182,7 +210,7 @@ fn rounding_costs_a_row_a_few_hundred_thousandths_of_its_length() {
                 let miss: f32 = got.iter().zip(want).map(|(g, w)| (g - w) * (g - w)).sum();
                 let length: f32 = want.iter().map(|w| w * w).sum();
                 assert!(
-                    miss.sqrt() <= 6e-5 * length.sqrt(),
+                    miss.sqrt() <= 3e-4 * length.sqrt(),
                     "{dtype:?} at {level}: {} of {}",
                     miss.sqrt(),
                     length.sqrt()
@@ -223,9 +251,9 @@ fn the_largest_integers_there_are_do_not_overflow() {
     for sign in [1.0, -1.0] {
         let x = Tensor::full(3f32 * sign, (20, 512), &Device::Cpu).unwrap();
         for level in levels() {
-            assert_close(&product(level, &x, &six), &[3.0 * sign * 2048.0 * 512.0; 1000], 1e-4, 1.0);
+            assert_close(&product(level, &x, &six), &[3.0 * sign * 2048.0 * 512.0; 1000], 1e-3, 1.0);
             for eight in [&eight, &coarse] {
-                assert_close(&product(level, &x, eight), &[-3.0 * sign * 64.0 * 512.0; 1000], 1e-4, 1.0);
+                assert_close(&product(level, &x, eight), &[-3.0 * sign * 64.0 * 512.0; 1000], 1e-3, 1.0);
             }
         }
     }
@@ -272,26 +300,7 @@ fn all_weights_of_a_call_round_alike() {
         let six = coarse(6, BlockType::Q6K);
         let mut want = vec![0f32; 33 * 70];
         reference::linear(&flat(&x), &a, &mut want).unwrap();
-        assert_close(&together([&six, &a])[1], &want, 1e-4, 10.0);
-    }
-}
-
-/// Tile registers multiply the same integers, and their products are added up in the same order.
-#[test]
-fn bytes_in_tiles_are_the_integers_bit_by_bit() {
-    if !Level::present().contains(&Level::Amx) {
-        return println!("skipped: no AMX");
-    }
-    for dtype in BYTES {
-        for (rows, outs, blocks) in [(24, 1, 1), (33, 50, 3), (70, 300, 7)] {
-            let (x, w) = (tensor(1, &[rows, blocks * 256], &Device::Cpu), weight(2, dtype, outs, blocks * 256));
-            assert_eq!(product(Level::Amx, &x, &w), product(Level::Vnni, &x, &w), "{dtype:?}, {rows} rows");
-        }
-        // An odd number of parts.
-        if dtype.block_size() == 32 {
-            let (x, w) = (tensor(1, &[40, 96], &Device::Cpu), weight(2, dtype, 20, 96));
-            assert_eq!(product(Level::Amx, &x, &w), product(Level::Vnni, &x, &w), "{dtype:?}, three parts");
-        }
+        assert_close(&together([&six, &a])[1], &want, 1e-3, 10.0);
     }
 }
 

@@ -35,7 +35,7 @@ impl Bytes {
 /// How finely a layer may round what it multiplies with a weight, where that is faster.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Activations {
-    /// To 16 bits: results stay those of f32 but for what summation order moves too.
+    /// To 16 bits: results move as little as if activations were f16.
     #[default]
     Bits16,
     /// To 8 bits with a scale for every 32, as llama.cpp does: by at most 1/254 of the largest of them.

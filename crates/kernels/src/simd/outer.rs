@@ -5,6 +5,7 @@
 //! keys, values and activations need no packing at all.
 
 use std::array::from_fn;
+use std::ops::Range;
 
 use pulp::{Simd, WithSimd};
 
@@ -23,6 +24,28 @@ pub(crate) const fn wide<S: Simd>() -> usize {
 #[inline(always)]
 pub(crate) const fn tall<S: Simd>() -> usize {
     if S::REGISTER_COUNT >= 32 { 8 } else { 6 }
+}
+
+/// A product whose rows are computed some at a time.
+pub(crate) trait Tiled {
+    type Simd: Simd;
+
+    /// Computes up to `NR` rows from `row` on; answers how many.
+    fn tile<const NR: usize>(&self, row: usize) -> usize;
+}
+
+/// Computes the rows `rows`, in tiles as tall as they and the registers allow.
+#[inline(always)]
+pub(crate) fn each_tile<T: Tiled>(tiled: &T, rows: Range<usize>) {
+    let mut row = rows.start;
+    while row < rows.end {
+        row += match (tall::<T::Simd>(), rows.end - row) {
+            (8, 5..) => tiled.tile::<8>(row),
+            (6, 5..) => tiled.tile::<6>(row),
+            (_, 3..) => tiled.tile::<4>(row),
+            _ => tiled.tile::<2>(row),
+        };
+    }
 }
 
 /// Columns of the widest tile with these instructions.

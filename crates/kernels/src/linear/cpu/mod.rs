@@ -14,7 +14,7 @@ use std::ops::Range;
 use pulp::{Simd, WithSimd};
 
 #[cfg(target_arch = "x86_64")]
-use integer::bytes;
+use integer::tiled;
 
 use super::Weight;
 use crate::activation;
@@ -34,7 +34,7 @@ const MANY: usize = 16;
 
 /// The same for panels of integers, which are cheaper to make and to multiply.
 #[cfg(target_arch = "x86_64")]
-const MANY_INTEGERS: usize = 8;
+const MANY_INTEGERS: usize = 12;
 
 /// The same for tile registers: their rows are sixteen, or 32.
 #[cfg(target_arch = "x86_64")]
@@ -120,14 +120,14 @@ impl Call<'_> {
                 // Both forms of the rows where the call's weights need both.
                 let cols = weights[0].cols();
                 let of = |takes: fn(&Weight) -> bool| if weights.iter().any(|w| takes(w)) { x } else { &[] };
-                let (ints, pairs) = (of(bytes::takes), of(squares::takes));
-                let room = bytes::room(ints.len(), cols);
+                let (ints, pairs) = (of(integer::bytes::takes), of(squares::takes));
+                let room = tiled::room(ints.len(), cols);
                 let (for_ints, for_pairs) = scratch.take(room + squares::room(pairs.len(), cols)).split_at_mut(room);
-                let ints = &bytes::rows(simd, ints, cols, parallel, for_ints);
+                let ints = &tiled::rows(simd, ints, cols, parallel, for_ints);
                 let pairs = &squares::rows(simd, pairs, cols, parallel, for_pairs);
                 let multiply = |weight: &Weight, piece: &Piece, out: Output, scratch: &mut Scratch| {
-                    if bytes::takes(weight) {
-                        simd.run(bytes::Panels { rows: ints, weight, piece, out, scratch })
+                    if integer::bytes::takes(weight) {
+                        simd.run(tiled::Panels { rows: ints, weight, piece, out, scratch })
                     } else if squares::takes(weight) {
                         simd.run(squares::Squares { rows: pairs, weight, piece, out, scratch })
                     } else {
@@ -143,10 +143,10 @@ impl Call<'_> {
             && let Some(choice) = integer::choose(level, weights)
         {
             return Scratch::shared(|scratch| {
-                let rows = &integer::rows(choice, x, weights[0].cols(), parallel, scratch);
+                let rows = &choice.rows(x, weights[0].cols(), parallel, scratch);
                 let multiply = |weight: &Weight, piece: &Piece, out: Output, scratch: &mut Scratch| {
                     if integer::takes(weight) {
-                        choice.multiply(integer::Panels { rows, weight, piece, out, scratch })
+                        rows.multiply(weight, piece, out, scratch)
                     } else {
                         panels(weight, piece, out, scratch)
                     }

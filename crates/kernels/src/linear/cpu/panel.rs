@@ -11,7 +11,7 @@ use super::block::{each_format, expand};
 use crate::linear::{BlockType, Weight};
 use crate::output::Output;
 use crate::simd::half::Stored;
-use crate::simd::outer::{WIDE, outer, tall, wide};
+use crate::simd::outer::{Tiled, WIDE, each_tile, outer, wide};
 use crate::simd::{Scratch, load};
 
 /// Inputs that are multiplied before the tile goes back to memory: the slice of a panel they take
@@ -66,9 +66,9 @@ impl WithSimd for Panels<'_> {
                         out: self.out,
                     };
                     match (end - start).div_ceil(lanes) {
-                        1 => tiles.run::<S, 1>(simd),
-                        2 => tiles.run::<S, 2>(simd),
-                        _ => tiles.run::<S, WIDE>(simd),
+                        1 => each_tile(&Wide::<S, 1>(&tiles, simd), rows.clone()),
+                        2 => each_tile(&Wide::<S, 2>(&tiles, simd), rows.clone()),
+                        _ => each_tile(&Wide::<S, WIDE>(&tiles, simd), rows.clone()),
                     }
                 }
             }
@@ -137,37 +137,25 @@ struct Tiles<'a> {
     out: Output,
 }
 
-impl Tiles<'_> {
-    #[inline(always)]
-    fn run<S: Simd, const MV: usize>(&self, simd: S) {
-        let mut row = self.rows.start;
-        while row < self.rows.end {
-            let left = self.rows.end - row;
-            row += if tall::<S>() == 8 && left > 4 {
-                self.tile::<S, 8, MV>(simd, row)
-            } else if tall::<S>() == 6 && left > 4 {
-                self.tile::<S, 6, MV>(simd, row)
-            } else if left > 2 {
-                self.tile::<S, 4, MV>(simd, row)
-            } else {
-                self.tile::<S, 2, MV>(simd, row)
-            };
-        }
-    }
+/// The same, `MV` vectors wide.
+struct Wide<'a, S, const MV: usize>(&'a Tiles<'a>, S);
 
-    /// Up to `NR` rows from `row` on; answers how many.
+impl<S: Simd, const MV: usize> Tiled for Wide<'_, S, MV> {
+    type Simd = S;
+
     #[inline(always)]
-    fn tile<S: Simd, const NR: usize, const MV: usize>(&self, simd: S, row: usize) -> usize {
+    fn tile<const NR: usize>(&self, row: usize) -> usize {
+        let Self(tiles, simd) = *self;
         let lanes = S::F32_LANES;
-        let count = (self.rows.end - row).min(NR);
-        let width = self.outputs.len();
-        let first = self.depth.start == 0;
+        let count = (tiles.rows.end - row).min(NR);
+        let width = tiles.outputs.len();
+        let first = tiles.depth.start == 0;
         let mut acc = [[simd.splat_f32s(0.0); MV]; NR];
         if !first {
             for (j, acc) in acc.iter_mut().enumerate().take(count) {
                 // SAFETY: this piece alone writes these rows and outputs, on this thread.
                 #[allow(unsafe_code)]
-                let y = unsafe { self.out.row(row + j, self.outputs.clone()) };
+                let y = unsafe { tiles.out.row(row + j, tiles.outputs.clone()) };
                 for (v, acc) in acc.iter_mut().enumerate() {
                     *acc = if (v + 1) * lanes <= width {
                         load::<S>(&y[v * lanes..])
@@ -177,19 +165,19 @@ impl Tiles<'_> {
                 }
             }
         }
-        let x = &self.x[row * self.cols..];
-        let need = (count - 1) * self.cols + self.depth.end;
-        let packed = &self.packed[self.depth.start * MV * lanes..self.depth.end * MV * lanes];
-        let x = x[self.depth.start..need].as_ptr();
+        let x = &tiles.x[row * tiles.cols..];
+        let need = (count - 1) * tiles.cols + tiles.depth.end;
+        let packed = &tiles.packed[tiles.depth.start * MV * lanes..tiles.depth.end * MV * lanes];
+        let x = x[tiles.depth.start..need].as_ptr();
         // A tile that hangs over the last row computes that row again and drops it.
-        let a: [*const f32; NR] = std::array::from_fn(|j| x.wrapping_add(j.min(count - 1) * self.cols));
+        let a: [*const f32; NR] = std::array::from_fn(|j| x.wrapping_add(j.min(count - 1) * tiles.cols));
         // SAFETY: the slices above end where the last row's depth and the panel's depth end.
         #[allow(unsafe_code)]
-        let acc = unsafe { outer::<S, NR, MV>(simd, acc, self.depth.len(), a, 1, packed.as_ptr()) };
+        let acc = unsafe { outer::<S, NR, MV>(simd, acc, tiles.depth.len(), a, 1, packed.as_ptr()) };
         for (j, acc) in acc.iter().enumerate().take(count) {
             // SAFETY: as above.
             #[allow(unsafe_code)]
-            let y = unsafe { self.out.row(row + j, self.outputs.clone()) };
+            let y = unsafe { tiles.out.row(row + j, tiles.outputs.clone()) };
             for (v, &acc) in acc.iter().enumerate() {
                 if (v + 1) * lanes <= width {
                     crate::simd::store::<S>(&mut y[v * lanes..], acc);

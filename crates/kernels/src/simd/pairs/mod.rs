@@ -2,6 +2,7 @@
 //! processors that have AVX2, or AVX-512 with VNNI.
 
 mod avx2;
+mod round;
 mod vnni;
 
 use std::array::from_fn;
@@ -10,6 +11,7 @@ use pulp::Simd;
 use pulp::x86::V3;
 
 pub(crate) use avx2::Avx2;
+pub(crate) use round::{round, step};
 pub(crate) use vnni::Vnni;
 
 use super::{load, store};

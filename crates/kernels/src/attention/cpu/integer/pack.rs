@@ -4,7 +4,7 @@ use pulp::Simd;
 
 use super::super::tile::BLOCK;
 use crate::simd::half::Stored;
-use crate::simd::pairs::{MOST, Pairs, WithPairs, join, keep, magnitude};
+use crate::simd::pairs::{MOST, Pairs, WithPairs, join, keep, magnitude, round, step};
 use crate::simd::{Scratch, load, store};
 
 /// Largest integer of a value. Times [`WEIGHTS`] it fits 32 bits.
@@ -14,9 +14,6 @@ const VALUE: f32 = 16383.0;
 pub(super) const WEIGHTS: i32 = (1 << 17) - 1;
 
 const _: () = assert!(16383 * WEIGHTS as i64 <= i32::MAX as i64);
-
-/// Peaks below this count as zero: their inverse would overflow.
-const TINY: f32 = 1e-30;
 
 /// Numbers of a packed block.
 pub(super) const fn record(dim: usize) -> usize {
@@ -68,16 +65,18 @@ impl<T: Stored> WithPairs for Pack<'_, T> {
         let values: &mut [i32] = bytemuck::cast_slice_mut(values);
 
         let wide = self.scratch.take(BLOCK * padded);
-        wide.fill(0.0);
         let row = &mut wide[..padded];
+        row[dim..].fill(0.0);
         for (e, k) in self.k.chunks_exact(width).enumerate() {
             T::widen(simd, k, &mut row[..dim]);
             key_scales[e] = round(pairs, row, &mut keys[e * dim..(e + 1) * dim]);
         }
-        row.fill(0.0);
-        for (v, wide) in self.v.chunks_exact(width).zip(wide.chunks_exact_mut(padded)) {
+        let (given, rest) = wide.split_at_mut(self.v.len() / width * padded);
+        for (v, wide) in self.v.chunks_exact(width).zip(given.chunks_exact_mut(padded)) {
             T::widen(simd, v, &mut wide[..dim]);
+            wide[dim..].fill(0.0);
         }
+        rest.fill(0.0);
         for d in (0..dim).step_by(P::LANES) {
             let mut peak = simd.splat_u32s(0);
             for wide in wide.chunks_exact(padded) {
@@ -102,56 +101,6 @@ impl<T: Stored> WithPairs for Pack<'_, T> {
             }
         }
     }
-}
-
-/// Scale and inverse of numbers up to `peak` that are to be multiples of `step`.
-#[inline(always)]
-fn step(peak: f32, step: f32) -> (f32, f32) {
-    if !peak.is_finite() || !step.is_finite() {
-        (f32::NAN, 0.0)
-    } else if peak < TINY {
-        (0.0, 0.0)
-    } else {
-        (step, 1.0 / step)
-    }
-}
-
-/// Rounds a vector to integers and answers their scale: NaN if one of the numbers is NaN or
-/// infinite, 0 if all are zero.
-///
-/// Their Euclidean norm stays below 2^15.5, so that the dot product of two such vectors, and any
-/// part of it, fits 32 bits. `x` is padded with zeros to whole vectors, `to` is not.
-#[inline(always)]
-pub(super) fn round<P: Pairs>(pairs: P, x: &[f32], to: &mut [i16]) -> f32 {
-    let simd = pairs.simd();
-    let mut peak = simd.splat_u32s(0);
-    for x in x.chunks_exact(P::LANES) {
-        peak = simd.max_u32s(peak, magnitude(simd, load::<P::Simd>(x)));
-    }
-    let peak = pairs.peak(peak);
-    // Relative to the peak: squares of large numbers would overflow.
-    let inverse = simd.splat_f32s(step(peak, peak).1);
-    let mut squares = simd.splat_f32s(0.0);
-    for x in x.chunks_exact(P::LANES) {
-        let x = simd.mul_f32s(load::<P::Simd>(x), inverse);
-        squares = simd.mul_add_e_f32s(x, x, squares);
-    }
-    let norm = simd.reduce_sum_f32s(squares).sqrt();
-    // Rounding moves each number by half at most, the norm by half the root of their count.
-    let reach = 46_339.0 - 0.5 * (to.len() as f32).sqrt();
-    let (scale, inverse) = step(peak, peak * (norm / reach).max(1.0 / 32767.0));
-    let inverse = simd.splat_f32s(inverse);
-    for (x, to) in x.chunks_exact(P::LANES).zip(to.chunks_mut(P::LANES)) {
-        let ints = pairs.nearest(simd.mul_f32s(load::<P::Simd>(x), inverse));
-        if to.len() == P::LANES {
-            pairs.narrow(ints, to);
-        } else {
-            let mut all = [0i16; MOST];
-            pairs.narrow(ints, &mut all[..P::LANES]);
-            to.copy_from_slice(&all[..to.len()]);
-        }
-    }
-    scale
 }
 
 /// Rounds the queries of a lane, times `factor`, into every `width`-th of `to`. Answers the scale,

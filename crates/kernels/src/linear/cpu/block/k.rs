@@ -133,6 +133,7 @@ fn six_at(part: usize) -> (usize, usize, usize, usize) {
 impl Block for Q6K {
     const BYTES: usize = 210;
     const PARTS: usize = 8;
+    const MOST: i16 = 4096;
 
     #[inline(always)]
     fn head(block: &[u8]) -> (u16, u16) {

@@ -48,6 +48,9 @@ pub(super) trait Block: 'static {
     /// to a product, once it is subtracted.
     const MIDDLE: i16 = 0;
 
+    /// The most that the integers differ from their middle by.
+    const MOST: i16 = Self::MIDDLE;
+
     /// The two 16-bit floats of a block.
     fn head(block: &[u8]) -> (u16, u16);
 

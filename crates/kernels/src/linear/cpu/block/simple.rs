@@ -230,6 +230,7 @@ impl Block for Q5_1 {
 
 impl Block for Q8_0 {
     const BYTES: usize = 34;
+    const MOST: i16 = 128;
 
     #[inline(always)]
     fn head(block: &[u8]) -> (u16, u16) {

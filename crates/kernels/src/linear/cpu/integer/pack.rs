@@ -1,71 +1,56 @@
-//! Blocks of a vector of outputs as vectors over the outputs.
+//! Weights' integers as vectors over the outputs.
 
 use std::ops::Range;
 
-use pulp::{Simd, i16x16};
+use pulp::i16x16;
+use pulp::x86::V3;
 
 use super::super::block::{Block, HEADS, Heads, PART};
-use super::Grain;
 use crate::linear::Weight;
-use crate::simd::pairs::{COLUMNS, MOST, Pairs, keep, vector};
+use crate::simd::pairs::{COLUMNS, Halves, MOST, Packing, Pairs, Quarters};
 
-/// Where a panel goes: see [`super::Panel`], as many vectors wide.
-pub(super) struct Room<'a> {
-    pub(super) vectors: usize,
-    pub(super) lanes: &'a mut [i32],
-    pub(super) starts: &'a mut [i32],
-    pub(super) scales: &'a mut [f32],
-    pub(super) offsets: &'a mut [f32],
+/// A packing of the 32 integers of a part.
+pub(super) trait Grain: Packing {
+    fn pack(simd: V3, ints: [i16x16; 2], to: &mut [i32]);
 }
 
-/// Packs the weight rows `outputs`. Columns behind the last repeat it, and nobody reads them back.
-#[inline(always)]
-pub(super) fn pack<P: Pairs, L: Grain, B: Block>(
-    pairs: P,
-    weight: &Weight,
-    outputs: Range<usize>,
-    to: Room<'_>,
-) -> crate::Result<()> {
-    let (parts, each) = (weight.cols() / PART, PART / L::EACH);
-    for v in 0..to.vectors {
-        let rows = blocks(weight, outputs.start + v * P::LANES..outputs.end)?;
-        let rows = &rows[..P::LANES];
-        heads::<P, B>(pairs, rows, parts, |part, r, scale, offset| {
-            let at = (part * to.vectors + v) * P::LANES + r;
-            (to.scales[at], to.offsets[at]) = (scale, offset);
-        });
-        // As many parts as sixteen lanes hold.
-        let together = COLUMNS / each;
-        for first in (0..parts).step_by(together) {
-            let mut all = [[0; COLUMNS]; MOST];
-            for (all, row) in all.iter_mut().zip(rows) {
-                for (part, lanes) in (first..parts).zip(all.chunks_exact_mut(each)) {
-                    L::weights(pairs.avx2(), ints::<P, B>(pairs, row, part), lanes);
-                }
-            }
-            let start = (first * each * to.vectors + v) * P::LANES;
-            pairs.columns(&all, &mut to.lanes[start..], to.vectors * P::LANES);
-        }
-        if L::RAISED != 0 {
-            starts::<P, L>(pairs, v, parts, to.vectors, to.lanes, to.starts);
-        }
+impl Grain for Halves {
+    #[inline(always)]
+    fn pack(_: V3, ints: [i16x16; 2], to: &mut [i32]) {
+        to.copy_from_slice(&pulp::cast::<_, [i32; PART / 2]>(ints));
     }
-    Ok(())
 }
 
-/// What raised activations add to the sums of each part of vector `v`, negated.
+impl Grain for Quarters {
+    #[inline(always)]
+    fn pack(simd: V3, [low, high]: [i16x16; 2], to: &mut [i32]) {
+        // The four pieces of 64 bits come out as first, third, second and fourth.
+        let bytes = simd.avx2._mm256_packs_epi16(pulp::cast(low), pulp::cast(high));
+        let bytes = simd.avx2._mm256_permute4x64_epi64::<0b11_01_10_00>(bytes);
+        to.copy_from_slice(&pulp::cast::<_, [i32; PART / 4]>(bytes));
+    }
+}
+
+/// The integers of as many weight rows as a vector has lanes: those of a lane of inputs go to a vector over the rows,
+/// every `width` numbers of `to`.
 #[inline(always)]
-fn starts<P: Pairs, L: Grain>(pairs: P, v: usize, parts: usize, vectors: usize, lanes: &[i32], to: &mut [i32]) {
-    let (simd, width) = (pairs.simd(), vectors * P::LANES);
-    let zeros = simd.splat_i32s(L::ZEROS);
-    for (lanes, to) in lanes.chunks_exact(PART / L::EACH * width).zip(to.chunks_exact_mut(width)).take(parts) {
-        let mut sum = simd.splat_i32s(0);
-        for lanes in lanes.chunks_exact(width) {
-            sum = L::dot(pairs, sum, zeros, vector(simd, &lanes[v * P::LANES..]));
+pub(super) fn columns<P: Pairs, L: Grain, B: Block>(
+    pairs: P,
+    rows: &[&[u8]],
+    parts: usize,
+    to: &mut [i32],
+    width: usize,
+) {
+    let each = PART / L::EACH;
+    // As many parts as sixteen lanes hold.
+    for first in (0..parts).step_by(COLUMNS / each) {
+        let mut all = [[0; COLUMNS]; MOST];
+        for (all, row) in all.iter_mut().zip(rows) {
+            for (part, lanes) in (first..parts).zip(all.chunks_exact_mut(each)) {
+                L::pack(pairs.avx2(), ints::<P, B>(pairs, row, part), lanes);
+            }
         }
-        let none = simd.transmute_u32s_i32s(simd.splat_i32s(0));
-        let negated = simd.transmute_i32s_u32s(simd.sub_u32s(none, simd.transmute_u32s_i32s(sum)));
-        keep(simd, &mut to[v * P::LANES..], negated);
+        pairs.columns(&all, &mut to[first * each * width..], width);
     }
 }
 

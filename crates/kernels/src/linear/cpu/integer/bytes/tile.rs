@@ -4,11 +4,10 @@ use std::ops::Range;
 
 use pulp::Simd;
 
-use super::super::block::PART;
-use super::{Grain, Panel, Rows};
+use super::{EACH, PART, Panel, Rows};
 use crate::output::Output;
 use crate::simd::outer::tall;
-use crate::simd::pairs::{Pairs, outer, vector};
+use crate::simd::pairs::{Pairs, Quarters, outer, vector};
 use crate::simd::{load, store};
 
 /// One panel against a block of rows, over some parts of the depth.
@@ -23,32 +22,28 @@ pub(super) struct Tiles<'a> {
 
 impl Tiles<'_> {
     #[inline(always)]
-    pub(super) fn run<P: Pairs, L: Grain, const MV: usize, const SKEWED: bool>(&self, pairs: P) {
+    pub(super) fn run<P: Pairs, const MV: usize, const SKEWED: bool>(&self, pairs: P) {
         let mut row = self.rows.start;
         while row < self.rows.end {
             let left = self.rows.end - row;
             // Integer and f32 sums of four rows and three vectors fill 24 of 32 registers. Where there are 16
             // the integers of six rows and two vectors take 12, and the f32 sums wait in memory.
             row += if tall::<P::Simd>() == 6 && left > 4 {
-                self.tile::<P, L, 6, MV, SKEWED>(pairs, row)
+                self.tile::<P, 6, MV, SKEWED>(pairs, row)
             } else if left > 2 {
-                self.tile::<P, L, 4, MV, SKEWED>(pairs, row)
+                self.tile::<P, 4, MV, SKEWED>(pairs, row)
             } else {
-                self.tile::<P, L, 2, MV, SKEWED>(pairs, row)
+                self.tile::<P, 2, MV, SKEWED>(pairs, row)
             };
         }
     }
 
     /// Up to `NR` rows from `row` on; answers how many.
     #[inline(always)]
-    fn tile<P: Pairs, L: Grain, const NR: usize, const MV: usize, const SKEWED: bool>(
-        &self,
-        pairs: P,
-        row: usize,
-    ) -> usize {
+    fn tile<P: Pairs, const NR: usize, const MV: usize, const SKEWED: bool>(&self, pairs: P, row: usize) -> usize {
         let simd = pairs.simd();
         let count = (self.rows.end - row).min(NR);
-        let (parts, each, width) = (self.x.cols / PART, PART / L::EACH, self.outputs.len());
+        let (parts, each, width) = (self.x.cols / PART, PART / EACH, self.outputs.len());
         let mut acc = [[simd.splat_f32s(0.0); MV]; NR];
         if self.depth.start != 0 {
             for (j, acc) in acc.iter_mut().enumerate().take(count) {
@@ -73,19 +68,16 @@ impl Tiles<'_> {
             (&self.panel.scales[..parts * MV * P::LANES], &self.panel.offsets[..parts * MV * P::LANES]);
         let x: [*const i32; NR] = at.map(|row| self.x.lanes.as_ptr().wrapping_add(row * parts * each));
         for part in self.depth.clone() {
-            let mut starts = [[simd.splat_i32s(0); MV]; NR];
-            if L::RAISED != 0 {
-                for (v, start) in starts[0].iter_mut().enumerate() {
-                    *start = vector(simd, &self.panel.starts[(part * MV + v) * P::LANES..]);
-                }
-                starts = [starts[0]; NR];
+            let mut start = [simd.splat_i32s(0); MV];
+            for (v, start) in start.iter_mut().enumerate() {
+                *start = vector(simd, &self.panel.starts[(part * MV + v) * P::LANES..]);
             }
             let weights = self.panel.lanes.as_ptr().wrapping_add(part * each * MV * P::LANES);
             let x = x.map(|x| x.wrapping_add(part * each));
             // SAFETY: `part < parts`; as asserted, the rows hold `parts` parts of `each` lanes each, and the panel
             // as many rows of `MV` vectors.
             #[allow(unsafe_code)]
-            let sums = unsafe { outer::<P, L, NR, MV>(pairs, starts, each, x, 1, weights) };
+            let sums = unsafe { outer::<P, Quarters, NR, MV>(pairs, [start; NR], each, x, 1, weights) };
             for v in 0..MV {
                 let scale = load::<P::Simd>(&scales[(part * MV + v) * P::LANES..]);
                 let offset = load::<P::Simd>(&offsets[(part * MV + v) * P::LANES..]);

@@ -1,6 +1,6 @@
 //! The same products in tile registers: an activation's integer is `256 * high + low`, two bytes, and
 //! each of them times the weights' bytes is one instruction for 16 rows, 16 outputs and 32 inputs.
-//! Integers, scales and the order of all sums are those of [`super::Panels`], and so are the results.
+//! The weights' integers are those of [`super::bytes`].
 
 use std::arch::asm;
 use std::ops::Range;
@@ -8,10 +8,10 @@ use std::ops::Range;
 use pulp::i8x32;
 
 use super::super::Piece;
-use super::super::block::{Block, PART, each_format};
+use super::super::block::{Block, each_format};
+use super::bytes::{PART, round, skewed, takes};
 use super::pack as panels;
-use super::rows::round;
-use crate::linear::{BlockType, Weight};
+use crate::linear::Weight;
 use crate::output::Output;
 use crate::simd::amx::{Amx, Registers, Shape, WithAmx};
 use crate::simd::pairs::{MOST as LANES, Pairs};
@@ -27,18 +27,13 @@ const TALL: usize = 16;
 /// The largest integer that an activation may become: the weights' integers reach 128.
 const REACH: f32 = 32767.0;
 
-/// Whether a weight's integers are bytes with a scale for every 32.
-pub(in crate::linear::cpu) fn takes(weight: &Weight) -> bool {
-    super::takes(weight) && weight.dtype() != BlockType::Q6K
-}
-
 /// A part of a block of rows.
 #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(C, align(64))]
 struct Part {
     high: [[i8; PART]; TALL],
     low: [[u8; PART]; TALL],
-    /// As in [`super::Rows`].
+    /// As in [`super::bytes::Rows`].
     scales: [f32; TALL],
     sums: [f32; TALL],
 }
@@ -143,7 +138,7 @@ impl WithAmx for Panels<'_> {
                 other => return crate::error::invalid("linear", format!("{other:?} has no integers")),
             }
         }
-        let skewed = super::skewed(self.weight);
+        let skewed = skewed(self.weight);
         let multiplier = Multiplier::new(simd);
         for top in rows.clone().step_by(TALL) {
             let block = &self.rows.all[top / TALL * parts..][..parts];
