@@ -89,8 +89,8 @@ pub trait Model: Send + Sync {
     fn project(&self, layer: usize, x: &Tensor, which: Which) -> Result<Projected>;
 
     /// Output projection, residual and MLP: `x` `[rows, hidden]` and `attended`
-    /// `[rows, heads, head_dim]` to the layer's output `[rows, hidden]`.
-    fn finish(&self, layer: usize, x: &Tensor, attended: &Tensor) -> Result<Tensor>;
+    /// `[rows, heads, head_dim]`, which goes as soon as it has been multiplied, to the layer's output `[rows, hidden]`.
+    fn finish(&self, layer: usize, x: &Tensor, attended: Tensor) -> Result<Tensor>;
 
     /// The final norm and the output head: `x` `[rows, hidden]` to logits `[rows, vocab]`.
     fn head(&self, x: &Tensor) -> Result<Tensor>;

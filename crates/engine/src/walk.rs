@@ -118,6 +118,7 @@ impl Walk<'_, '_> {
                     };
                     self.append_keys(layer, cache, &chunk, &k)?;
                     cache.append_values(&v)?;
+                    drop((k, v));
                     self.rotate(layer, &chunk, &q)?;
                     self.attend(layer, cache, &chunk, q)?;
                 }
@@ -212,8 +213,10 @@ impl Walk<'_, '_> {
     fn attend(&mut self, layer: usize, cache: &LayerCache, chunk: &Range<usize>, q: Tensor) -> Result<()> {
         self.control.cancel.check()?;
         let attended = cache.attend(&q, &self.pass.rows.positions[chunk.clone()], self.visibility(layer))?;
+        // What is dropped early is memory that the MLP need not find elsewhere.
+        drop(q);
         let x = self.rows_of(chunk)?;
-        let out = self.model.finish(layer, &x, &attended)?;
+        let out = self.model.finish(layer, &x, attended)?;
         if chunk.len() == self.pass.rows.len() {
             self.x = out;
         } else {

@@ -183,11 +183,12 @@ impl Model for Decoder {
         })
     }
 
-    fn finish(&self, layer: usize, x: &Tensor, attended: &Tensor) -> Result<Tensor> {
+    fn finish(&self, layer: usize, x: &Tensor, attended: Tensor) -> Result<Tensor> {
         let layer = self.layer(layer)?;
         let attended = attended.reshape((attended.dim(0)?, self.config.query_width()))?;
         // The product is nobody else's yet, so the sums may be made in it.
         let sum = self.joining(linear(&attended, &layer.output)?, &layer.post_attention_norm)?;
+        drop(attended);
         let normed = add_rms_norm(&sum, x, &layer.mlp_norm, self.config.eps)?;
         let gated = match self.config.activation {
             Activation::Silu => linear::gated(&normed, &layer.gate, &layer.up)?,
@@ -196,6 +197,7 @@ impl Model for Decoder {
                 (gate.gelu()? * up)?
             }
         };
+        drop(normed);
         let out = self.joining(linear(&gated, &layer.down)?, &layer.post_mlp_norm)?;
         residual::add(&out, &sum)?;
         Ok(out)

@@ -63,7 +63,7 @@ impl<'m> Dense<'m> {
                 }
             }
             let attended = Tensor::from_vec(attended, (positions.len(), heads, dim), &Device::Cpu).unwrap();
-            x = self.model.finish(layer, &x, &attended).unwrap();
+            x = self.model.finish(layer, &x, attended).unwrap();
             if let Some(kept) = above(layer) {
                 let rows: Vec<u32> = (0..).zip(&positions).filter(|(_, p)| kept.contains(p)).map(|(i, _)| i).collect();
                 x = x.index_select(&Tensor::new(rows.as_slice(), &Device::Cpu).unwrap(), 0).unwrap();

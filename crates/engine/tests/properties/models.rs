@@ -72,7 +72,7 @@ impl Model for Changed {
         Ok(projected)
     }
 
-    fn finish(&self, layer: usize, x: &Tensor, attended: &Tensor) -> Result<Tensor> {
+    fn finish(&self, layer: usize, x: &Tensor, attended: Tensor) -> Result<Tensor> {
         self.model.finish(layer, x, attended)
     }
 

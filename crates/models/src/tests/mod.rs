@@ -38,7 +38,7 @@ fn walk_at(model: &Decoder, ids: &[u32], positions: &[u32]) -> (Vec<f32>, Vec<Te
         let entries = Entries { k: &k, v: &v, positions, tags: &[] };
         let visibility = layer.window.map_or(Visibility::Causal, |width| Visibility::Window { width });
         let attended = attention(&q, positions, entries, shape.scale, visibility).unwrap();
-        x = model.finish(l, &x, &attended).unwrap();
+        x = model.finish(l, &x, attended).unwrap();
         outputs.push(x.clone());
     }
     (model.head(&x).unwrap().flatten_all().unwrap().to_vec1().unwrap(), outputs)
