@@ -94,11 +94,15 @@ fn processor() -> DeviceInfo {
 pub(crate) fn memory() -> (u64, u64) {
     let mut system = sysinfo::System::new();
     system.refresh_memory();
-    let (total, free) = (system.total_memory(), system.available_memory());
-    match system.cgroup_limits() {
-        Some(limits) if limits.total_memory > 0 && limits.total_memory < total => {
-            (limits.total_memory, free.min(limits.total_memory.saturating_sub(limits.rss)))
-        }
+    let limits = system.cgroup_limits().map(|limits| (limits.total_memory, limits.rss));
+    within(limits, system.total_memory(), system.available_memory())
+}
+
+/// The lesser of a machine's total and free memory and of what a container allows its programs and they have taken.
+fn within(container: Option<(u64, u64)>, total: u64, free: u64) -> (u64, u64) {
+    match container {
+        // 0: no limit.
+        Some((most, taken)) if most > 0 && most < total => (most, free.min(most.saturating_sub(taken))),
         _ => (total, free),
     }
 }
@@ -147,6 +151,23 @@ mod tests {
         }
         reset_peak();
         assert!(peak_resident_bytes() < peak - TOUCHED / 2);
+    }
+
+    #[test]
+    fn a_container_makes_memory_smaller_and_never_larger() {
+        for (container, expected) in [
+            (None, (100, 60)),
+            (Some((80, 30)), (80, 50)),
+            (Some((80, 10)), (80, 60)),
+            (Some((80, 90)), (80, 0)),
+            (Some((1, 0)), (1, 1)),
+            (Some((0, 30)), (100, 60)),
+            // What the system reports where nothing is limited.
+            (Some((100, 90)), (100, 60)),
+            (Some((200, 190)), (100, 60)),
+        ] {
+            assert_eq!(within(container, 100, 60), expected, "{container:?}");
+        }
     }
 
     #[test]
