@@ -11,7 +11,7 @@ use crate::text::Assembled;
 /// `ERR_CONTEXT_OVERFLOW` if the prompt leaves no room for one token and may not, or cannot, be cut.
 pub(crate) fn fit(prompt: &mut Assembled, overflow: Overflow, new_tokens: usize, limit: usize) -> Result<usize> {
     let n = prompt.rows.len();
-    if n < limit && (overflow == Overflow::Error || n + new_tokens <= limit) {
+    if n < limit && overflow == Overflow::Error {
         return Ok(0);
     }
     let refuse = |advice: &str| {
