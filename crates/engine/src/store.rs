@@ -294,6 +294,7 @@ mod tests {
     fn checksums_are_fnv_1a() {
         assert_eq!(mix(0, "", b""), 0xCBF2_9CE4_8422_2325);
         assert_eq!(mix(0, "foo", b"bar"), 0x8594_4171_F739_67E8);
+        assert_eq!(mix(mix(0, "foo", b"bar"), "baz", b""), 0x9F4E_1EB6_A6E5_8D4A);
     }
 
     #[test]

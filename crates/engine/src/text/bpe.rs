@@ -113,6 +113,11 @@ mod tests {
     use super::*;
 
     #[test]
+    fn ids_end_where_damage_begins() {
+        assert!(check_id(MAX_IDS - 1).is_ok() && check_id(MAX_IDS).is_err());
+    }
+
+    #[test]
     fn a_merge_is_two_tokens_and_a_space() {
         assert_eq!(merge("th e").unwrap(), ("th".into(), "e".into()));
         for bad in ["the", "th e r", " e", "th ", ""] {

@@ -253,17 +253,19 @@ mod tests {
 
     #[test]
     fn as_json_it_is_the_same_tokenizer() {
-        let texts = ["a", "b", "\u{120}", "ab", "\u{120}ab", "<|im_end|>", "1", "2"];
+        // No merge leads to the last: it is found only where whole entries come first.
+        let texts = ["a", "b", "\u{120}", "ab", "\u{120}ab", "<|im_end|>", "1", "2", "12"];
         for pre in crate::text::pre_tokenizers() {
             let vocab = GgufVocab {
                 model: "gpt2".into(),
                 pre: pre.into(),
                 tokens: texts.map(String::from).to_vec(),
-                token_types: vec![1, 1, 1, 1, 1, CONTROL, 1, 1],
+                token_types: vec![1, 1, 1, 1, 1, CONTROL, 1, 1, 1],
                 merges: vec!["a b".into(), "\u{120} ab".into()],
-                bos: Some(5),
-                eos: Some(5),
-                add_bos: Some(false),
+                bos: Some(3),
+                eos: Some(1),
+                ends: vec![0],
+                add_bos: Some(true),
                 ..GgufVocab::default()
             };
             let json = vocab.to_json().unwrap().to_string();
@@ -273,7 +275,9 @@ mod tests {
                 let ids = |tokenizer: &Tokenizer| tokenizer.encode("ab ab 12<|im_end|>b", special).unwrap();
                 assert_eq!(ids(&one), ids(&other), "{pre}");
             }
-            assert_eq!(one.end_tokens(), other.end_tokens());
+            for tokenizer in [one, other] {
+                assert_eq!((tokenizer.leading_bos(), tokenizer.end_tokens()), (Some(3), &[1, 0, 5][..]), "{pre}");
+            }
         }
     }
 }

@@ -46,6 +46,16 @@ fn whole(messages: &[ChatMessage]) -> Vec<u32> {
     testing::tokenizer().encode(&testing::chatml().render(messages, true).unwrap(), true).unwrap()
 }
 
+#[test]
+fn what_lies_between_document_and_question_may_be_a_special_token() {
+    let mut vocab = testing::vocab("smollm");
+    vocab.tokens[3] = "\n\n".into();
+    let tokenizer = Tokenizer::from_gguf(vocab).unwrap();
+    let tokens = assemble(&document("a\n\nb", "c", None), &[], &tokenizer, None).unwrap().rows.tokens;
+    let plain = |text: &str| tokenizer.encode(text, false).unwrap();
+    assert_eq!(tokens, [plain("a\n\nb"), vec![3], plain("c")].concat());
+}
+
 proptest! {
     #[test]
     fn a_chat_has_the_tokens_of_the_rendered_text(contents in prop::collection::vec(testing::unicode(), 1..4)) {

@@ -107,6 +107,24 @@ fn user_defined_spaces_may_be_written_as_spaces() {
     }
 }
 
+#[test]
+fn added_white_space_is_text_unless_it_is_special_or_written_in_bytes() {
+    for (decoder, added, special, ids) in [
+        ("ByteFallback", "\u{2581}\u{2581}", false, &[0, 2, 2, 0][..]),
+        ("ByteFallback", "\u{2581}\u{2581}", true, &[0, 3, 0]),
+        ("ByteFallback", "bb", false, &[0, 3, 0]),
+        ("ByteLevel", "\u{2581}\u{2581}", false, &[0, 3, 0]),
+    ] {
+        let json = json!({
+            "added_tokens": [{ "id": 3, "content": added, "special": special }],
+            "decoder": { "type": decoder },
+            "model": { "type": "BPE", "vocab": { "a": 0, "b": 1, "\u{2581}": 2 } },
+        });
+        let tokenizer = Tokenizer::from_json(json.to_string().as_bytes(), Declared::default()).unwrap();
+        assert_eq!(tokenizer.encode(&format!("a{added}a"), true).unwrap(), ids, "{decoder}: {added:?}, {special}");
+    }
+}
+
 /// The tokenizer.json of the `llama` vocabulary in one of its forms.
 fn form(name: &str) -> (Tokenizer, Vec<Case>) {
     let vocabulary = &RECORDED.llama;
