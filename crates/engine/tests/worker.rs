@@ -1,9 +1,12 @@
 //! The inference thread, on a tiny random model made here.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+
 use serde_json::{Value, json};
 use skimlm_core::{Code, Error};
-use skimlm_engine::{Event, FinishReason, LoadOptions, Outcome, Request, Run, Worker};
+use skimlm_engine::{Event, FinishReason, LoadOptions, Outcome, Request, Run, Worker, peak_resident_bytes};
 use skimlm_models::weights::gguf::write::{Tiny, write_tiny};
 use tempfile::TempDir;
 
@@ -83,10 +86,29 @@ fn events_come_in_order_and_add_up() {
     assert_eq!((data.scores.len(), data.texts.len(), data.starts.len(), data.ends.len()), (60, 60, 60, 60));
     assert_eq!(outcome.usage.kept_tokens, 60);
     assert_eq!(outcome.memory.layer_entries.len(), 6);
+    let peak = outcome.memory.peak_bytes;
+    assert!(peak == peak_resident_bytes() || peak > outcome.memory.kv_bytes as u64, "{:?}", outcome.memory);
     let chunks = || events.iter().filter_map(|e| if let Event::Text(chunk) = e { Some(chunk) } else { None });
     assert_eq!(chunks().map(|chunk| chunk.text.as_str()).collect::<String>(), outcome.text);
     assert!(chunks().all(|chunk| chunk.logprob < 0.0), "no token of a random model is sure");
     assert!(run.next_blocking().is_none());
+}
+
+#[test]
+fn a_run_can_be_awaited() {
+    let (worker, _folder) = worker();
+    assert!(worker.template().is_some(), "its file has one");
+    let run = worker.start(request(json!({ "prompt": "once upon a time", "maxNewTokens": 3 }))).unwrap();
+    let mut awaiting = Context::from_waker(Waker::noop());
+    let mut events = Vec::new();
+    loop {
+        match pin!(run.next()).poll(&mut awaiting) {
+            Poll::Ready(Some(batch)) => events.extend(batch.unwrap()),
+            Poll::Ready(None) => break,
+            Poll::Pending => std::thread::yield_now(),
+        }
+    }
+    assert!(matches!(events.last(), Some(Event::Finish(_))));
 }
 
 #[test]

@@ -83,6 +83,19 @@ fn activations_are_rounded_further_only_where_asked_and_where_it_is_faster() {
 }
 
 #[test]
+fn a_profile_beside_the_model_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("tiny.gguf");
+    write_tiny(&file, &Tiny::default()).unwrap();
+    assert!(load(&file, &LoadOptions::default()).unwrap().profile.is_none());
+    let beside = folder.path().join("tiny.gguf.skimlm.json");
+    assert_eq!(profile_beside(&file), beside);
+    std::fs::write(&beside, "{}").unwrap();
+    let error = load(&file, &LoadOptions::default()).err().unwrap();
+    assert_eq!(error.details["profile"], beside.display().to_string(), "{error}");
+}
+
+#[test]
 fn positions_and_threads_have_their_limits() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("tiny.gguf");
