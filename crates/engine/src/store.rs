@@ -298,6 +298,20 @@ mod tests {
     }
 
     #[test]
+    fn a_hundredth_of_the_largest_logit_is_rounding() {
+        struct Plain;
+        impl Policy for Plain {}
+        let model = Decoder::new(&Random::new(&Sizes::default()).unwrap(), &Device::Cpu).unwrap();
+        let session = Session::new(&model, Box::new(Plain), DType::F32).unwrap();
+        let most = probe(&model).unwrap().iter().fold(0f32, |most, x| most.max(x.abs()));
+        for (off, same) in [(0.9, true), (-0.9, true), (1.1, false), (-1.1, false)] {
+            let mut store = Store::of(&session).unwrap();
+            store.probe[3] += off * most / 100.0;
+            assert_eq!(store.bind(&model).is_ok(), same, "{off} of the largest, {most}");
+        }
+    }
+
+    #[test]
     fn the_probe_is_every_other_logit_behind_tokens_from_all_over() {
         let model =
             Decoder::new(&Random::new(&Sizes { vocab: 97, ..Sizes::default() }).unwrap(), &Device::Cpu).unwrap();

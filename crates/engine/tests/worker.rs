@@ -2,11 +2,12 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::pin::pin;
+use std::sync::mpsc;
 use std::task::{Context, Poll, Waker};
 
 use serde_json::{Value, json};
 use skimlm_core::{Code, Error};
-use skimlm_engine::{Event, FinishReason, LoadOptions, Outcome, Request, Run, Worker, peak_resident_bytes};
+use skimlm_engine::{Cancel, Event, FinishReason, LoadOptions, Outcome, Request, Run, Worker, peak_resident_bytes};
 use skimlm_models::weights::gguf::write::{Tiny, write_tiny};
 use tempfile::TempDir;
 
@@ -160,6 +161,7 @@ fn too_many_new_tokens_are_shortened_with_a_remark() {
         let (_, outcome) = drain(&worker.start(asked).unwrap()).unwrap();
         let remark = outcome.warnings.iter().find(|w| w.code == "W_SHORTENED");
         assert_eq!(remark.is_some(), shortened, "{remark:?}");
+        assert_eq!(outcome.warnings.len(), usize::from(shortened), "nothing else: {:?}", outcome.warnings);
         assert!(remark.is_none_or(|remark| remark.message.contains("14 fit")), "{remark:?}");
         assert!(outcome.usage.new_tokens <= 14);
     }
@@ -227,6 +229,20 @@ fn requests_wait_for_each_other() {
     // A run that nobody wants any more makes room for the next.
     drop(worker.start(endless()).unwrap());
     drain(&worker.start(request(json!({ "prompt": "a", "maxNewTokens": 2 }))).unwrap()).unwrap();
+}
+
+#[test]
+fn what_nobody_waits_for_is_cancelled() {
+    let (worker, _folder) = worker();
+    let ((dropped, wait), (tell, told)) = (mpsc::channel(), mpsc::channel());
+    let study = move |_: &_, cancel: &Cancel| {
+        wait.recv().unwrap();
+        tell.send(cancel.is_set()).unwrap();
+        Ok(())
+    };
+    drop(worker.study(study).unwrap());
+    dropped.send(()).unwrap();
+    assert!(told.recv().unwrap());
 }
 
 #[test]

@@ -127,10 +127,13 @@ mod tests {
     }
 
     #[test]
-    fn a_content_that_holds_a_mark_is_no_mark() {
+    fn a_text_that_holds_a_mark_is_no_mark() {
         let content = "Skim0Content0xSkim1Content";
         let parts = spliced("<{{ messages[0].content }}>", &[user(content)]).unwrap();
         assert_eq!(parts[1], Spliced::Content { message: 0, bytes: 0..content.len() });
+        let words = "Skim0Content";
+        let parts = spliced(&format!("{words}{{{{ messages[0].content }}}}"), &[user("a")]).unwrap();
+        assert_eq!(parts, [Spliced::Template(words.into()), Spliced::Content { message: 0, bytes: 0..1 }]);
     }
 
     #[test]
