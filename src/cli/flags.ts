@@ -122,7 +122,7 @@ export function kvDtypeFlag(): Option {
 const activations: readonly Activations[] = ['auto', 'int8']
 
 function activationsFlag(): Option {
-  const what = 'int8 reads faster and rounds more where the CPU has an instruction for it (default: auto, like f32)'
+  const what = 'int8 reads faster and rounds more where the CPU has an instruction for it (default: auto, like f16)'
   return flag('--activations <type>', what).choices(activations)
 }
 

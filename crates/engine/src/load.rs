@@ -32,7 +32,7 @@ pub struct LoadOptions {
     /// integers; `auto` or none: what `dtype` says.
     pub kv_dtype: Option<String>,
     /// How finely layers may round what they multiply with weights in blocks while they read a prompt: `auto` or
-    /// none, to 16 bits, which is like f32; or `int8`, to 8 bits where that is faster.
+    /// none, to 16 bits, which is as fine as f16; or `int8`, to 8 bits where that is faster.
     pub activations: Option<String>,
     /// A `tokenizer.json` to use instead of the file's own.
     pub tokenizer: Option<PathBuf>,
