@@ -1,6 +1,6 @@
-//! The same products in tile registers: an activation's integer is `256 * high + low`, two bytes, and
-//! each of them times the weights' bytes is one instruction for 16 rows, 16 outputs and 32 inputs.
-//! The weights' integers are those of [`super::bytes`].
+//! Products in tile registers: an activation's integer, of 16 bits with a scale for every 32, is `256 * high + low`, two
+//! bytes, and each of them times the weights' bytes is one instruction for 16 rows, 16 outputs and 32 inputs.
+//! The weights' integers, scales and offsets are those of [`super::bytes`].
 
 use std::arch::asm;
 use std::ops::Range;

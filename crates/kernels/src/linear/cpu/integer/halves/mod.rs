@@ -1,9 +1,8 @@
 //! Activations and weights as integers of 16 bits.
 //!
-//! The inputs of a row are cut into slices of one length; those of a slice share a scale, in a row of activations and in
-//! a row of weights. Their norms are
-//! what the scales follow from, so that the sum of a slice's products fits 32 bits; it is exact, and becomes a number
-//! once a slice. Each factor's rounding moves a product by some 6e-6 of what the two norms would allow it to be.
+//! The inputs of a row are cut into slices of one length; those of a slice share a scale, in a row of activations and
+//! in a row of weights. Scales follow from norms, so that the sum of a slice's products fits 32 bits; it is exact, and
+//! becomes a number once a slice. Each factor's rounding moves a product by some 6e-6 of what the two norms allow.
 
 mod pack;
 mod tile;
