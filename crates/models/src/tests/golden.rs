@@ -47,7 +47,8 @@ fn a_file_of_it_with_interleaved_rotation_does_too() {
 #[test]
 fn every_block_format_answers_as_its_floats() {
     let sizes = Sizes { vocab: 97, hidden: 256, head_dim: 64, mlp: 256, layers: 2, ..Sizes::default() };
-    let ids = golden_ids(12, 97);
+    // So few rows are multiplied without rounding.
+    let ids = golden_ids(8, 97);
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("tiny.gguf");
     for block in [
