@@ -60,6 +60,18 @@ pub(crate) fn store<S: Simd>(to: &mut [f32], value: S::f32s) {
     }
 }
 
+/// A vector read from the start of `from`, with zeros where it ends.
+#[inline(always)]
+pub(crate) fn load_some<S: Simd>(simd: S, from: &[f32]) -> S::f32s {
+    if from.len() >= S::F32_LANES { load::<S>(from) } else { simd.partial_load_f32s(from) }
+}
+
+/// Writes as much of a vector to the start of `to` as there is room for.
+#[inline(always)]
+pub(crate) fn store_some<S: Simd>(simd: S, to: &mut [f32], value: S::f32s) {
+    if to.len() >= S::F32_LANES { store::<S>(to, value) } else { simd.partial_store_f32s(to, value) }
+}
+
 /// `N` values from the start of `from`.
 #[inline(always)]
 pub(crate) fn array<T: bytemuck::Pod, const N: usize>(from: &[T]) -> [T; N] {

@@ -30,8 +30,8 @@ pub(crate) const fn tall<S: Simd>() -> usize {
 pub(crate) trait Tiled {
     type Simd: Simd;
 
-    /// Computes up to `NR` rows from `row` on; answers how many.
-    fn tile<const NR: usize>(&self, row: usize) -> usize;
+    /// Computes `count` rows from `row` on, at most `NR`.
+    fn tile<const NR: usize>(&self, row: usize, count: usize);
 }
 
 /// Computes the rows `rows`, in tiles as tall as they and the registers allow.
@@ -39,12 +39,15 @@ pub(crate) trait Tiled {
 pub(crate) fn each_tile<T: Tiled>(tiled: &T, rows: Range<usize>) {
     let mut row = rows.start;
     while row < rows.end {
-        row += match (tall::<T::Simd>(), rows.end - row) {
-            (8, 5..) => tiled.tile::<8>(row),
-            (6, 5..) => tiled.tile::<6>(row),
-            (_, 3..) => tiled.tile::<4>(row),
-            _ => tiled.tile::<2>(row),
-        };
+        let left = rows.end - row;
+        let count = left.min(tall::<T::Simd>());
+        match (tall::<T::Simd>(), left) {
+            (8, 5..) => tiled.tile::<8>(row, count),
+            (6, 5..) => tiled.tile::<6>(row, count),
+            (_, 3..) => tiled.tile::<4>(row, count),
+            _ => tiled.tile::<2>(row, count),
+        }
+        row += count;
     }
 }
 

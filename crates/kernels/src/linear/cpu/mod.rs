@@ -14,7 +14,7 @@ use std::ops::Range;
 use pulp::{Simd, WithSimd};
 
 #[cfg(target_arch = "x86_64")]
-use integer::tiled;
+use integer::{bytes, tiled};
 
 use super::Weight;
 use crate::activation;
@@ -32,7 +32,7 @@ use crate::threads;
 /// From this many rows on a panel pays for its transposition.
 const MANY: usize = 16;
 
-/// The same for panels of integers, which are cheaper to make and to multiply.
+/// The same for panels of integers, which multiply faster.
 #[cfg(target_arch = "x86_64")]
 const MANY_INTEGERS: usize = 12;
 
@@ -57,6 +57,20 @@ struct Piece {
     weight: usize,
     outputs: Range<usize>,
     rows: Range<usize>,
+}
+
+impl Piece {
+    /// The outputs of panel `i`, where whole ones have `width`.
+    fn panel(&self, i: usize, width: usize) -> Range<usize> {
+        let start = self.outputs.start + i * width;
+        start..(start + width).min(self.outputs.end)
+    }
+
+    /// The rows, `height` at a time.
+    fn bands(&self, height: usize) -> impl Iterator<Item = Range<usize>> {
+        let end = self.rows.end;
+        self.rows.clone().step_by(height).map(move |start| start..(start + height).min(end))
+    }
 }
 
 /// Multiplies one piece of a weight, into the result or a window of it.
@@ -120,13 +134,13 @@ impl Call<'_> {
                 // Both forms of the rows where the call's weights need both.
                 let cols = weights[0].cols();
                 let of = |takes: fn(&Weight) -> bool| if weights.iter().any(|w| takes(w)) { x } else { &[] };
-                let (ints, pairs) = (of(integer::bytes::takes), of(squares::takes));
+                let (ints, pairs) = (of(bytes::takes), of(squares::takes));
                 let room = tiled::room(ints.len(), cols);
                 let (for_ints, for_pairs) = scratch.take(room + squares::room(pairs.len(), cols)).split_at_mut(room);
                 let ints = &tiled::rows(simd, ints, cols, parallel, for_ints);
                 let pairs = &squares::rows(simd, pairs, cols, parallel, for_pairs);
                 let multiply = |weight: &Weight, piece: &Piece, out: Output, scratch: &mut Scratch| {
-                    if integer::bytes::takes(weight) {
+                    if bytes::takes(weight) {
                         simd.run(tiled::Panels { rows: ints, weight, piece, out, scratch })
                     } else if squares::takes(weight) {
                         simd.run(squares::Squares { rows: pairs, weight, piece, out, scratch })

@@ -12,7 +12,7 @@ use crate::linear::{BlockType, Weight};
 use crate::output::Output;
 use crate::simd::half::Stored;
 use crate::simd::outer::{Tiled, WIDE, each_tile, outer, wide};
-use crate::simd::{Scratch, load};
+use crate::simd::{Scratch, load_some, store_some};
 
 /// Inputs that are multiplied before the tile goes back to memory: the slice of a panel they take
 /// (24 KiB with AVX-512) stays in the first-level cache while the rows pass by.
@@ -38,34 +38,22 @@ impl WithSimd for Panels<'_> {
         let lanes = S::F32_LANES;
         let whole = wide::<S>() * lanes;
         let cols = self.weight.cols();
-        let outputs = self.piece.outputs.clone();
-        let panels = outputs.len().div_ceil(whole);
+        let panels = self.piece.outputs.len().div_ceil(whole);
         let (packed, strip) = self.scratch.take((panels * whole + STRIP) * cols).split_at_mut(panels * whole * cols);
         for (panel, packed) in packed.chunks_exact_mut(whole * cols).enumerate() {
-            let start = outputs.start + panel * whole;
-            let end = (start + whole).min(outputs.end);
-            let width = (end - start).div_ceil(lanes) * lanes;
-            pack(simd, self.weight, start..end, width, strip, &mut packed[..width * cols])?;
+            let outputs = self.piece.panel(panel, whole);
+            let width = outputs.len().next_multiple_of(lanes);
+            pack(simd, self.weight, outputs, width, strip, &mut packed[..width * cols])?;
         }
         // Rows in blocks that stay in the second-level cache while all panels pass over them.
-        let block = (64 * 1024 / cols).clamp(2, 32) * 8;
-        for rows in self.piece.rows.clone().step_by(block) {
-            let rows = rows..(rows + block).min(self.piece.rows.end);
+        for rows in self.piece.bands((64 * 1024 / cols).clamp(2, 32) * 8) {
             for from in (0..cols).step_by(DEPTH) {
                 let depth = from..(from + DEPTH).min(cols);
                 for (panel, packed) in packed.chunks_exact(whole * cols).enumerate() {
-                    let start = outputs.start + panel * whole;
-                    let end = (start + whole).min(outputs.end);
-                    let tiles = Tiles {
-                        x: self.x,
-                        cols,
-                        rows: rows.clone(),
-                        depth: depth.clone(),
-                        outputs: start..end,
-                        packed,
-                        out: self.out,
-                    };
-                    match (end - start).div_ceil(lanes) {
+                    let outputs = self.piece.panel(panel, whole);
+                    let vectors = outputs.len().div_ceil(lanes);
+                    let tiles = Tiles { x: self.x, cols, depth: depth.clone(), outputs, packed, out: self.out };
+                    match vectors {
                         1 => each_tile(&Wide::<S, 1>(&tiles, simd), rows.clone()),
                         2 => each_tile(&Wide::<S, 2>(&tiles, simd), rows.clone()),
                         _ => each_tile(&Wide::<S, WIDE>(&tiles, simd), rows.clone()),
@@ -126,11 +114,10 @@ pub(super) fn expand_row<S: Simd>(simd: S, weight: &Weight, row: usize, out: &mu
     Ok(())
 }
 
-/// One panel against a block of rows, over a part of the depth.
+/// One panel over a part of the depth.
 struct Tiles<'a> {
     x: &'a [f32],
     cols: usize,
-    rows: std::ops::Range<usize>,
     depth: std::ops::Range<usize>,
     outputs: std::ops::Range<usize>,
     packed: &'a [f32],
@@ -144,11 +131,9 @@ impl<S: Simd, const MV: usize> Tiled for Wide<'_, S, MV> {
     type Simd = S;
 
     #[inline(always)]
-    fn tile<const NR: usize>(&self, row: usize) -> usize {
+    fn tile<const NR: usize>(&self, row: usize, count: usize) {
         let Self(tiles, simd) = *self;
         let lanes = S::F32_LANES;
-        let count = (tiles.rows.end - row).min(NR);
-        let width = tiles.outputs.len();
         let first = tiles.depth.start == 0;
         let mut acc = [[simd.splat_f32s(0.0); MV]; NR];
         if !first {
@@ -157,11 +142,7 @@ impl<S: Simd, const MV: usize> Tiled for Wide<'_, S, MV> {
                 #[allow(unsafe_code)]
                 let y = unsafe { tiles.out.row(row + j, tiles.outputs.clone()) };
                 for (v, acc) in acc.iter_mut().enumerate() {
-                    *acc = if (v + 1) * lanes <= width {
-                        load::<S>(&y[v * lanes..])
-                    } else {
-                        simd.partial_load_f32s(&y[v * lanes..])
-                    };
+                    *acc = load_some(simd, &y[v * lanes..]);
                 }
             }
         }
@@ -179,13 +160,8 @@ impl<S: Simd, const MV: usize> Tiled for Wide<'_, S, MV> {
             #[allow(unsafe_code)]
             let y = unsafe { tiles.out.row(row + j, tiles.outputs.clone()) };
             for (v, &acc) in acc.iter().enumerate() {
-                if (v + 1) * lanes <= width {
-                    crate::simd::store::<S>(&mut y[v * lanes..], acc);
-                } else {
-                    simd.partial_store_f32s(&mut y[v * lanes..], acc);
-                }
+                store_some(simd, &mut y[v * lanes..], acc);
             }
         }
-        count
     }
 }

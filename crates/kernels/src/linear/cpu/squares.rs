@@ -72,17 +72,13 @@ impl WithAmx for Squares<'_> {
 
     #[inline(always)]
     fn with_amx(self, simd: Amx) -> Self::Output {
-        let (outputs, rows, steps) = (self.piece.outputs.clone(), self.piece.rows.clone(), self.rows.steps);
-        let panels = outputs.len().div_ceil(SIDE);
+        let (piece, rows, steps) = (self.piece, self.piece.rows.clone(), self.rows.steps);
+        let panels = piece.outputs.len().div_ceil(SIDE);
         let (packed, wide) =
             self.scratch.take(panels * steps * STRIP + LANES * self.weight.cols()).split_at_mut(panels * steps * STRIP);
         let packed: &mut [Strip] = bytemuck::cast_slice_mut(packed);
-        let span = |panel: usize| {
-            let start = outputs.start + panel * SIDE;
-            start..(start + SIDE).min(outputs.end)
-        };
         for (panel, strips) in packed.chunks_exact_mut(steps).enumerate() {
-            pack(simd, self.weight, span(panel), wide, strips)?;
+            pack(simd, self.weight, piece.panel(panel, SIDE), wide, strips)?;
         }
         let tiles = Tiles::new(simd);
         let mut square = [0f32; SIDE * SIDE];
@@ -93,7 +89,7 @@ impl WithAmx for Squares<'_> {
                 for (row, sums) in (top..rows.end).zip(square.chunks_exact(SIDE)) {
                     // SAFETY: this piece alone writes these rows and outputs, on this thread.
                     #[allow(unsafe_code)]
-                    let y = unsafe { self.out.row(row, span(panel)) };
+                    let y = unsafe { self.out.row(row, piece.panel(panel, SIDE)) };
                     y.copy_from_slice(&sums[..y.len()]);
                 }
             }

@@ -10,6 +10,8 @@ mod halves;
 mod pack;
 pub(super) mod tiled;
 
+use std::ops::Range;
+
 use super::Piece;
 use crate::level::Level;
 use crate::linear::{Activations, BlockType, Weight};
@@ -18,9 +20,17 @@ use crate::simd::Scratch;
 use crate::simd::outer::wide;
 use crate::simd::pairs::{Integers, Pairs};
 
+/// Rows that one task rounds.
+const TOGETHER: usize = 16;
+
 /// Outputs of a whole panel.
 const fn panel<P: Pairs>() -> usize {
     wide::<P::Simd>() * P::LANES
+}
+
+/// Rows in bands that stay in the second-level cache while all panels pass over them.
+fn bands(piece: &Piece, cols: usize) -> impl Iterator<Item = Range<usize>> {
+    piece.bands((128 * 1024 / cols).clamp(2, 64) * 8)
 }
 
 /// Whether a weight is multiplied as integers. Those of f32 stay what they are.

@@ -16,7 +16,7 @@ use crate::output::Output;
 use crate::simd::amx::{Amx, Registers, Shape, WithAmx};
 use crate::simd::pairs::{MOST as LANES, Pairs};
 use crate::simd::transpose::transpose16;
-use crate::simd::{Scratch, load, store};
+use crate::simd::{Scratch, load, store_some};
 use crate::threads;
 
 type V4 = pulp::x86::V4;
@@ -126,15 +126,11 @@ impl WithAmx for Panels<'_> {
         if !takes(self.weight) {
             return crate::error::invalid("linear", format!("{:?} has no bytes", self.weight.dtype()));
         }
-        let (outputs, rows, parts) = (self.piece.outputs.clone(), self.piece.rows.clone(), self.rows.parts);
-        let panels = outputs.len().div_ceil(LANES);
+        let (piece, rows, parts) = (self.piece, self.piece.rows.clone(), self.rows.parts);
+        let panels = piece.outputs.len().div_ceil(LANES);
         let packed: &mut [Weights] = bytemuck::cast_slice_mut(self.scratch.take(panels * parts * WEIGHTS_ROOM));
-        let span = |panel: usize| {
-            let start = outputs.start + panel * LANES;
-            start..(start + LANES).min(outputs.end)
-        };
         for (panel, to) in packed.chunks_exact_mut(parts).enumerate() {
-            each_format! { self.weight.dtype(), B => pack::<B>(simd, self.weight, span(panel), to)?,
+            each_format! { self.weight.dtype(), B => pack::<B>(simd, self.weight, piece.panel(panel, LANES), to)?,
                 other => return crate::error::invalid("linear", format!("{other:?} has no integers")),
             }
         }
@@ -151,12 +147,8 @@ impl WithAmx for Panels<'_> {
                 for (row, sums) in (top..rows.end).zip(sums) {
                     // SAFETY: this piece alone writes these rows and outputs, on this thread.
                     #[allow(unsafe_code)]
-                    let y = unsafe { self.out.row(row, span(panel)) };
-                    if y.len() == LANES {
-                        store::<V4>(y, sums);
-                    } else {
-                        pulp::Simd::partial_store_f32s(**simd, y, sums);
-                    }
+                    let y = unsafe { self.out.row(row, piece.panel(panel, LANES)) };
+                    store_some(**simd, y, sums);
                 }
             }
         }

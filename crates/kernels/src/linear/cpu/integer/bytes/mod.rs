@@ -12,7 +12,7 @@ pub(super) use rows::{Rows, round, rows};
 
 pub(super) use super::super::block::PART;
 use super::super::block::each_format;
-use super::{Panels, panel};
+use super::{Panels, bands, panel};
 use crate::linear::{BlockType, Weight};
 use crate::simd::outer::WIDE;
 use crate::simd::pairs::{Packing, Pairs, Quarters, WithPairs};
@@ -60,31 +60,29 @@ impl WithPairs for Panels<'_, Rows<'_>> {
     fn with_pairs<P: Pairs>(self, pairs: P) -> Self::Output {
         let Panels { rows: x, weight, piece, out, scratch } = self;
         let (most, cols) = (panel::<P>(), weight.cols());
-        let (outputs, parts) = (piece.outputs.clone(), cols / PART);
-        let panels = outputs.len().div_ceil(most);
+        let (panels, parts) = (piece.outputs.len().div_ceil(most), cols / PART);
         let (lanes, numbers) = (most * cols / EACH, most * parts);
         let all = scratch.take(panels * (lanes + 3 * numbers));
         let (integers, rest) = all.split_at_mut(panels * (lanes + numbers));
         let (scales, offsets) = rest.split_at_mut(panels * numbers);
         let integers: &mut [i32] = bytemuck::cast_slice_mut(integers);
 
-        let span = |panel: usize| {
-            let start = outputs.start + panel * most;
-            start..(start + most).min(outputs.end)
-        };
         let room = integers.chunks_exact_mut(lanes + numbers).zip(scales.chunks_exact_mut(numbers));
         for (panel, ((integers, scales), offsets)) in room.zip(offsets.chunks_exact_mut(numbers)).enumerate() {
             let (lanes, starts) = integers.split_at_mut(lanes);
-            let to = pack::Room { vectors: span(panel).len().div_ceil(P::LANES), lanes, starts, scales, offsets };
-            each_format! { weight.dtype(), B => pack::pack::<P, B>(pairs, weight, span(panel), to)?,
+            let to = pack::Room {
+                vectors: piece.panel(panel, most).len().div_ceil(P::LANES),
+                lanes,
+                starts,
+                scales,
+                offsets,
+            };
+            each_format! { weight.dtype(), B => pack::pack::<P, B>(pairs, weight, piece.panel(panel, most), to)?,
                 other => return crate::error::invalid("linear", format!("{other:?} has no integers")),
             }
         }
         let skewed = skewed(weight);
-        // Rows in blocks that stay in the second-level cache while all panels pass over them.
-        let block = (128 * 1024 / cols).clamp(2, 64) * 8;
-        for start in piece.rows.clone().step_by(block) {
-            let rows = start..(start + block).min(piece.rows.end);
+        for rows in bands(piece, cols) {
             for from in (0..cols).step_by(DEPTH) {
                 let depth = from / PART..(from + DEPTH).min(cols) / PART;
                 for panel in 0..panels {
@@ -93,7 +91,7 @@ impl WithPairs for Panels<'_, Rows<'_>> {
                         x,
                         rows: rows.clone(),
                         depth: depth.clone(),
-                        outputs: span(panel),
+                        outputs: piece.panel(panel, most),
                         panel: Panel {
                             lanes,
                             starts,
@@ -102,7 +100,7 @@ impl WithPairs for Panels<'_, Rows<'_>> {
                         },
                         out,
                     };
-                    match (span(panel).len().div_ceil(P::LANES), skewed) {
+                    match (piece.panel(panel, most).len().div_ceil(P::LANES), skewed) {
                         (1, true) => tiles.run::<P, 1, true>(pairs),
                         (2, true) => tiles.run::<P, 2, true>(pairs),
                         (_, true) => tiles.run::<P, WIDE, true>(pairs),

@@ -2,13 +2,11 @@
 
 use pulp::Simd;
 
+use super::super::TOGETHER;
 use super::{EACH, PART, RAISED};
 use crate::simd::pairs::{Integers, Pairs, WithPairs, magnitude, step};
 use crate::simd::{Scratch, load};
 use crate::threads;
-
-/// Rows that one task rounds.
-const TOGETHER: usize = 16;
 
 /// The largest integer that an activation may become.
 const REACH: f32 = 127.0;

@@ -8,7 +8,7 @@ use super::{EACH, PART, Panel, Rows};
 use crate::output::Output;
 use crate::simd::outer::tall;
 use crate::simd::pairs::{Pairs, Quarters, outer, vector};
-use crate::simd::{load, store};
+use crate::simd::{load, load_some, store_some};
 
 /// One panel against a block of rows, over some parts of the depth.
 pub(super) struct Tiles<'a> {
@@ -43,7 +43,7 @@ impl Tiles<'_> {
     fn tile<P: Pairs, const NR: usize, const MV: usize, const SKEWED: bool>(&self, pairs: P, row: usize) -> usize {
         let simd = pairs.simd();
         let count = (self.rows.end - row).min(NR);
-        let (parts, each, width) = (self.x.cols / PART, PART / EACH, self.outputs.len());
+        let (parts, each) = (self.x.cols / PART, PART / EACH);
         let mut acc = [[simd.splat_f32s(0.0); MV]; NR];
         if self.depth.start != 0 {
             for (j, acc) in acc.iter_mut().enumerate().take(count) {
@@ -51,11 +51,7 @@ impl Tiles<'_> {
                 #[allow(unsafe_code)]
                 let y = unsafe { self.out.row(row + j, self.outputs.clone()) };
                 for (v, acc) in acc.iter_mut().enumerate() {
-                    *acc = if (v + 1) * P::LANES <= width {
-                        load::<P::Simd>(&y[v * P::LANES..])
-                    } else {
-                        simd.partial_load_f32s(&y[v * P::LANES..])
-                    };
+                    *acc = load_some(simd, &y[v * P::LANES..]);
                 }
             }
         }
@@ -103,11 +99,7 @@ impl Tiles<'_> {
             #[allow(unsafe_code)]
             let y = unsafe { self.out.row(row + j, self.outputs.clone()) };
             for (v, &acc) in acc.iter().enumerate() {
-                if (v + 1) * P::LANES <= width {
-                    store::<P::Simd>(&mut y[v * P::LANES..], acc);
-                } else {
-                    simd.partial_store_f32s(&mut y[v * P::LANES..], acc);
-                }
+                store_some(simd, &mut y[v * P::LANES..], acc);
             }
         }
         count

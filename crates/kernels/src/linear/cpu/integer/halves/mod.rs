@@ -10,7 +10,7 @@ mod tile;
 use tile::{Tiles, Wide};
 
 use super::super::block::PART;
-use super::{Panels, panel};
+use super::{Panels, TOGETHER, bands, panel};
 use crate::simd::Scratch;
 use crate::simd::outer::{WIDE, each_tile};
 use crate::simd::pairs::{Integers, Pairs, WithPairs, round};
@@ -18,9 +18,6 @@ use crate::threads;
 
 /// The most inputs that share a scale.
 const SLICE: usize = 256;
-
-/// Rows that one task rounds.
-const TOGETHER: usize = 16;
 
 /// Inputs of a slice of rows of `cols`, whole parts.
 const fn slice(cols: usize) -> usize {
@@ -70,7 +67,6 @@ impl WithPairs for Round<'_> {
 }
 
 /// Packed weights of up to [`panel`] outputs; `width` is their number, whole vectors.
-#[derive(Clone, Copy)]
 struct Panel<'a> {
     /// As the activations', `[in / 2][width]`.
     lanes: &'a [i32],
@@ -83,33 +79,23 @@ impl WithPairs for Panels<'_, Rows<'_>> {
 
     #[inline(always)]
     fn with_pairs<P: Pairs>(self, pairs: P) -> Self::Output {
-        let (most, cols, outputs) = (panel::<P>(), self.weight.cols(), self.piece.outputs.clone());
-        let (panels, lanes, numbers) =
-            (outputs.len().div_ceil(most), most * cols / 2, most * cols.div_ceil(slice(cols)));
-        let all = self.scratch.take(panels * (lanes + numbers) + pack::buffer(cols));
+        let Panels { rows: x, weight, piece, out, scratch } = self;
+        let (most, cols) = (panel::<P>(), weight.cols());
+        let panels = piece.outputs.len().div_ceil(most);
+        let (lanes, numbers) = (most * cols / 2, most * cols.div_ceil(slice(cols)));
+        let all = scratch.take(panels * (lanes + numbers) + pack::buffer(cols));
         let (packed, buffer) = all.split_at_mut(panels * (lanes + numbers));
-        let span = |panel: usize| {
-            let start = outputs.start + panel * most;
-            start..(start + most).min(outputs.end)
-        };
         for (panel, to) in packed.chunks_exact_mut(lanes + numbers).enumerate() {
             let (lanes, scales) = to.split_at_mut(lanes);
-            pack::pack(pairs, self.weight, span(panel), bytemuck::cast_slice_mut(lanes), scales, buffer)?;
+            pack::pack(pairs, weight, piece.panel(panel, most), bytemuck::cast_slice_mut(lanes), scales, buffer)?;
         }
-        // Rows in blocks that stay in the second-level cache while all panels pass over them.
-        let block = (128 * 1024 / cols).clamp(2, 64) * 8;
-        for start in self.piece.rows.clone().step_by(block) {
-            let rows = start..(start + block).min(self.piece.rows.end);
+        for rows in bands(piece, cols) {
             for (panel, packed) in packed.chunks_exact(lanes + numbers).enumerate() {
                 let (lanes, scales) = packed.split_at(lanes);
-                let tiles = Tiles {
-                    x: self.rows,
-                    rows: rows.clone(),
-                    outputs: span(panel),
-                    panel: Panel { lanes: bytemuck::cast_slice(lanes), scales },
-                    out: self.out,
-                };
-                match span(panel).len().div_ceil(P::LANES) {
+                let outputs = piece.panel(panel, most);
+                let vectors = outputs.len().div_ceil(P::LANES);
+                let tiles = Tiles { x, outputs, panel: Panel { lanes: bytemuck::cast_slice(lanes), scales }, out };
+                match vectors {
                     1 => each_tile(&Wide::<P, 1>(&tiles, pairs), rows.clone()),
                     2 => each_tile(&Wide::<P, 2>(&tiles, pairs), rows.clone()),
                     _ => each_tile(&Wide::<P, WIDE>(&tiles, pairs), rows.clone()),

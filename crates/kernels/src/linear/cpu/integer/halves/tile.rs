@@ -8,12 +8,11 @@ use super::{Panel, Rows, slice};
 use crate::output::Output;
 use crate::simd::outer::Tiled;
 use crate::simd::pairs::{Halves, Pairs, outer};
-use crate::simd::{load, store};
+use crate::simd::{load, load_some, store_some};
 
-/// One panel against a block of rows.
+/// One panel.
 pub(super) struct Tiles<'a> {
     pub(super) x: &'a Rows<'a>,
-    pub(super) rows: Range<usize>,
     pub(super) outputs: Range<usize>,
     pub(super) panel: Panel<'a>,
     pub(super) out: Output,
@@ -26,12 +25,10 @@ impl<P: Pairs, const MV: usize> Tiled for Wide<'_, P, MV> {
     type Simd = P::Simd;
 
     #[inline(always)]
-    fn tile<const NR: usize>(&self, row: usize) -> usize {
+    fn tile<const NR: usize>(&self, row: usize, count: usize) {
         let Self(tiles, pairs) = *self;
         let simd = pairs.simd();
-        let count = (tiles.rows.end - row).min(NR);
-        let (cols, width) = (tiles.x.cols, tiles.outputs.len());
-        let each = slice(cols);
+        let (cols, each) = (tiles.x.cols, slice(tiles.x.cols));
         let slices = cols.div_ceil(each);
         let x = &tiles.x.lanes[row * cols / 2..(row + count) * cols / 2];
         // A tile that hangs over the last row computes that row again and drops it.
@@ -52,21 +49,11 @@ impl<P: Pairs, const MV: usize> Tiled for Wide<'_, P, MV> {
                 let y = unsafe { tiles.out.row(row + j, tiles.outputs.clone()) };
                 for (v, &sum) in sums.iter().enumerate() {
                     let both = simd.mul_f32s(load::<P::Simd>(&scales[v * P::LANES..]), own);
-                    let (y, whole) = (&mut y[v * P::LANES..], (v + 1) * P::LANES <= width);
-                    let old = match (slice, whole) {
-                        (0, _) => simd.splat_f32s(0.0),
-                        (_, true) => load::<P::Simd>(y),
-                        (_, false) => simd.partial_load_f32s(y),
-                    };
-                    let new = simd.mul_add_e_f32s(pairs.number(sum), both, old);
-                    if whole {
-                        store::<P::Simd>(y, new);
-                    } else {
-                        simd.partial_store_f32s(y, new);
-                    }
+                    let y = &mut y[v * P::LANES..];
+                    let old = if slice == 0 { simd.splat_f32s(0.0) } else { load_some(simd, y) };
+                    store_some(simd, y, simd.mul_add_e_f32s(pairs.number(sum), both, old));
                 }
             }
         }
-        count
     }
 }
