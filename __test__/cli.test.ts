@@ -1,60 +1,13 @@
-import { spawn } from 'node:child_process'
-import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import test from 'ava'
 import { firstBadByte } from '../src/cli/input.js'
-import { run } from '../src/cli/program.js'
 import { Pace } from '../src/cli/render/pace.js'
 import { table } from '../src/cli/render/table.js'
 import { bytes, duration } from '../src/cli/render/units.js'
 import type { EvaluationSummary } from '../index.js'
+import { file, folder, skimlm, story } from './command.js'
 import { tinyModel } from './tiny.js'
-
-const root = join(import.meta.dirname, '..')
-const folder = await mkdtemp(join(tmpdir(), 'skimlm-cli-'))
-const cache = join(folder, 'cache')
-await mkdir(cache)
-test.after.always(() => rm(folder, { recursive: true, force: true }))
-
-interface Outcome {
-  code: number | null
-  out: string
-  err: string
-}
-
-/** Starts the command line with an empty cache and no network. */
-function start(args: string[], env: NodeJS.ProcessEnv = {}) {
-  const inherited = Object.entries(process.env).filter(([name]) => !/^(SKIMLM_|HF_|NO_COLOR|FORCE_COLOR)/.test(name))
-  return spawn(process.execPath, ['--import', '@oxc-node/core/register', 'src/cli/main.ts', ...args], {
-    cwd: root,
-    env: { ...Object.fromEntries(inherited), SKIMLM_CACHE_DIR: cache, SKIMLM_OFFLINE: '1', ...env },
-  })
-}
-
-function outcome(child: ReturnType<typeof start>): Promise<Outcome> {
-  let out = ''
-  let err = ''
-  child.stdout.on('data', (part: Buffer) => (out += part.toString()))
-  child.stderr.on('data', (part: Buffer) => (err += part.toString()))
-  return new Promise((resolve, reject) => child.on('error', reject).on('close', (code) => resolve({ code, out, err })))
-}
-
-function skimlm(args: string[], { env = {}, stdin = '' as string | Buffer } = {}): Promise<Outcome> {
-  const child = start(args, env)
-  child.stdin.end(stdin)
-  return outcome(child)
-}
-
-async function file(name: string, content: string | Buffer): Promise<string> {
-  const path = join(folder, name)
-  await writeFile(path, content)
-  return path
-}
-
-const story = 'The keeper lit the lamp at dusk. A red boat came in before the storm. Nobody saw who rowed it. '.repeat(
-  6,
-)
 
 for (const [args, says] of [
   [['ask'], /missing required argument/],
@@ -313,52 +266,6 @@ test('the type of the cache is a flag or an environment variable', async (t) => 
   const eight = await inspect(['--kv-dtype', 'q8_0'])
   t.is(await inspect([], { SKIMLM_KV_DTYPE: 'q8_0' }), eight)
   t.true(eight < 0.6 * (await inspect([])))
-})
-
-// A reward for repeating itself keeps a random model from ever finding its end token.
-const endless = ['Go on.', '--max-new-tokens', '90000', '--repetition-penalty', '0.1']
-
-test('the first Ctrl-C prints what there is', async (t) => {
-  const child = start(['ask', await tinyModel('positions=100000'), ...endless])
-  const end = outcome(child)
-  child.stdout.once('data', () => child.kill('SIGINT'))
-  const { code, out, err } = await end
-  t.is(code, 130, err)
-  t.true(out.length > 1 && out.endsWith('\n'))
-})
-
-test('the first Ctrl-C under --json ends in a result that says so', async (t) => {
-  const model = await tinyModel('positions=100000')
-  const child = start(['ask', model, ...endless, '--json', '--policy', 'gemfilter:budget=20', '--show-selection'])
-  const end = outcome(child)
-  child.stderr.once('data', () => child.kill('SIGINT'))
-  const { code, out } = await end
-  t.is(code, 130)
-  t.is(JSON.parse(out).finishReason, 'cancelled')
-})
-
-test('Ctrl-C ends a calibration without a profile', async (t) => {
-  const book = await file('calibrated.txt', story.repeat(40))
-  const out = join(folder, 'stopped.json')
-  const args = ['calibrate', await tinyModel(), '-f', book, '--lengths', '300', '--cases', '50', '-o', out]
-  // In this process, because a child could be hit before it listens, and says nothing of its progress to a pipe.
-  const before = process.listeners('SIGINT')
-  const end = run(['node', 'skimlm', ...args])
-  const own = () => process.listeners('SIGINT').filter((listener) => !before.includes(listener))
-  while (own().length === 0) await new Promise(setImmediate)
-  await new Promise((resolve) => setTimeout(resolve, 1000))
-  for (const interrupt of own()) interrupt('SIGINT')
-  t.is(await end, 130)
-  await t.throwsAsync(readFile(out), { code: 'ENOENT' })
-})
-
-test('a reader that leaves early ends the command without noise', async (t) => {
-  const child = start(['ask', await tinyModel('positions=100000'), ...endless])
-  let err = ''
-  child.stderr.on('data', (part: Buffer) => (err += part.toString()))
-  child.stdout.once('data', () => child.stdout.destroy())
-  t.is(await new Promise((resolve) => child.on('close', resolve)), 0)
-  t.is(err, '')
 })
 
 test('units and tables', (t) => {
