@@ -9,15 +9,14 @@
 use serde::Serialize;
 use skimlm_core::{Reading, Result};
 
-use crate::config::Config;
+use crate::config::{Activation, Config};
 use crate::source::Source;
 use crate::weights::Part;
 use crate::weights::quantized::Quantization;
 
 /// Rows that are computed at once unless a caller says otherwise: enough for what packing weights and entries costs to be
-/// shared by many, few enough for activations to stay small (of 1024 rows they are twice as large, and 8000 tokens take
-/// 0.94 of the time).
-pub const DEFAULT_CHUNK: usize = 512;
+/// shared by many (8000 tokens take 0.94 of the time they take by 512), few enough for activations to stay small.
+pub const DEFAULT_CHUNK: usize = 1024;
 const CHUNK: u64 = DEFAULT_CHUNK as u64;
 /// Position and label of a cache entry.
 const ENTRY: u64 = 8;
@@ -152,8 +151,12 @@ fn activations(config: &Config, need: &Need) -> u64 {
         Reading::Restart { .. } | Reading::Narrow { .. } => 2,
         Reading::Evict { .. } => config.heads as u64,
     };
-    // Input, its norm, the sum and the output; q, k, v and what was attended; gate, up and product.
-    let row = 4 * hidden + 2 * queries + 2 * keys + 3 * mlp;
+    // The norm; q, k, v and what was attended.
+    let attention = hidden + 2 * (queries + keys);
+    // The sum and its norm; gate and up, of which one becomes the product unless a library multiplies them; the product's
+    // 16-bit integers.
+    let wide = if config.activation == Activation::Silu { 2 * mlp } else { 4 * mlp };
+    let row = attention.max(2 * hidden + wide + mlp / 2);
     let floats = product(&[prompt, hidden + angles + scores]).saturating_add(product(&[prompt.min(CHUNK), row]));
     product(&[4, floats.saturating_add(config.vocab as u64)])
 }
@@ -225,7 +228,7 @@ mod tests {
     fn activations_are_one_chunk_and_the_residual_stream() {
         let whole = need(Reading::Whole);
         let far = activations(&llama(), &whole);
-        let chunk = 512 * 4 * (4 * 4096 + 2 * 4096 + 2 * 1024 + 3 * 14336) as u64;
+        let chunk = 1024 * 4 * (2 * 4096 + 2 * 14336 + 14336 / 2) as u64;
         let dims = llama().rotaries[0].dims as u64;
         assert_eq!(far, 131_072 * (4096 + dims) * 4 + chunk + 128_256 * 4);
         assert!(activations(&llama(), &Need { prompt_tokens: 1, ..whole }) < chunk / 100);
@@ -263,10 +266,10 @@ mod tests {
         };
         let (kept, per_query_head) = (512, false);
         for (prompt_tokens, reading, peak) in [
-            (230, Reading::Whole, 142_028_800),
-            (6900, Reading::Whole, 326_397_952),
-            (6900, Reading::Restart { kept }, 170_446_848),
-            (6900, Reading::Evict { kept, per_query_head }, 181_235_712),
+            (230, Reading::Whole, 138_588_160),
+            (6900, Reading::Whole, 330_997_760),
+            (6900, Reading::Restart { kept }, 177_102_848),
+            (6900, Reading::Evict { kept, per_query_head }, 184_692_736),
         ] {
             let need = Need { prompt_tokens, new_tokens: 4, cache_row: 2 * 64, ..need(reading) };
             let footprint = Footprint { config: config.clone(), stored: 98_362_432, floats: false };
