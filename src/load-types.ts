@@ -32,7 +32,7 @@ export interface LoadOptions {
   kvDtype?: KvDtype
   /**
    * How finely activations may be rounded while a prompt is read. `auto` is as fine as f16; `int8` rounds
-   * them to 8 bits, 32 to a scale, as llama.cpp does, where the CPU has an instruction for it (AVX-512 VNNI or AVX-VNNI;
+   * them to 8 bits, 32 to a scale, as llama.cpp does, where the CPU has an instruction for it (AVX-512 VNNI, AVX-VNNI or ARM's dot products;
    * `skimlm doctor` lists them) and changes nothing elsewhere. It reads faster and moves answers and selections a little.
    */
   activations?: Activations

@@ -17,6 +17,8 @@ pub enum Level {
     Scalar,
     /// 128-bit vectors of ARM processors.
     Neon,
+    /// The same, and dot products of bytes where there are many rows.
+    Dotprod,
     /// 256-bit vectors of x86 processors, and products of 16-bit integers where there are many rows.
     Avx2,
     /// 512-bit vectors of x86 processors.
@@ -29,8 +31,8 @@ pub enum Level {
 
 impl Level {
     /// All of them, slowest first.
-    pub const ALL: [Self; 7] =
-        [Self::Reference, Self::Scalar, Self::Neon, Self::Avx2, Self::Avx512, Self::Vnni, Self::Amx];
+    pub const ALL: [Self; 8] =
+        [Self::Reference, Self::Scalar, Self::Neon, Self::Dotprod, Self::Avx2, Self::Avx512, Self::Vnni, Self::Amx];
 
     /// The name that `SKIMLM_KERNELS` knows it by.
     pub const fn name(self) -> &'static str {
@@ -38,6 +40,7 @@ impl Level {
             Self::Reference => "reference",
             Self::Scalar => "scalar",
             Self::Neon => "neon",
+            Self::Dotprod => "dotprod",
             Self::Avx2 => "avx2",
             Self::Avx512 => "avx512",
             Self::Vnni => "vnni",
@@ -66,6 +69,8 @@ impl Level {
             Self::Reference | Self::Scalar => Some(Arch::plain()),
             #[cfg(target_arch = "aarch64")]
             Self::Neon => Arch::neon(),
+            #[cfg(target_arch = "aarch64")]
+            Self::Dotprod => crate::simd::sdot::Sdot::find().and_then(|_| Self::Neon.find()),
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 => Arch::avx2(),
             #[cfg(target_arch = "x86_64")]
@@ -135,7 +140,7 @@ pub fn features() -> Vec<&'static str> {
     }
     #[cfg(target_arch = "aarch64")]
     {
-        if pulp::aarch64::Neon::try_new().is_some() { vec!["neon"] } else { Vec::new() }
+        [Level::Neon, Level::Dotprod].into_iter().filter(|level| level.find().is_some()).map(Level::name).collect()
     }
     #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
     {

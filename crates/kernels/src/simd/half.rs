@@ -32,6 +32,24 @@ fn f16x8_to_f32x8(_: pulp::x86::V3, bits: [u16; 8]) -> pulp::f32x8 {
     pulp::cast(unsafe { std::arch::x86_64::_mm256_cvtph_ps(pulp::cast(bits)) })
 }
 
+/// [`f16_to_f32`] of four.
+#[cfg(target_arch = "aarch64")]
+#[inline(always)]
+fn f16x4_to_f32x4(_: pulp::aarch64::Neon, bits: [u16; 4]) -> pulp::f32x4 {
+    let wide: std::arch::aarch64::float32x4_t;
+    // SAFETY: every processor with NEON has the instruction, which touches registers alone. The intrinsic for it needs
+    // a type that is not stable.
+    #[allow(unsafe_code)]
+    unsafe {
+        std::arch::asm!(
+            "fcvtl {wide:v}.4s, {bits:v}.4h",
+            wide = out(vreg) wide, bits = in(vreg) f64::from_bits(pulp::cast(bits)),
+            options(pure, nomem, nostack, preserves_flags),
+        );
+    }
+    pulp::cast(wide)
+}
+
 /// What a cache may hold.
 pub(crate) trait Stored: Copy + Send + Sync + 'static {
     /// What the tensor library knows it as.
@@ -120,6 +138,10 @@ impl Stored for f16 {
         #[cfg(target_arch = "x86_64")]
         if let Some(v3) = super::v3(simd) {
             return super::generic::<S, _>(f16x8_to_f32x8(v3, super::array(bytemuck::cast_slice(from))));
+        }
+        #[cfg(target_arch = "aarch64")]
+        if let Some(neon) = super::neon(simd) {
+            return super::generic::<S, _>(f16x4_to_f32x4(neon, super::array(bytemuck::cast_slice(from))));
         }
         load_each::<S, _>(simd, from)
     }
@@ -233,6 +255,7 @@ impl Block {
 
     /// A vector of the integers from `at` on.
     #[inline(always)]
+    #[cfg_attr(not(target_arch = "x86_64"), allow(unused_variables))]
     fn ints<S: Simd>(&self, simd: S, at: usize) -> S::f32s {
         #[cfg(target_arch = "x86_64")]
         if let Some(v4) = super::v4(simd) {

@@ -12,6 +12,8 @@ pub(crate) mod outer;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod pairs;
 pub(crate) mod scratch;
+#[cfg(any(test, target_arch = "aarch64"))]
+pub(crate) mod sdot;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod strips;
 #[cfg(target_arch = "x86_64")]
@@ -105,6 +107,22 @@ pub(crate) fn dot<S: Simd>(simd: S, a: &[f32], b: &[f32]) -> f32 {
     simd.reduce_sum_f32s(pair) + tail
 }
 
+/// Peaks below this count as zero: their inverse would overflow.
+const TINY: f32 = 1e-30;
+
+/// Scale and inverse of numbers up to `peak` that are to be multiples of `step`: NaN and 0 where they are not all
+/// finite, zeros where they are next to nothing.
+#[inline(always)]
+pub(crate) fn step(peak: f32, step: f32) -> (f32, f32) {
+    if !peak.is_finite() || !step.is_finite() {
+        (f32::NAN, 0.0)
+    } else if peak < TINY {
+        (0.0, 0.0)
+    } else {
+        (step, 1.0 / step)
+    }
+}
+
 /// The index of the first NaN or infinity.
 pub(crate) fn not_finite(values: &[f32]) -> Option<usize> {
     struct Any<'a>(&'a [f32]);
@@ -128,31 +146,38 @@ pub(crate) fn not_finite(values: &[f32]) -> Option<usize> {
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
 pub(crate) fn v4<S: Simd>(simd: S) -> Option<pulp::x86::V4> {
-    use std::any::TypeId;
-    if TypeId::of::<S>() != TypeId::of::<pulp::x86::V4>() {
-        return None;
-    }
-    // SAFETY: the two types are the same, and tokens are `Copy`.
-    #[allow(unsafe_code)]
-    Some(unsafe { std::mem::transmute_copy::<S, pulp::x86::V4>(&simd) })
+    token(simd)
 }
 
 /// The AVX2 token behind a generic one.
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
 pub(crate) fn v3<S: Simd>(simd: S) -> Option<pulp::x86::V3> {
+    token(simd)
+}
+
+/// The NEON token behind a generic one.
+#[cfg(target_arch = "aarch64")]
+#[inline(always)]
+pub(crate) fn neon<S: Simd>(simd: S) -> Option<pulp::aarch64::Neon> {
+    token(simd)
+}
+
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+#[inline(always)]
+fn token<S: Simd, T: Simd>(simd: S) -> Option<T> {
     use std::any::TypeId;
-    if TypeId::of::<S>() != TypeId::of::<pulp::x86::V3>() {
+    if TypeId::of::<S>() != TypeId::of::<T>() {
         return None;
     }
     // SAFETY: the two types are the same, and tokens are `Copy`.
     #[allow(unsafe_code)]
-    Some(unsafe { std::mem::transmute_copy::<S, pulp::x86::V3>(&simd) })
+    Some(unsafe { std::mem::transmute_copy::<S, T>(&simd) })
 }
 
 /// A platform's vector as the vector of a generic token. Sizes must agree, which they do on the
-/// paths that `v4` and `v3` open; elsewhere the call is never reached.
-#[cfg(target_arch = "x86_64")]
+/// paths that `v4`, `v3` and `neon` open; elsewhere the call is never reached.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 #[inline(always)]
 pub(crate) fn generic<S: Simd, V: bytemuck::Pod>(vector: V) -> S::f32s {
     if size_of::<V>() == size_of::<S::f32s>() {

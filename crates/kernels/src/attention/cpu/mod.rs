@@ -129,12 +129,12 @@ fn typed<T: Stored>(
     let target = if shares > 1 { Output::new(&mut parts, dim + 2) } else { Output::new(&mut out, dim) };
     let job = Job { q: &q, sizes, scale: scale * LOG2_E, seen, out: target, shares };
     let stock = Stock { k, v };
-    let mut done = false;
     #[cfg(target_arch = "x86_64")]
-    if let Some(simd) = integer::choose::<T>(level, sizes) {
-        integer::attend(simd, &job, &stock, first..last, tasks, threads > 1);
-        done = true;
-    }
+    let done = integer::choose::<T>(level, sizes)
+        .map(|simd| integer::attend(simd, &job, &stock, first..last, tasks, threads > 1))
+        .is_some();
+    #[cfg(not(target_arch = "x86_64"))]
+    let done = false;
     if !done {
         each(&tasks(0..kv_heads), threads > 1, |task, scratch| {
             if few {

@@ -3,7 +3,7 @@
 
 mod block;
 mod dot;
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod integer;
 mod panel;
 #[cfg(target_arch = "x86_64")]
@@ -14,7 +14,7 @@ use std::ops::Range;
 use pulp::{Simd, WithSimd};
 
 #[cfg(target_arch = "x86_64")]
-use integer::{bytes, tiled};
+use integer::{has_bytes, tiled};
 
 use super::Weight;
 use crate::activation;
@@ -33,7 +33,7 @@ use crate::threads;
 const MANY: usize = 16;
 
 /// The same for panels of integers, which multiply faster.
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 const MANY_INTEGERS: usize = 12;
 
 /// The same for tile registers: their rows are sixteen, or 32.
@@ -134,13 +134,13 @@ impl Call<'_> {
                 // Both forms of the rows where the call's weights need both.
                 let cols = weights[0].cols();
                 let of = |takes: fn(&Weight) -> bool| if weights.iter().any(|w| takes(w)) { x } else { &[] };
-                let (ints, pairs) = (of(bytes::takes), of(squares::takes));
+                let (ints, pairs) = (of(has_bytes), of(squares::takes));
                 let room = tiled::room(ints.len(), cols);
                 let (for_ints, for_pairs) = scratch.take(room + squares::room(pairs.len(), cols)).split_at_mut(room);
                 let ints = &tiled::rows(simd, ints, cols, parallel, for_ints);
                 let pairs = &squares::rows(simd, pairs, cols, parallel, for_pairs);
                 let multiply = |weight: &Weight, piece: &Piece, out: Output, scratch: &mut Scratch| {
-                    if bytes::takes(weight) {
+                    if has_bytes(weight) {
                         simd.run(tiled::Panels { rows: ints, weight, piece, out, scratch })
                     } else if squares::takes(weight) {
                         simd.run(squares::Squares { rows: pairs, weight, piece, out, scratch })
@@ -152,7 +152,7 @@ impl Call<'_> {
                 each(&pieces, parallel, |piece, scratch| work(&multiply, piece, scratch))
             });
         }
-        #[cfg(target_arch = "x86_64")]
+        #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
         if rows >= MANY_INTEGERS
             && let Some(choice) = integer::choose(level, weights)
         {

@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use super::integer::bytes;
+use super::integer::has_bytes;
 use super::{Piece, panel};
 use crate::linear::{BlockType, Weight};
 use crate::output::Output;
@@ -22,7 +22,7 @@ pub(super) struct Rows<'a> {
 /// Whether a weight's numbers are two bf16, or integers times a scale that have no bytes. Those of f32 stay
 /// what they are.
 pub(super) fn takes(weight: &Weight) -> bool {
-    !bytes::takes(weight) && weight.dtype() != BlockType::F32
+    !has_bytes(weight) && weight.dtype() != BlockType::F32
 }
 
 /// Numbers that [`rows`] needs for as many activations in rows of `cols`.

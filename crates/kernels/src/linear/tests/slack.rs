@@ -27,6 +27,9 @@ enum Way {
 
 fn way(level: Level, rows: usize, weight: &Weight) -> Way {
     let bytes = BYTES.contains(&weight.dtype());
+    if level == Level::Dotprod && rows >= 12 && bytes {
+        return Way::Parts(if weight.activations() == Activations::Bits8 { 127.0 } else { 127.0 * 257.0 });
+    }
     let Some((_, bits)) = level.integers().filter(|_| rows >= 12 && weight.dtype() != BlockType::F32) else {
         return Way::Numbers;
     };

@@ -11,7 +11,7 @@ use pulp::Simd;
 use pulp::x86::V3;
 
 pub(crate) use avx2::Avx2;
-pub(crate) use round::{round, step};
+pub(crate) use round::round;
 pub(crate) use vnni::Vnni;
 
 use super::{load, store};

@@ -3,23 +3,7 @@
 use pulp::Simd;
 
 use super::{MOST, Pairs, magnitude};
-use crate::simd::load;
-
-/// Peaks below this count as zero: their inverse would overflow.
-const TINY: f32 = 1e-30;
-
-/// Scale and inverse of numbers up to `peak` that are to be multiples of `step`: NaN and 0 where they are not all
-/// finite, zeros where they are next to nothing.
-#[inline(always)]
-pub(crate) fn step(peak: f32, step: f32) -> (f32, f32) {
-    if !peak.is_finite() || !step.is_finite() {
-        (f32::NAN, 0.0)
-    } else if peak < TINY {
-        (0.0, 0.0)
-    } else {
-        (step, 1.0 / step)
-    }
-}
+use crate::simd::{load, step};
 
 /// Rounds a vector to integers and answers their scale: NaN if one of the numbers is NaN or
 /// infinite, 0 if all are zero.

@@ -4,8 +4,8 @@ use pulp::Simd;
 
 use super::super::tile::BLOCK;
 use crate::simd::half::Stored;
-use crate::simd::pairs::{MOST, Pairs, WithPairs, join, keep, magnitude, round, step};
-use crate::simd::{Scratch, load, store};
+use crate::simd::pairs::{MOST, Pairs, WithPairs, join, keep, magnitude, round};
+use crate::simd::{Scratch, load, step, store};
 
 /// Largest integer of a value. Times [`WEIGHTS`] it fits 32 bits.
 const VALUE: f32 = 16383.0;

@@ -3,6 +3,7 @@
 use pulp::Simd;
 
 use super::{Block, PART, bits, each_converted, word};
+#[cfg(target_arch = "x86_64")]
 use crate::simd::array;
 
 pub(in crate::linear::cpu) struct Q4_0;
@@ -261,6 +262,7 @@ impl Block for Q8_0 {
     }
 
     #[inline(always)]
+    #[cfg_attr(not(target_arch = "x86_64"), allow(unused_mut))]
     fn each<S: Simd>(simd: S, block: &[u8], part: usize, scale: f32, offset: f32, mut f: impl FnMut(usize, S::f32s)) {
         #[cfg(target_arch = "x86_64")]
         if let Some(v4) = crate::simd::v4(simd) {

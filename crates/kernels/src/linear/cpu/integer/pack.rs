@@ -1,12 +1,9 @@
 //! Weights' integers as vectors over the outputs.
 
-use std::ops::Range;
-
 use pulp::i16x16;
 use pulp::x86::V3;
 
-use super::super::block::{Block, HEADS, Heads, PART};
-use crate::linear::Weight;
+use super::super::block::{Block, PART};
 use crate::simd::pairs::{COLUMNS, Halves, MOST, Packing, Pairs, Quarters};
 
 /// A packing of the 32 integers of a part.
@@ -51,38 +48,6 @@ pub(super) fn columns<P: Pairs, L: Grain, B: Block>(
             }
         }
         pairs.columns(&all, &mut to[first * each * width..], width);
-    }
-}
-
-/// The blocks of the first weight rows of `outputs`, the last repeated where there are fewer.
-pub(super) fn blocks(weight: &Weight, outputs: Range<usize>) -> crate::Result<[&[u8]; MOST]> {
-    let mut rows: [&[u8]; MOST] = [&[]; MOST];
-    for (row, o) in rows.iter_mut().zip(outputs.start..) {
-        let o = o.min(outputs.end - 1);
-        *row = weight.blocks(o..o + 1)?;
-    }
-    Ok(rows)
-}
-
-/// Hands out the scale and the offset of every part of every row: `f(part, row, scale, offset)`.
-#[inline(always)]
-pub(super) fn heads<P: Pairs, B: Block>(
-    pairs: P,
-    rows: &[&[u8]],
-    parts: usize,
-    mut f: impl FnMut(usize, usize, f32, f32),
-) {
-    let mut heads = Heads::new();
-    for first in (0..parts).step_by(HEADS) {
-        let count = HEADS.min(parts - first);
-        let block = first / B::PARTS;
-        for (r, row) in rows.iter().enumerate() {
-            heads.read::<P::Simd, B>(pairs.simd(), &row[block * B::BYTES..(block + count / B::PARTS) * B::BYTES]);
-            for i in 0..count {
-                // Centring the integers moves their middle into the offset.
-                f(first + i, r, heads.scales[i], heads.scales[i].mul_add(f32::from(B::MIDDLE), heads.offsets[i]));
-            }
-        }
     }
 }
 

@@ -8,9 +8,10 @@ use std::ops::Range;
 use pulp::i8x32;
 
 use super::super::Piece;
-use super::super::block::{Block, each_format};
-use super::bytes::{PART, round, skewed, takes};
-use super::pack as panels;
+use super::super::block::{Block, PART, each_format};
+use super::blocks::{blocks, has_bytes, heads, skewed};
+use super::bytes::round;
+use super::pack::ints;
 use crate::linear::Weight;
 use crate::output::Output;
 use crate::simd::amx::{Amx, Registers, Shape, WithAmx};
@@ -123,7 +124,7 @@ impl WithAmx for Panels<'_> {
 
     #[inline(always)]
     fn with_amx(self, simd: Amx) -> Self::Output {
-        if !takes(self.weight) {
+        if !has_bytes(self.weight) {
             return crate::error::invalid("linear", format!("{:?} has no bytes", self.weight.dtype()));
         }
         let (piece, rows, parts) = (self.piece, self.piece.rows.clone(), self.rows.parts);
@@ -159,8 +160,8 @@ impl WithAmx for Panels<'_> {
 /// Packs up to sixteen weight rows. Columns behind the last repeat it, and nobody reads them back.
 #[inline(always)]
 fn pack<B: Block>(simd: Amx, weight: &Weight, outputs: Range<usize>, to: &mut [Weights]) -> crate::Result<()> {
-    let rows = panels::blocks(weight, outputs)?;
-    panels::heads::<_, B>(*simd, &rows, to.len(), |part, r, scale, offset| {
+    let rows = blocks::<LANES>(weight, outputs)?;
+    heads::<_, B>(**simd, &rows, to.len(), |part, r, scale, offset| {
         (to[part].scales[r], to[part].offsets[r]) = (scale, offset);
     });
     for (pair, to) in to.chunks_mut(2).enumerate() {
@@ -182,7 +183,7 @@ fn pack<B: Block>(simd: Amx, weight: &Weight, outputs: Range<usize>, to: &mut [W
 /// The integers of a part of a row.
 #[inline(always)]
 fn bytes<B: Block>(simd: Amx, row: &[u8], part: usize) -> i8x32 {
-    pulp::cast(simd.avx512bw._mm512_cvtepi16_epi8(pulp::cast(panels::ints::<_, B>(*simd, row, part))))
+    pulp::cast(simd.avx512bw._mm512_cvtepi16_epi8(pulp::cast(ints::<_, B>(*simd, row, part))))
 }
 
 /// Tile registers for parts.

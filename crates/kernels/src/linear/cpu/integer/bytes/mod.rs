@@ -10,10 +10,10 @@ mod tile;
 
 pub(super) use rows::{Rows, round, rows};
 
-pub(super) use super::super::block::PART;
-use super::super::block::each_format;
-use super::{Panels, bands, panel};
-use crate::linear::{BlockType, Weight};
+use super::super::block::{PART, each_format};
+use super::blocks::skewed;
+use super::x86::panel;
+use super::{Panels, bands};
 use crate::simd::outer::WIDE;
 use crate::simd::pairs::{Packing, Pairs, Quarters, WithPairs};
 
@@ -29,17 +29,6 @@ const RAISED: i16 = 128;
 
 /// A lane of zeros, raised.
 const ZEROS: i32 = i32::from_le_bytes([128; 4]);
-
-/// Whether a weight's integers are bytes with a scale for every 32.
-pub(in crate::linear::cpu) fn takes(weight: &Weight) -> bool {
-    use BlockType::{Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q8_0};
-    matches!(weight.dtype(), Q4_0 | Q4_1 | Q5_0 | Q5_1 | Q8_0 | Q4K | Q5K)
-}
-
-/// Whether a weight's parts have offsets once their integers are centred.
-pub(super) fn skewed(weight: &Weight) -> bool {
-    matches!(weight.dtype(), BlockType::Q4_1 | BlockType::Q5_1 | BlockType::Q4K | BlockType::Q5K)
-}
 
 /// Packed weights of up to [`panel`] outputs; `width` is their number, whole vectors.
 struct Panel<'a> {

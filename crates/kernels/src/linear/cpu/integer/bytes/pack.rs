@@ -5,10 +5,11 @@ use std::ops::Range;
 use pulp::Simd;
 
 use super::super::super::block::Block;
-use super::super::pack::{blocks, columns, heads};
+use super::super::blocks::{blocks, heads};
+use super::super::pack::columns;
 use super::{EACH, PART, ZEROS};
 use crate::linear::Weight;
-use crate::simd::pairs::{Packing, Pairs, Quarters, keep, vector};
+use crate::simd::pairs::{MOST, Packing, Pairs, Quarters, keep, vector};
 
 /// Where a panel goes: see [`super::Panel`], as many vectors wide.
 pub(super) struct Room<'a> {
@@ -29,9 +30,9 @@ pub(super) fn pack<P: Pairs, B: Block>(
 ) -> crate::Result<()> {
     let (parts, width) = (weight.cols() / PART, to.vectors * P::LANES);
     for at in (0..width).step_by(P::LANES) {
-        let rows = blocks(weight, outputs.start + at..outputs.end)?;
+        let rows = blocks::<MOST>(weight, outputs.start + at..outputs.end)?;
         let rows = &rows[..P::LANES];
-        heads::<P, B>(pairs, rows, parts, |part, r, scale, offset| {
+        heads::<_, B>(pairs.simd(), rows, parts, |part, r, scale, offset| {
             (to.scales[part * width + at + r], to.offsets[part * width + at + r]) = (scale, offset);
         });
         columns::<P, Quarters, B>(pairs, rows, parts, &mut to.lanes[at..], width);

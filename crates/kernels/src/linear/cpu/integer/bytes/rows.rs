@@ -4,8 +4,8 @@ use pulp::Simd;
 
 use super::super::TOGETHER;
 use super::{EACH, PART, RAISED};
-use crate::simd::pairs::{Integers, Pairs, WithPairs, magnitude, step};
-use crate::simd::{Scratch, load};
+use crate::simd::pairs::{Integers, Pairs, WithPairs, magnitude};
+use crate::simd::{Scratch, load, step};
 use crate::threads;
 
 /// The largest integer that an activation may become.

@@ -10,7 +10,8 @@ mod tile;
 use tile::{Tiles, Wide};
 
 use super::super::block::PART;
-use super::{Panels, TOGETHER, bands, panel};
+use super::x86::panel;
+use super::{Panels, TOGETHER, bands};
 use crate::simd::Scratch;
 use crate::simd::outer::{WIDE, each_tile};
 use crate::simd::pairs::{Integers, Pairs, WithPairs, round};

@@ -7,11 +7,12 @@ use pulp::{Simd, i32x8};
 
 use super::super::super::block::{Block, PART, each_format};
 use super::super::super::panel::expand_row;
-use super::super::pack::{blocks, columns, heads};
+use super::super::blocks::{blocks, heads};
+use super::super::pack::columns;
 use super::{SLICE, slice};
 use crate::linear::Weight;
-use crate::simd::pairs::{COLUMNS, Halves, MOST, Pairs, join, keep, magnitude, round, step, vector};
-use crate::simd::{array, load, store};
+use crate::simd::pairs::{COLUMNS, Halves, MOST, Pairs, join, keep, magnitude, round, vector};
+use crate::simd::{array, load, step, store};
 
 /// Where a vector of outputs goes: see [`super::Panel`], from the vector's first number on.
 struct Room<'a> {
@@ -88,11 +89,11 @@ fn of_blocks<P: Pairs, B: Block>(
 ) -> crate::Result<()> {
     let Room { lanes, scales, width } = to;
     let parts = weight.cols() / PART;
-    let rows = blocks(weight, outputs)?;
+    let rows = blocks::<MOST>(weight, outputs)?;
     let rows = &rows[..P::LANES];
     let (steps, rest) = buffer.split_at_mut(parts * P::LANES);
     let offsets = &mut rest[..parts * P::LANES];
-    heads::<P, B>(pairs, rows, parts, |part, r, scale, offset| {
+    heads::<_, B>(pairs.simd(), rows, parts, |part, r, scale, offset| {
         (steps[part * P::LANES + r], offsets[part * P::LANES + r]) = (scale, offset);
     });
     columns::<P, Halves, B>(pairs, rows, parts, lanes, width);

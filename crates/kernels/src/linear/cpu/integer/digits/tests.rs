@@ -1,0 +1,108 @@
+use std::sync::Arc;
+
+use candle_core::{Device, Tensor};
+use proptest::prelude::*;
+
+use super::*;
+use crate::linear::cpu::Piece;
+use crate::linear::{BlockType, Bytes, reference};
+use crate::output::Output;
+use crate::testing::numbers;
+
+/// The products of `x` with a weight; nothing where the processor lacks the instruction.
+fn product(digits: Digits, x: &[f32], weight: &Weight) -> Option<Vec<f32>> {
+    let simd = Sdot::find()?;
+    let rows = x.len() / weight.cols();
+    let mut out = vec![f32::NAN; rows * weight.rows()];
+    let piece = Piece { weight: 0, outputs: 0..weight.rows(), rows: 0..rows };
+    let to = Output::new(&mut out, weight.rows());
+    Scratch::shared(|shared| {
+        let rows = &super::rows(digits, x, weight.cols(), false, shared);
+        Scratch::with(|scratch| simd.run(Panels { rows, weight, piece: &piece, out: to, scratch }))
+    })
+    .unwrap();
+    Some(out)
+}
+
+fn weight(seed: u64, dtype: BlockType, rows: usize, cols: usize) -> Weight {
+    let dense = Tensor::from_vec(numbers(seed, rows * cols), (rows, cols), &Device::Cpu).unwrap();
+    let data = candle_core::quantized::QTensor::quantize(&dense, dtype).unwrap().data().unwrap().to_vec();
+    stored(dtype, rows, cols, data)
+}
+
+fn stored(dtype: BlockType, rows: usize, cols: usize, data: Vec<u8>) -> Weight {
+    let len = data.len();
+    Weight::new(dtype, rows, cols, Bytes::new(Arc::new(data), 0..len).unwrap()).unwrap()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Half a step of each activation times its weight, counted from the middle of its part.
+    #[test]
+    fn products_miss_by_half_a_step(
+        dtype in prop::sample::select(vec![
+            BlockType::Q4_0, BlockType::Q4_1, BlockType::Q5_0, BlockType::Q5_1, BlockType::Q8_0, BlockType::Q4K,
+            BlockType::Q5K,
+        ]),
+        rows in 1usize..28,
+        outs in 1usize..40,
+        blocks in 1usize..4,
+        two: bool,
+        seed: u64,
+    ) {
+        let (digits, cols) = (if two { Digits::Two } else { Digits::One }, blocks * dtype.block_size());
+        let (w, x) = (weight(seed, dtype, outs, cols), numbers(seed ^ 1, rows * cols));
+        let mut want = vec![0f32; rows * outs];
+        reference::linear(&x, &w, &mut want).unwrap();
+        let Some(got) = product(digits, &x, &w) else { return Ok(()) };
+        let mut row = vec![0f32; cols];
+        for o in 0..outs {
+            w.dequantize_row(o, &mut row).unwrap();
+            for (r, x) in x.chunks_exact(cols).enumerate() {
+                let peak = |part: &[f32]| part.iter().fold(0f32, |most, v| most.max(v.abs()));
+                let half_steps: f32 = (x.chunks(PART).zip(row.chunks(PART)))
+                    .map(|(x, w)| peak(x) / (2.0 * digits.reach()) * w.iter().map(|v| v.abs() + peak(w)).sum::<f32>())
+                    .sum();
+                let order = x.iter().zip(&row).map(|(x, w)| (x * w).abs()).sum::<f32>() * 4e-6;
+                let (got, want) = (got[r * outs + o], want[r * outs + o]);
+                prop_assert!((got - want).abs() <= half_steps + order, "{dtype:?}, {r}, {o}: {got}, not {want}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_largest_integers_lose_nothing() {
+    // Q8_0: a scale of 1 and integers of -128, 127 and what lies between.
+    let block =
+        |i: usize| [vec![0x00, 0x3c], (0..32).map(|k| [0x80, 0x7f, (k * 37 + i) as u8][k % 3]).collect()].concat();
+    let w = stored(BlockType::Q8_0, 9, 64, (0..18).flat_map(block).collect());
+    let mut row = vec![0f32; 64];
+    for digits in [Digits::One, Digits::Two] {
+        let reach = digits.reach();
+        // Of their largest the scale is 1, so all are exact; -128, 127 and 128 are where a digit carries.
+        let ints = [reach, -reach, reach.min(128.0), (-reach).max(-128.0), 127.0, 1.0, 1.0 - reach, 0.0];
+        let x: Vec<f32> = (0..3 * 64).map(|i| ints[(i + i / 64) % ints.len()]).collect();
+        let Some(got) = product(digits, &x, &w) else { return println!("skipped: no dot products of bytes here") };
+        for (i, got) in got.into_iter().enumerate() {
+            w.dequantize_row(i % 9, &mut row).unwrap();
+            let parts = x[i / 9 * 64..]
+                .chunks(32)
+                .zip(row.chunks(32))
+                .map(|(x, w)| x.iter().zip(w).map(|(x, w)| f64::from(*x) * f64::from(*w)).sum::<f64>() as f32);
+            assert_eq!(got, parts.sum::<f32>(), "{i}");
+        }
+    }
+}
+
+#[test]
+fn a_part_without_numbers_is_without_a_product() {
+    let w = weight(3, BlockType::Q4_1, 5, 64);
+    for bad in [f32::NAN, f32::INFINITY] {
+        let mut x = numbers(1, 3 * 64);
+        x[64 + 40] = bad;
+        let Some(got) = product(Digits::Two, &x, &w) else { return println!("skipped: no dot products of bytes here") };
+        assert!(got.iter().enumerate().all(|(i, y)| y.is_nan() == (i / 5 == 1)), "{got:?}");
+    }
+}
