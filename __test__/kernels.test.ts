@@ -85,9 +85,18 @@ for (const [name, kernel] of both) {
     t.deepEqual([...out], [0, 2, 9, 9, 9])
   })
 
-  test(`${name}: NaN and infinities are never sorted`, (t) => {
-    for (const bad of [NaN, Infinity, -Infinity])
-      t.throws(() => kernel.selectTopK(Float32Array.of(1, bad, 2), 1), { instanceOf: SkimError, code: 'ERR_NUMERICS' })
+  test(`${name}: NaN and infinities are never sorted, nor the scores of keys`, (t) => {
+    const shape = { heads: 1, kvHeads: 1, tokens: 3, dim: 1 }
+    for (const bad of [NaN, Infinity, -Infinity]) {
+      const values = Float32Array.of(1, bad, 2)
+      for (const work of [
+        () => kernel.selectTopK(values, 1),
+        () => kernel.scoreLastQuery(Float32Array.of(1), values, shape),
+      ]) {
+        const error = t.throws(work, { instanceOf: SkimError, code: 'ERR_NUMERICS' })
+        t.is(error?.details['index'], 1)
+      }
+    }
   })
 
   test(`${name}: what does not fit is refused by name`, (t) => {

@@ -5,9 +5,7 @@ import type { Kernels } from './types.js'
 /** The kernels in plain JavaScript: what the native ones must answer, and what they are measured against. */
 export const reference: Kernels = checked({
   selectTopK(scores, byScore, out) {
-    const bad = scores.findIndex((score) => !Number.isFinite(score))
-    if (bad >= 0)
-      throw new SkimError('ERR_NUMERICS', `select: value ${scores[bad]} at ${bad} is not finite`, { index: bad })
+    finite('select', scores)
     const order = Uint32Array.from(scores, (_, i) => i).sort((a, b) => scores[b]! - scores[a]! || a - b)
     out.set(order.subarray(0, out.length))
     if (!byScore) out.sort()
@@ -33,5 +31,12 @@ export const reference: Kernels = checked({
         out[token]! += score
       }
     }
+    finite('scores', out)
   },
 })
+
+function finite(op: string, scores: Float32Array): void {
+  const bad = scores.findIndex((score) => !Number.isFinite(score))
+  if (bad < 0) return
+  throw new SkimError('ERR_NUMERICS', `${op}: value ${scores[bad]} at ${bad} is not finite`, { index: bad })
+}

@@ -4,10 +4,10 @@
 use napi_derive::napi;
 use skimlm_core::{Code, Error, Result};
 use skimlm_kernels::gather::rows_into;
+use skimlm_kernels::scores::last_query;
 use skimlm_kernels::select::{Edge, Pool, pool, top_k};
 
 use crate::error::guarded;
-use crate::score;
 
 /// The macro reads `&mut` as a class instance; behind a name it is a borrowed typed array.
 type Out<'a, T> = &'a mut [T];
@@ -60,7 +60,7 @@ pub fn score_last_query(
     dim: u32,
     #[napi(ts_arg_type = "Float32Array")] out: Out<'_, f32>,
 ) -> napi::Result<()> {
-    guarded(|| score::last_query(q, k, kv_heads as usize, dim as usize, out))
+    guarded(|| fill(out, &last_query(q, k, kv_heads as usize, dim as usize)?))
 }
 
 fn fill<T: Copy>(out: &mut [T], values: &[T]) -> Result<()> {

@@ -5,7 +5,6 @@
 
 mod error;
 mod json;
-mod score;
 
 pub mod events;
 pub mod inspect;

@@ -9,7 +9,7 @@ mod reference;
 #[cfg(test)]
 mod tests;
 
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 
 use crate::attention::{Sizes, Visibility, check};
 use crate::error::{Error, Result, invalid};
@@ -93,11 +93,38 @@ pub fn scores(
     } else {
         cpu::scores(q, positions, keys, scale, form, visibility, heads, sizes)?
     };
-    if let Some(index) = crate::simd::not_finite(&out) {
-        return Err(Error::NonFinite { op: "scores", index, value: out[index] });
-    }
     let rows = heads.rows(sizes.heads, sizes.kv_heads);
-    Ok(Tensor::from_vec(out, (rows, keys.positions.len()), q.device())?)
+    Ok(Tensor::from_vec(finite(out)?, (rows, keys.positions.len()), q.device())?)
+}
+
+/// [`scores`] of one row of queries in [`Form::Raw`], summed over all heads, for who has numbers and no tensors.
+///
+/// Shapes: `q` `[query_heads, dim]`, rotated; `k` `[kv_heads, entries, dim]`; one score an entry. An error where they do not
+/// make whole heads and entries, or where a score is NaN or infinite.
+pub fn last_query(q: &[f32], k: &[f32], kv_heads: usize, dim: usize) -> Result<Vec<f32>> {
+    let row = kv_heads.checked_mul(dim).filter(|&row| row > 0 && !q.is_empty());
+    let Some(row) = row.filter(|&row| q.len().is_multiple_of(row) && k.len().is_multiple_of(row)) else {
+        let (q, k) = (q.len(), k.len());
+        return invalid("scores", format!("{q} query values and {k} key values for {kv_heads} kv heads of {dim}"));
+    };
+    let (heads, entries) = (q.len() / dim, k.len() / row);
+    if crate::reference_forced() {
+        let q = Tensor::from_slice(q, (1, heads, dim), &Device::Cpu)?;
+        let k = Tensor::from_slice(k, (kv_heads, entries, dim), &Device::Cpu)?;
+        let positions: Vec<u32> = (0..entries as u32).collect();
+        let keys = Keys { k: &k, positions: &positions };
+        let all = scores(&q, &[0], keys, 1.0, Form::Raw, Visibility::Causal, &Heads::Sum)?;
+        return Ok(all.flatten_all()?.to_vec1()?);
+    }
+    let sizes = Sizes { rows: 1, heads, kv_heads, capacity: entries, dim };
+    finite(cpu::raw::scores(q, k, entries, 1.0, &Heads::Sum, sizes))
+}
+
+fn finite(scores: Vec<f32>) -> Result<Vec<f32>> {
+    match crate::simd::not_finite(&scores) {
+        Some(index) => Err(Error::NonFinite { op: "scores", index, value: scores[index] }),
+        None => Ok(scores),
+    }
 }
 
 /// Adds per-head scores (`[query_heads, entries]`) up to the rows `heads` asks for.

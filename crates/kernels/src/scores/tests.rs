@@ -1,7 +1,7 @@
 use candle_core::{DType, Device, Tensor};
 use proptest::prelude::*;
 
-use super::{Form, Heads, Keys, reference, scores};
+use super::{Form, Heads, Keys, last_query, reference, scores};
 use crate::attention::{Visibility, check};
 use crate::cached::{BLOCK, Q8_0};
 use crate::error::Error;
@@ -109,5 +109,20 @@ fn what_is_not_finite_is_named() {
             let got = scores(&q, &[2], keys, 1.0, form, Visibility::Causal, &heads);
             assert!(matches!(got, Err(Error::NonFinite { op: "scores", .. })), "{bad} {form:?} {heads:?}");
         }
+    }
+}
+
+#[test]
+fn plain_numbers_score_as_tensors_do() {
+    for (heads, kv_heads, entries, dim) in [(9, 3, 50, 64), (4, 4, 7, 5), (2, 1, 0, 8)] {
+        let (q, k) = (tensor(1, &[1, heads, dim], &Device::Cpu), tensor(2, &[kv_heads, entries, dim], &Device::Cpu));
+        let positions: Vec<u32> = (0..entries as u32).collect();
+        let keys = Keys { k: &k, positions: &positions };
+        let want = scores(&q, &[0], keys, 1.0, Form::Raw, Visibility::Causal, &Heads::Sum).unwrap();
+        assert_eq!(last_query(&flat(&q), &flat(&k), kv_heads, dim).unwrap(), flat(&want));
+    }
+    assert!(matches!(last_query(&[1.0], &[0.0, f32::NAN], 1, 1), Err(Error::NonFinite { index: 1, .. })));
+    for (q, k, kv_heads, dim) in [(3, 8, 2, 2), (4, 7, 2, 2), (0, 0, 1, 1), (4, 4, 0, 2), (4, 4, 2, usize::MAX)] {
+        assert!(last_query(&vec![1.0; q], &vec![1.0; k], kv_heads, dim).is_err(), "{q} {k} {kv_heads} {dim}");
     }
 }

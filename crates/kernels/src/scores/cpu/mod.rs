@@ -1,6 +1,6 @@
 //! Scores for processors: one matrix-vector product for raw scores, two sweeps for softmax.
 
-mod raw;
+pub(super) mod raw;
 mod softmax;
 
 use candle_core::{DType, Tensor};

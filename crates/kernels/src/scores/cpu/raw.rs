@@ -21,7 +21,7 @@ struct Folded {
     q: Vec<f32>,
 }
 
-pub(super) fn scores<T: Stored>(
+pub(in crate::scores) fn scores<T: Stored>(
     q: &[f32],
     k: &[T],
     entries: usize,
