@@ -9,6 +9,7 @@ const k = 1024
 /** Every policy at about the same number of kept tokens, full attention first. */
 const contenders: Readonly<Record<string, Policy>> = {
   full: policies.full(),
+  auto: policies.auto(),
   gemfilter: policies.gemfilter({ budget: k }),
   'gemfilter r=12': policies.gemfilter({ budget: k, layer: 12 }),
   'promptdistill r=12': policies.promptdistill({ stages: [{ layer: 12, budget: k }] }),
