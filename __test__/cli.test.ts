@@ -25,6 +25,11 @@ for (const [args, says] of [
   [['select', '--text', '--json', 'why?'], /cannot be used with/],
   [['eval'], /--file.*a text to hide facts in/s],
   [['eval', '--benchmark', 'squad:qa.json'], /longbench, ruler, infinitebench, needle and a path/],
+  [
+    ['eval', '--benchmark', 'ruler:qa.jsonl', '--templates', 'prompts.json'],
+    /--templates.*longbench or infinitebench/s,
+  ],
+  [['eval', '--benchmark', 'ruler:qa.jsonl', '--as-published'], /--as-published.*needle folder/s],
   [['calibrate'], /--file.*a text to hide facts in/s],
 ] as const) {
   test(`usage: ${args.join(' ')}`, async (t) => {

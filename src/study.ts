@@ -12,9 +12,9 @@ export interface BenchmarkFile {
   format: 'longbench' | 'ruler' | 'infinitebench' | 'needle'
   /** The file or folder. */
   path: string
-  /** The benchmark's own prompts. */
+  /** The prompts of `longbench` or `infinitebench`, as the benchmark's repository has them; others have none. */
   templates?: string
-  /** The needle test with the two flaws of the published harness. */
+  /** For `needle` alone: with the two flaws of the published harness. */
   asPublished?: boolean
 }
 

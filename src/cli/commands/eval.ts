@@ -40,6 +40,8 @@ interface Flags extends ModelFlags {
   policies: Policy[]
   control: Control
   benchmark: BenchmarkFile[]
+  templates?: string
+  asPublished?: boolean
   selectOnly?: boolean
   out: string
   json?: boolean
@@ -79,6 +81,8 @@ export function evalCommand(program: Command, done: (code: number) => void): voi
         files,
       ).default([], 'none'),
     )
+    .addOption(flag('--templates <path>', 'prompts for a longbench or infinitebench file, as its repository has them'))
+    .addOption(flag('--as-published', 'the needle benchmark with the two flaws of the published harness'))
     .addOption(flag('--select-only', 'measure what policies keep and let them answer nothing'))
     .addOption(flag('-o, --out <folder>', 'where results go').default('skimlm-eval'))
     .addOption(flag('--json', 'print the summary as JSON'))
@@ -88,6 +92,7 @@ export function evalCommand(program: Command, done: (code: number) => void): voi
 async function run(name: string | undefined, flags: Flags): Promise<number> {
   if (flags.file === undefined && flags.benchmark.length === 0)
     throw invalidOption('--file', undefined, 'a text to hide facts in, or give --benchmark')
+  const plan = toPlan(flags)
   return interruptible(async (interrupts) => {
     const progress = new ProgressLine()
     const model = await openModel(name, flags, progress, interrupts.signal)
@@ -95,7 +100,7 @@ async function run(name: string | undefined, flags: Flags): Promise<number> {
       const stop = new AbortController()
       const pace = new Pace()
       interrupts.soften(() => stop.abort())
-      const summary = await evaluate(model, toPlan(flags), {
+      const summary = await evaluate(model, plan, {
         signal: stop.signal,
         onProgress: (p) =>
           progress.show(`measuring${pace.left(p.done, p.total)}`, p.done, p.total, (n) => `${count(n)} records`),
@@ -119,6 +124,8 @@ function toPlan({
   policies,
   control,
   benchmark,
+  templates,
+  asPublished,
   selectOnly,
   out,
 }: Flags): EvaluationPlan {
@@ -135,11 +142,30 @@ function toPlan({
     lengths,
     cases,
     seed,
-    files: benchmark,
+    files: withSettings(benchmark, templates, asPublished),
     selectOnly: selectOnly === true,
     policies: [{ name: 'full', policy: make.full() }, ...named, ...controls(control)],
     output: resolve(out),
   }
+}
+
+/** The benchmarks with what their formats know. */
+function withSettings(
+  benchmark: BenchmarkFile[],
+  templates: string | undefined,
+  asPublished: boolean | undefined,
+): BenchmarkFile[] {
+  const prompted = ({ format }: BenchmarkFile) => format === 'longbench' || format === 'infinitebench'
+  const needle = ({ format }: BenchmarkFile) => format === 'needle'
+  if (templates !== undefined && !benchmark.some(prompted))
+    throw invalidOption('--templates', templates, 'a longbench or infinitebench file given by --benchmark')
+  if (asPublished && !benchmark.some(needle))
+    throw invalidOption('--as-published', true, 'a needle folder given by --benchmark')
+  return benchmark.map((file) => ({
+    ...file,
+    ...(templates !== undefined && prompted(file) ? { templates: resolve(templates) } : {}),
+    ...(asPublished && needle(file) ? { asPublished } : {}),
+  }))
 }
 
 function controls(budget: Control): EvaluationPlan['policies'] {

@@ -29,6 +29,22 @@ pub struct CaseFile {
     pub as_published: bool,
 }
 
+impl CaseFile {
+    /// Refuses settings that the format would ignore.
+    fn check(&self) -> Result<()> {
+        let Self { format, templates, as_published, .. } = self;
+        let prompted = matches!(format, Format::Longbench | Format::Infinitebench);
+        if let Some(templates) = templates.as_ref().filter(|_| !prompted) {
+            let expected = "a file of longbench or infinitebench: other formats have their prompts in their cases";
+            return Err(Error::invalid_option("plan.files.templates", templates.display().to_string(), expected));
+        }
+        if *as_published && *format != Format::Needle {
+            return Err(Error::invalid_option("plan.files.asPublished", true, "a folder for the needle test"));
+        }
+        Ok(())
+    }
+}
+
 /// Formats of case files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -54,6 +70,7 @@ pub(super) fn cases(plan: &Plan, loaded: &Loaded) -> Result<Vec<(Case, Option<Fa
         cases.extend(made(plan, &haystack(text)?, loaded)?);
     }
     for file in &plan.files {
+        file.check()?;
         let templates = file.templates.as_deref().map(Templates::read).transpose()?;
         let words = Words(&loaded.tokenizer);
         let cut = |case: Result<Case>| {
@@ -126,5 +143,26 @@ impl Tokens for Words<'_> {
 
     fn decode(&self, ids: &[u32]) -> Result<String> {
         self.0.decode(ids, false)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_that_a_format_would_ignore_are_refused() {
+        for (format, takes) in [
+            (Format::Longbench, [true, false]),
+            (Format::Ruler, [false, false]),
+            (Format::Infinitebench, [true, false]),
+            (Format::Needle, [false, true]),
+        ] {
+            let file = CaseFile { format, path: "cases".into(), templates: None, as_published: false };
+            let prompted = CaseFile { templates: Some("prompts.json".into()), ..file.clone() };
+            let published = CaseFile { as_published: true, ..file.clone() };
+            assert!(file.check().is_ok());
+            assert_eq!([prompted, published].map(|file| file.check().is_ok()), takes, "{format:?}");
+        }
     }
 }
