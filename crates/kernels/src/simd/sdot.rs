@@ -16,7 +16,7 @@ pub(crate) trait WithSdot {
 
 #[cfg(target_arch = "aarch64")]
 mod arm {
-    use std::arch::aarch64::{float32x4_t, int32x4_t, vcvtq_f32_s32, vfmaq_f32, vshlq_n_s32};
+    use std::arch::aarch64::{float32x4_t, int32x4_t, vcvtq_f32_s32, vfmaq_f32, vfmaq_n_f32, vshlq_n_s32};
     use std::arch::asm;
 
     use pulp::aarch64::Neon;
@@ -74,6 +74,15 @@ mod arm {
             pulp::cast(sum)
         }
 
+        /// `acc + x * by`, rounded once.
+        #[inline(always)]
+        pub(crate) fn add_numbers(self, acc: f32x4, x: f32x4, by: f32) -> f32x4 {
+            // SAFETY: as in `raise`.
+            #[allow(unsafe_code)]
+            let sum: float32x4_t = unsafe { vfmaq_n_f32(pulp::cast(acc), pulp::cast(x), by) };
+            pulp::cast(sum)
+        }
+
         /// Runs `work` compiled for the instruction.
         pub(crate) fn run<W: WithSdot>(self, work: W) -> W::Output {
             #[target_feature(enable = "neon,dotprod")]
@@ -121,6 +130,11 @@ mod plain {
         pub(crate) fn add(self, acc: f32x4, x: i32x4, by: f32x4) -> f32x4 {
             let (acc, x, by): ([f32; 4], [i32; 4], [f32; 4]) = (pulp::cast(acc), pulp::cast(x), pulp::cast(by));
             pulp::cast(from_fn::<f32, 4, _>(|i| (x[i] as f32).mul_add(by[i], acc[i])))
+        }
+
+        pub(crate) fn add_numbers(self, acc: f32x4, x: f32x4, by: f32) -> f32x4 {
+            let (acc, x): ([f32; 4], [f32; 4]) = (pulp::cast(acc), pulp::cast(x));
+            pulp::cast(from_fn::<f32, 4, _>(|i| x[i].mul_add(by, acc[i])))
         }
 
         pub(crate) fn run<W: WithSdot>(self, work: W) -> W::Output {

@@ -42,7 +42,9 @@ impl Tiles<'_> {
         let (parts, count) = (self.panel.len(), rows.len().min(NR));
         // A tile that hangs over the last row computes that row again and drops it.
         let firsts: [usize; NR] = from_fn(|j| (rows.start + j.min(count - 1)) * parts);
-        let mut acc = [[[0f32; 4]; WIDE]; NR];
+        // What a vector holds: half a part's digits.
+        let halves = self.x.bytes.as_chunks::<{ PART / 2 }>().0;
+        let mut acc = [[f32x4(0.0, 0.0, 0.0, 0.0); WIDE]; NR];
         for (part, weights) in self.panel.iter().enumerate() {
             let mut sums = [[i32x4(0, 0, 0, 0); WIDE]; NR];
             for digit in 0..DIGITS {
@@ -52,11 +54,9 @@ impl Tiles<'_> {
                     }
                 }
                 for (half, fours) in weights.fours.chunks_exact(4).enumerate() {
-                    let at = digit * PART + half * 16;
                     let mut x = [NONE; NR];
                     for (x, first) in x.iter_mut().zip(firsts) {
-                        let from = (first + part) * DIGITS * PART + at;
-                        *x = pulp::cast(array::<i8, 16>(&self.x.bytes[from..from + 16]));
+                        *x = pulp::cast(halves[((first + part) * DIGITS + digit) * 2 + half]);
                     }
                     sums = fours_of::<0, NR>(simd, sums, &fours[0], &x);
                     sums = fours_of::<1, NR>(simd, sums, &fours[1], &x);
@@ -68,11 +68,9 @@ impl Tiles<'_> {
                 let (scale, sum) = (self.x.scales[first + part], self.x.sums[first + part]);
                 for (v, (acc, sums)) in acc.iter_mut().zip(sums).enumerate() {
                     let by: [f32; 4] = from_fn(|o| weights.scales[4 * v + o] * scale);
-                    *acc = pulp::cast(simd.add(pulp::cast(*acc), sums, pulp::cast::<_, f32x4>(by)));
+                    *acc = simd.add(*acc, sums, pulp::cast(by));
                     if SKEWED {
-                        for (acc, offset) in acc.iter_mut().zip(&weights.offsets[4 * v..]) {
-                            *acc = offset.mul_add(sum, *acc);
-                        }
+                        *acc = simd.add_numbers(*acc, pulp::cast(array::<f32, 4>(&weights.offsets[4 * v..])), sum);
                     }
                 }
             }
@@ -82,7 +80,7 @@ impl Tiles<'_> {
             #[allow(unsafe_code)]
             let y = unsafe { self.out.row(row, self.outputs.clone()) };
             let width = y.len().min(OUTPUTS);
-            y[..width].copy_from_slice(&acc.as_flattened()[..width]);
+            y[..width].copy_from_slice(&pulp::cast::<_, [f32; OUTPUTS]>(*acc)[..width]);
         }
         count
     }
