@@ -44,8 +44,8 @@ export function showRatio({ median: middle, low, high }: ReturnType<typeof ratio
 }
 
 /** Runs one measurement in a child process and reads the JSON it prints last. */
-export async function inChild<R>(script: string, job: object): Promise<R> {
-  const child = spawn(process.execPath, [script, JSON.stringify(job)], { stdio: ['ignore', 'pipe', 'inherit'] })
+export async function inChild<R>(script: string, job: object, program = process.execPath): Promise<R> {
+  const child = spawn(program, [script, JSON.stringify(job)], { stdio: ['ignore', 'pipe', 'inherit'] })
   let out = ''
   child.stdout.on('data', (part: Buffer) => (out += part))
   const code = await new Promise<number | null>((resolve, reject) => child.on('error', reject).on('close', resolve))

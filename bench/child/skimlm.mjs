@@ -15,12 +15,12 @@ await model.generate('Once upon a time', { maxNewTokens: 2 }).result
 const start = performance.now()
 const generation = model.generate(prompt, { policy: job.policy, maxNewTokens: job.maxNewTokens, temperature: 0 })
 let first
-let tokens = 0
+const ids = []
 let last = start
 for await (const chunk of generation) {
   last = performance.now()
   first ??= { at: last, tokens: chunk.tokenIds.length }
-  tokens += chunk.tokenIds.length
+  ids.push(...chunk.tokenIds)
 }
 const result = await generation.result
 await model.dispose()
@@ -28,13 +28,14 @@ await model.dispose()
 console.log(
   JSON.stringify({
     ttftMs: first.at - start,
-    decodePerSecond: ((tokens - first.tokens) * 1000) / (last - first.at),
-    newTokens: tokens,
+    decodePerSecond: ((ids.length - first.tokens) * 1000) / (last - first.at),
+    newTokens: ids.length,
     peakBytes: peakBytes(),
     usage: result.usage,
     timings: result.timings,
     memory: result.memory,
     firstTokenTop: result.firstTokenTop,
     text: result.text,
+    firstTokens: ids.slice(0, 4),
   }),
 )

@@ -20,15 +20,16 @@ const sequence = context.getSequence()
 await evaluate(model.tokenize('Once upon a time'), 2)
 await sequence.clearHistory()
 
-const { first, rest, count } = await evaluate(tokens, job.maxNewTokens)
+const { first, rest, ids } = await evaluate(tokens, job.maxNewTokens)
 console.log(
   JSON.stringify({
     ttftMs: first,
-    decodePerSecond: ((count - 1) * 1000) / rest,
-    newTokens: count,
+    decodePerSecond: ((ids.length - 1) * 1000) / rest,
+    newTokens: ids.length,
     peakBytes: peakBytes(),
     release: llama.llamaCppRelease,
     system: llama.systemInfo,
+    firstTokens: ids.slice(0, 4),
   }),
 )
 await llama.dispose()
@@ -36,12 +37,12 @@ await llama.dispose()
 async function evaluate(input, limit) {
   const start = performance.now()
   let firstAt
-  let count = 0
+  const ids = []
   let last = start
-  for await (const _ of sequence.evaluate(input, { temperature: 0, yieldEogToken: true })) {
+  for await (const token of sequence.evaluate(input, { temperature: 0, yieldEogToken: true })) {
     last = performance.now()
     firstAt ??= last
-    if (++count === limit) break
+    if (ids.push(token) === limit) break
   }
-  return { first: firstAt - start, rest: last - firstAt, count }
+  return { first: firstAt - start, rest: last - firstAt, ids }
 }

@@ -1,5 +1,6 @@
-// The same file, the same token ids, the same threads, greedy: skimlm beside llama.cpp, each measurement in its own
-// process, interleaved. `npm run bench:peers` installs the peers and runs it with two threads and with one.
+// The same file, the same token ids, the same threads, greedy: skimlm beside other engines, each measurement in its own
+// process, interleaved. `npm run bench:peers` installs the peers and runs it with two threads and with one; `--peers
+// llama.cpp` leaves the others out.
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
@@ -9,27 +10,9 @@ import type { Activations, KvDtype } from '../../src/load-types.js'
 import type { Policy } from '../../src/types.js'
 import { book } from '../book.js'
 import { plot } from '../plot.js'
-import {
-  inChild,
-  interleave,
-  machine,
-  markdownTable,
-  median,
-  ratio,
-  report,
-  root,
-  scratch,
-  showRatio,
-} from '../rounds.js'
-
-interface Sample {
-  ttftMs: number
-  decodePerSecond: number
-  newTokens: number
-  peakBytes: number
-  release?: { release: string }
-  usage?: { keptTokens: number }
-}
+import { inChild, interleave, machine, median, report, root, scratch } from '../rounds.js'
+import { type Rival, type Sample, rivals } from './rivals.js'
+import { beside, engines } from './table.js'
 
 const { values } = parseArgs({
   options: {
@@ -38,6 +21,7 @@ const { values } = parseArgs({
     threads: { type: 'string', default: '2' },
     new: { type: 'string', default: '33' },
     model: { type: 'string' },
+    peers: { type: 'string', default: Object.keys(rivals).join(',') },
     /** What the files in bench/results are called. */
     name: { type: 'string' },
   },
@@ -63,75 +47,70 @@ const skimlm: Readonly<Record<string, { policy: Policy; kvDtype?: KvDtype; activ
   'skimlm gemfilter, calibrated heads, activations of 8 bits': { policy: calibrated, activations: 'int8' },
   'skimlm promptdistill': { policy: { kind: 'promptdistill', stages: [{ layer: 12, budget: k }] } },
 }
-const rival = 'llama.cpp'
-const cases = [...Object.keys(skimlm), rival]
+
+/** The rivals that can run here, and a word on those that cannot. */
+const found = new Map<string, Rival>()
+const missing: string[] = []
+for (const name of values.peers.split(',').filter(Boolean)) {
+  const open = rivals[name]
+  if (!open) throw new Error(`There is no peer ${name}: ${Object.keys(rivals).join(', ')}.`)
+  try {
+    found.set(name, open())
+  } catch (error) {
+    process.stderr.write(`${name} is left out: ${(error as Error).message}\n`)
+    missing.push(`${name} is left out: it could not be installed here.`)
+  }
+}
+const cases = [...Object.keys(skimlm), ...found.keys()]
 
 const model = await loadModel(path)
 const ids = model.tokenizer.encode(book().slice(0, 200_000))
 await model.dispose()
 
-const rows = [
-  ['prompt', 'engine', 'TTFT', 'prefill', 'decode', 'peak memory', 'TTFT against llama.cpp', 'decode', 'memory'],
-]
-const all: Record<number, Record<string, Sample[]>> = {}
-let llama = ''
-const sizes = values.sizes.split(',').map(Number)
-for (const size of sizes) {
+const all = new Map<number, Record<string, Sample[]>>()
+for (const size of values.sizes.split(',').map(Number)) {
   const prompt = join(folder, `${size}.json`)
   writeFileSync(prompt, JSON.stringify({ tokens: Array.from(ids.subarray(0, size)) }))
   const job = { model: path, prompt, maxNewTokens, threads }
   // oxlint-disable-next-line no-await-in-loop
   const results = await interleave(Number(values.rounds), cases, (name) =>
-    name === rival
-      ? inChild<Sample>(join(root, 'bench/peers/llama.mjs'), job)
+    found.has(name)
+      ? found.get(name)!.measure(job)
       : inChild<Sample>(join(root, 'bench/child/skimlm.mjs'), { ...job, ...skimlm[name] }),
   )
-  all[size] = results
-  const peer = results[rival]!
-  llama = peer[0]?.release?.release ?? ''
-  for (const name of cases) {
-    const mine = results[name]!
-    const ttft = mine.map((sample) => sample.ttftMs)
-    const decode = mine.map((sample) => sample.decodePerSecond)
-    const memory = mine.map((sample) => sample.peakBytes)
-    const beside = (base: readonly number[], other: readonly number[]) =>
-      name === rival ? '' : showRatio(ratio(base, other))
-    const kept = mine[0]?.usage?.keptTokens
-    rows.push([
-      String(size),
-      kept !== undefined && kept < size ? `${name} (kept ${kept})` : name,
-      `${(median(ttft) / 1000).toFixed(2)} s`,
-      `${Math.round((size * 1000) / median(ttft))} tokens/s`,
-      `${median(decode).toFixed(1)} tokens/s`,
-      `${Math.round(median(memory) / 1e6)} MB`,
-      beside(
-        peer.map((sample) => sample.ttftMs),
-        ttft,
-      ),
-      beside(
-        decode,
-        peer.map((sample) => sample.decodePerSecond),
-      ),
-      beside(
-        memory,
-        peer.map((sample) => sample.peakBytes),
-      ),
-    ])
+  all.set(size, results)
+  const ours = results['skimlm full']![0]!.firstTokens
+  // The same work gives the same tokens, except where two are near a tie: engines round differently.
+  for (const name of found.keys()) {
+    const theirs = results[name]![0]!.firstTokens
+    const part = ours.findIndex((id, at) => id !== theirs[at])
+    if (part >= 0)
+      process.stderr.write(
+        `${size} tokens: new token ${part + 1} is ${theirs[part]} in ${name}, ${ours[part]} in skimlm\n`,
+      )
   }
 }
-const how = `llama.cpp ${llama} (node-llama-cpp 3.22.1, prebuilt): flash attention, batch 512. All: ${threadsInWords}, greedy, ${maxNewTokens} new tokens, the same token ids. Selections keep ${k} tokens: gemfilter at layer 15, with calibrated heads at layer 7, promptdistill at layer 12. ${values.rounds} interleaved rounds; medians, and medians of per-round ratios with their range. Above 1 is better for skimlm in the first two ratios, below 1 in the third.`
+
+const [main, ...others] = found.keys()
+const releases = new Map<string, NonNullable<Sample['release']>>()
+for (const each of found.keys()) releases.set(each, all.values().next().value?.[each]?.[0]?.release ?? {})
+const about = [...Array.from(found, ([name, rival]) => rival.about(releases.get(name)!)), ...missing]
+const how = `${about.join(' ')} All: ${threadsInWords}, greedy, ${maxNewTokens} new tokens, the same token ids. Selections keep ${k} tokens: gemfilter at layer 15, with calibrated heads at layer 7, promptdistill at layer 12. ${values.rounds} interleaved rounds; medians, and medians of per-round ratios with their range. Above 1 is better for the row's engine in the first two ratios, below 1 in the third.`
+const tables = [engines(all, main), ...others.map((rival) => beside(all, Object.keys(skimlm), rival))]
 const name = values.name ?? (threads === 2 ? 'peers' : `peers-${threads}-thread`)
-report(name, await machine(), `${how}\n\n${markdownTable(rows)}`, {
-  llama,
+report(name, await machine(), `${how}\n\n${tables.join('\n')}`, {
+  peers: Object.fromEntries(releases),
   rounds: values.rounds,
   threads,
   maxNewTokens,
-  results: all,
+  results: Object.fromEntries(all),
 })
 plot(name, {
   title: `Time to the first token, ${threadsInWords}, shorter is better`,
-  groups: sizes.map((size) => `${size} tokens`),
+  groups: Array.from(all.keys(), (size) => `${size} tokens`),
   series: cases,
-  values: sizes.map((size) => cases.map((each) => median(all[size]![each]!.map((sample) => sample.ttftMs)))),
+  values: Array.from(all.values(), (results) =>
+    cases.map((each) => median(results[each]!.map(({ ttftMs }) => ttftMs))),
+  ),
   show: (ms) => `${(ms / 1000).toFixed(2)} s`,
 })
