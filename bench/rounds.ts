@@ -91,8 +91,8 @@ export function markdownTable(rows: readonly (readonly string[])[]): string {
   return `${[line(head), line(head.map(() => '---')), ...rest.map(line)].join('\n')}\n`
 }
 
-/** Writes `bench/results/<name>.{json,md}`, quotes the table in the README and prints it. */
-export function report(name: string, about: Machine, body: string, data: object): void {
+/** Writes `bench/results/<name>.{json,md}`, prints it, and quotes it, or what is `quoted`, in the README. */
+export function report(name: string, about: Machine, body: string, data: object, quoted = body): void {
   const where = `${about.cpu}, ${about.cores} cores (${about.simd}), Node ${about.node}, ${about.date}, commit ${about.commit}`
   const text = `# ${name}\n\n${where}\n\n${body}`
   const folder = join(root, 'bench/results')
@@ -100,10 +100,10 @@ export function report(name: string, about: Machine, body: string, data: object)
   writeFileSync(join(folder, `${name}.json`), `${JSON.stringify({ machine: about, ...data }, null, 1)}\n`)
   writeFileSync(join(folder, `${name}.md`), text)
   const readme = join(root, 'README.md')
-  const quoted = new RegExp(`(<!-- ${name} -->\\n).*(\\n<!-- /${name} -->)`, 's')
+  const place = new RegExp(`(<!-- ${name} -->\\n).*(\\n<!-- /${name} -->)`, 's')
   writeFileSync(
     readme,
-    readFileSync(readme, 'utf8').replace(quoted, (_, before, after) => `${before}\n${where}\n\n${body}${after}`),
+    readFileSync(readme, 'utf8').replace(place, (_, before, after) => `${before}\n${where}\n\n${quoted}${after}`),
   )
   process.stdout.write(text)
 }

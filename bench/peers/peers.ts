@@ -98,13 +98,14 @@ const about = [...Array.from(found, ([name, rival]) => rival.about(releases.get(
 const how = `${about.join(' ')} All: ${threadsInWords}, greedy, ${maxNewTokens} new tokens, the same token ids. Selections keep ${k} tokens: gemfilter at layer 15, with calibrated heads at layer 7, promptdistill at layer 12. ${values.rounds} interleaved rounds; medians, and medians of per-round ratios with their range. Above 1 is better for the row's engine in the first two ratios, below 1 in the third.`
 const tables = [engines(all, main), ...others.map((rival) => beside(all, Object.keys(skimlm), rival))]
 const name = values.name ?? (threads === 2 ? 'peers' : `peers-${threads}-thread`)
-report(name, await machine(), `${how}\n\n${tables.join('\n')}`, {
+const data = {
   peers: Object.fromEntries(releases),
   rounds: values.rounds,
   threads,
   maxNewTokens,
   results: Object.fromEntries(all),
-})
+}
+report(name, await machine(), `${how}\n\n${tables.join('\n')}`, data, `${how}\n\n${tables[0]}`)
 plot(name, {
   title: `Time to the first token, ${threadsInWords}, shorter is better`,
   groups: Array.from(all.keys(), (size) => `${size} tokens`),
