@@ -148,6 +148,7 @@ impl From<skimlm_kernels::Error> for Error {
         };
         let coded = Self::new(code, error.to_string());
         let coded = match &error {
+            Kernel::NonFinite { index, .. } => coded.with("index", *index),
             Kernel::Device { id, why } => coded.with("device", id.as_str()).with("reason", why.as_str()),
             _ => coded,
         };
