@@ -11,10 +11,11 @@
 //!   slice's Euclidean norm. A row of results moves by some 2e-4 of its length, as it would if activations were f16;
 //!   one huge activation costs those of its slice, no others. Rows whose length is no multiple of 32 are exact.
 //! - Where all weights of a call are in Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K or Q5_K and allow [`Activations::Bits8`], and
-//!   the processor has an instruction for bytes (AVX-512 VNNI, AVX-VNNI, ARM's dot products): activations alone are rounded, to 8 bits, 32 with a
-//!   scale, which moves a row by a few thousandths.
+//!   the processor has an instruction for bytes (AVX-512 VNNI, AVX-VNNI, ARM's dot products): activations alone are rounded,
+//!   to 8 bits, 32 with a scale, which moves a row by a few thousandths.
 //! - [`crate::Level::Dotprod`], from 12 rows on, and [`crate::Level::Amx`], from 24: in those formats activations alone are
-//!   rounded, to 16 bits, 32 with a scale. In all others [`crate::Level::Dotprod`] is exact, and with [`crate::Level::Amx`] both factors are sums of two bf16, and a product of two numbers is off by 5e-5 of itself at most.
+//!   rounded, to 16 bits, 32 with a scale. In all others [`crate::Level::Dotprod`] is exact, and with [`crate::Level::Amx`]
+//!   both factors are sums of two bf16, and a product of two numbers is off by 5e-5 of itself at most.
 //!
 //! A row with a NaN or an infinity has no finite result at any level.
 

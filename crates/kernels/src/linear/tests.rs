@@ -1,4 +1,4 @@
-mod slack;
+pub(super) mod slack;
 
 use std::sync::Arc;
 
@@ -26,7 +26,8 @@ const TYPES: [BlockType; 13] = [
     BlockType::Q6K,
 ];
 
-fn weight(seed: u64, dtype: BlockType, rows: usize, cols: usize) -> Weight {
+/// Numbers of `seed` in a format.
+pub(super) fn weight(seed: u64, dtype: BlockType, rows: usize, cols: usize) -> Weight {
     let dense = Tensor::from_vec(numbers(seed, rows * cols), (rows, cols), &Device::Cpu).unwrap();
     let data = candle_core::quantized::QTensor::quantize(&dense, dtype).unwrap().data().unwrap().to_vec();
     let len = data.len();

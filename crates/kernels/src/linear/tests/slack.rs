@@ -5,7 +5,7 @@ use crate::linear::{Activations, BlockType, Weight};
 use crate::testing::flat;
 
 /// The formats whose integers are bytes with a scale for every 32.
-const BYTES: [BlockType; 7] = [
+pub(in crate::linear) const BYTES: [BlockType; 7] = [
     BlockType::Q4_0,
     BlockType::Q4_1,
     BlockType::Q5_0,
@@ -17,7 +17,7 @@ const BYTES: [BlockType; 7] = [
 
 /// How a level multiplies some rows with a weight.
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Way {
+pub(in crate::linear) enum Way {
     Numbers,
     Splits,
     Halves,
@@ -44,19 +44,22 @@ fn way(level: Level, rows: usize, weight: &Weight) -> Way {
     }
 }
 
+/// By how much each product may miss at a level.
+pub(super) fn slack(level: Level, x: &Tensor, weight: &Weight) -> Vec<f32> {
+    let (rows, cols) = x.dims2().unwrap();
+    of_way(way(level, rows, weight), &flat(x), cols, weight)
+}
+
 /// By how much each product may miss: summation order; where numbers are sums of two bf16, what those leave
 /// out; where activations alone are rounded, half a step of each one times its weight, counted from the middle
 /// of its part; where weights are rounded too, half a step of each activation and three of each weight.
-pub(super) fn slack(level: Level, x: &Tensor, weight: &Weight) -> Vec<f32> {
-    let (rows, cols) = x.dims2().unwrap();
-    let way = way(level, rows, weight);
+pub(in crate::linear) fn of_way(way: Way, x: &[f32], cols: usize, weight: &Weight) -> Vec<f32> {
     let peak = |part: &[f32]| part.iter().fold(0f32, |most, v| most.max(v.abs()));
     let sum = |all: &[f32]| all.iter().map(|v| v.abs()).sum::<f32>();
     // Relative to the peak: squares may overflow.
     let norm = |all: &[f32]| peak(all) * all.iter().map(|v| (v / peak(all).max(1e-30)).powi(2)).sum::<f32>().sqrt();
-    let mut out = vec![0f32; rows * weight.rows()];
+    let mut out = vec![0f32; x.len() / cols * weight.rows()];
     let mut row = vec![0f32; cols];
-    let x = flat(x);
     for o in 0..weight.rows() {
         weight.dequantize_row(o, &mut row).unwrap();
         for (x, out) in x.chunks_exact(cols).zip(out.chunks_exact_mut(weight.rows())) {

@@ -34,6 +34,10 @@ use super::Piece;
 use crate::linear::Weight;
 use crate::output::Output;
 use crate::simd::Scratch;
+#[cfg(target_arch = "x86_64")]
+use crate::simd::pairs::Integers;
+#[cfg(target_arch = "aarch64")]
+use crate::simd::sdot::Sdot;
 
 /// Rows that one task rounds.
 const TOGETHER: usize = 16;
@@ -41,6 +45,61 @@ const TOGETHER: usize = 16;
 /// Rows in bands that stay in the second-level cache while all panels pass over them.
 fn bands(piece: &Piece, cols: usize) -> impl Iterator<Item = Range<usize>> {
     piece.bands((128 * 1024 / cols).clamp(2, 64) * 8)
+}
+
+/// How a call's activations become integers: all alike.
+#[derive(Clone, Copy)]
+pub(super) enum Choice {
+    #[cfg(target_arch = "x86_64")]
+    Halves(Integers),
+    #[cfg(target_arch = "x86_64")]
+    Bytes(Integers),
+    #[cfg(target_arch = "aarch64")]
+    Digits(Sdot, digits::Digits),
+}
+
+impl Choice {
+    /// Rounds `x` `[rows, cols]`.
+    pub(super) fn rows<'a>(self, x: &[f32], cols: usize, parallel: bool, scratch: &'a mut Scratch) -> Rows<'a> {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Halves(simd) => Rows::Halves(simd, halves::rows(simd, x, cols, parallel, scratch)),
+            #[cfg(target_arch = "x86_64")]
+            Self::Bytes(simd) => Rows::Bytes(simd, bytes::rows(simd, x, cols, parallel, scratch)),
+            #[cfg(target_arch = "aarch64")]
+            Self::Digits(simd, digits) => Rows::Digits(simd, digits::rows(digits, x, cols, parallel, scratch)),
+        }
+    }
+}
+
+/// Rounded activations, once for all weights of a call, and what multiplies them.
+pub(super) enum Rows<'a> {
+    #[cfg(target_arch = "x86_64")]
+    Halves(Integers, halves::Rows<'a>),
+    #[cfg(target_arch = "x86_64")]
+    Bytes(Integers, bytes::Rows<'a>),
+    #[cfg(target_arch = "aarch64")]
+    Digits(Sdot, digits::Rows<'a>),
+}
+
+impl Rows<'_> {
+    /// Multiplies one piece of a weight that [`takes`] holds for with the rows `piece.rows`.
+    pub(super) fn multiply(
+        &self,
+        weight: &Weight,
+        piece: &Piece,
+        out: Output,
+        scratch: &mut Scratch,
+    ) -> crate::Result<()> {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Halves(simd, rows) => simd.run(Panels { rows, weight, piece, out, scratch }),
+            #[cfg(target_arch = "x86_64")]
+            Self::Bytes(simd, rows) => simd.run(Panels { rows, weight, piece, out, scratch }),
+            #[cfg(target_arch = "aarch64")]
+            Self::Digits(simd, rows) => simd.run(Panels { rows, weight, piece, out, scratch }),
+        }
+    }
 }
 
 /// The products of one piece of a weight.

@@ -25,7 +25,7 @@ const OUTPUTS: usize = 4 * WIDE;
 
 /// How fine activations are.
 #[derive(Clone, Copy, PartialEq)]
-pub(super) enum Digits {
+pub(in crate::linear::cpu) enum Digits {
     One,
     Two,
 }
