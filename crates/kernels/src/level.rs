@@ -19,7 +19,7 @@ pub enum Level {
     Neon,
     /// The same, and dot products of bytes where there are many rows.
     Dotprod,
-    /// 256-bit vectors of x86 processors, and products of 16-bit integers where there are many rows.
+    /// 256-bit vectors of x86 processors, and products of 16-bit integers where there is one row, or many.
     Avx2,
     /// 512-bit vectors of x86 processors.
     Avx512,

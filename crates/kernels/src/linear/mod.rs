@@ -4,8 +4,10 @@
 //! one), products and sums in f32.
 //!
 //! Activations count exactly too, so that results differ from the reference by summation order only,
-//! where rows are few or weights are F32. Otherwise, by level:
+//! where rows are two to eleven or weights are F32. Otherwise, by level:
 //!
+//! - From [`crate::Level::Avx2`] on, one row (decoding) in Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K or Q6_K: activations
+//!   alone are rounded, to 16 bits, 32 with a scale, which moves a row of results by some 2e-5 of its length.
 //! - [`crate::Level::Avx2`] and [`crate::Level::Vnni`], from 12 rows on ([`crate::Level::Amx`] up to 23): activations and
 //!   weights are rounded to integers of 16 bits. A slice of at most 256 inputs of a row has a scale, which follows from the
 //!   slice's Euclidean norm. A row of results moves by some 2e-4 of its length, as it would if activations were f16;

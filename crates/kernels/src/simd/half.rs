@@ -50,6 +50,23 @@ fn f16x4_to_f32x4(_: pulp::aarch64::Neon, bits: [u16; 4]) -> pulp::f32x4 {
     pulp::cast(wide)
 }
 
+/// [`f16_to_f32`] of the halves of four words, the lower one first.
+#[inline(always)]
+pub(crate) fn f16_pairs<S: Simd>(simd: S, words: [u32; 4]) -> [[f32; 2]; 4] {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(v3) = super::v4(simd).map_or(super::v3(simd), |v4| Some(*v4)) {
+        let [a, b, c, d]: [i32; 4] = pulp::cast(words);
+        return pulp::cast(f16x8_to_f32x8(v3, pulp::cast(v3.sse2._mm_set_epi32(d, c, b, a))));
+    }
+    #[cfg(target_arch = "aarch64")]
+    if let Some(neon) = super::neon(simd) {
+        let [low, high]: [[u16; 4]; 2] = pulp::cast(words);
+        return pulp::cast([f16x4_to_f32x4(neon, low), f16x4_to_f32x4(neon, high)]);
+    }
+    let _ = simd;
+    words.map(|word| [f16_to_f32(word as u16), f16_to_f32((word >> 16) as u16)])
+}
+
 /// What a cache may hold.
 pub(crate) trait Stored: Copy + Send + Sync + 'static {
     /// What the tensor library knows it as.

@@ -120,8 +120,7 @@ impl<B: Block> Format for Blocks<B> {
                         simd,
                         &rows[w * bytes + from..w * bytes + from + B::BYTES],
                         i % B::PARTS,
-                        heads[w].scales[i],
-                        heads[w].offsets[i],
+                        heads[w].0[i],
                         #[inline(always)]
                         |at, v| {
                             for (r, sums) in sums[w].iter_mut().enumerate() {

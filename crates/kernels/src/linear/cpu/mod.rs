@@ -14,7 +14,7 @@ use std::ops::Range;
 use pulp::{Simd, WithSimd};
 
 #[cfg(target_arch = "x86_64")]
-use integer::{has_bytes, tiled};
+use integer::{has_bytes, row, tiled};
 
 use super::Weight;
 use crate::activation;
@@ -174,6 +174,22 @@ impl Call<'_> {
                 arch.dispatch(dot::Dots { x, weight, piece, out, scratch })
             };
             let pieces = narrow(split, rows, threads, size(split));
+            #[cfg(target_arch = "x86_64")]
+            if rows == 1
+                && let Some(simd) = row::find(level, weights)
+            {
+                return Scratch::shared(|scratch| {
+                    let row = row::row(simd, x, scratch);
+                    let multiply = |weight: &Weight, piece: &Piece, out: Output, scratch: &mut Scratch| {
+                        if row::takes(weight) {
+                            row.multiply(weight, piece, out)
+                        } else {
+                            dots(weight, piece, out, scratch)
+                        }
+                    };
+                    each(&pieces, parallel, |piece, scratch| work(&multiply, piece, scratch))
+                });
+            }
             return each(&pieces, parallel, |piece, scratch| work(&dots, piece, scratch));
         }
         each(&wide(split, rows, threads, widest(arch)), parallel, |piece, scratch| work(&panels, piece, scratch))

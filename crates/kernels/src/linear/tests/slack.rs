@@ -30,6 +30,9 @@ fn way(level: Level, rows: usize, weight: &Weight) -> Way {
     if level == Level::Dotprod && rows >= 12 && bytes {
         return Way::Parts(if weight.activations() == Activations::Bits8 { 127.0 } else { 127.0 * 257.0 });
     }
+    if level >= Level::Avx2 && rows == 1 && (bytes || weight.dtype() == BlockType::Q6K) {
+        return Way::Parts(32767.0);
+    }
     let Some((_, bits)) = level.integers().filter(|_| rows >= 12 && weight.dtype() != BlockType::F32) else {
         return Way::Numbers;
     };

@@ -13,14 +13,13 @@ pub(in crate::linear::cpu) struct Q6K;
 
 /// The six-bit scales and minima of eight parts, from the twelve bytes they are packed in.
 #[inline(always)]
-fn sixes(block: &[u8], first: f32, second: f32, scales: &mut [f32], offsets: &mut [f32]) {
+fn sixes(block: &[u8], [first, second]: [f32; 2], parts: &mut [[f32; 2]]) {
     let (a, b, c) = (word(block, 4), word(block, 8), word(block, 12));
     let scale = [a & 0x3f3f_3f3f, (c & 0x0f0f_0f0f) | (a >> 6 & 0x0303_0303) << 4].map(u32::to_le_bytes);
     let least = [b & 0x3f3f_3f3f, (c >> 4 & 0x0f0f_0f0f) | (b >> 6 & 0x0303_0303) << 4].map(u32::to_le_bytes);
-    let (scales, offsets) = (&mut scales[..8], &mut offsets[..8]);
-    for (i, (&scale, &least)) in scale.as_flattened().iter().zip(least.as_flattened()).enumerate() {
-        scales[i] = first * f32::from(scale);
-        offsets[i] = -(second * f32::from(least));
+    let both = scale.as_flattened().iter().zip(least.as_flattened());
+    for (part, (&scale, &least)) in parts[..8].iter_mut().zip(both) {
+        *part = [first * f32::from(scale), -(second * f32::from(least))];
     }
 }
 
@@ -71,13 +70,13 @@ impl Block for Q4K {
     const MIDDLE: i16 = 8;
 
     #[inline(always)]
-    fn head(block: &[u8]) -> (u16, u16) {
-        (bits(block, 0), bits(block, 2))
+    fn head(block: &[u8]) -> u32 {
+        word(block, 0)
     }
 
     #[inline(always)]
-    fn parts(block: &[u8], first: f32, second: f32, scales: &mut [f32], offsets: &mut [f32]) {
-        sixes(block, first, second, scales, offsets);
+    fn parts(block: &[u8], head: [f32; 2], parts: &mut [[f32; 2]]) {
+        sixes(block, head, parts);
     }
 
     #[inline(always)]
@@ -98,13 +97,13 @@ impl Block for Q5K {
     const MIDDLE: i16 = 16;
 
     #[inline(always)]
-    fn head(block: &[u8]) -> (u16, u16) {
-        (bits(block, 0), bits(block, 2))
+    fn head(block: &[u8]) -> u32 {
+        word(block, 0)
     }
 
     #[inline(always)]
-    fn parts(block: &[u8], first: f32, second: f32, scales: &mut [f32], offsets: &mut [f32]) {
-        sixes(block, first, second, scales, offsets);
+    fn parts(block: &[u8], head: [f32; 2], parts: &mut [[f32; 2]]) {
+        sixes(block, head, parts);
     }
 
     /// The fifth bit of weight `i` of part `p` is bit `p` of byte `i`.
@@ -136,14 +135,13 @@ impl Block for Q6K {
     const MOST: i16 = 4096;
 
     #[inline(always)]
-    fn head(block: &[u8]) -> (u16, u16) {
-        (bits(block, 208), 0)
+    fn head(block: &[u8]) -> u32 {
+        bits(block, 208).into()
     }
 
     #[inline(always)]
-    fn parts(_: &[u8], first: f32, _: f32, scales: &mut [f32], offsets: &mut [f32]) {
-        scales[..8].fill(first);
-        offsets[..8].fill(0.0);
+    fn parts(_: &[u8], [scale, _]: [f32; 2], parts: &mut [[f32; 2]]) {
+        parts[..8].fill([scale, 0.0]);
     }
 
     #[inline(always)]

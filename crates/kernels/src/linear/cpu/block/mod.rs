@@ -7,12 +7,12 @@
 mod k;
 mod simple;
 
-use half::f16;
 use pulp::Simd;
 
 pub(super) use k::{Q4K, Q5K, Q6K};
 pub(super) use simple::{Q4_0, Q4_1, Q5_0, Q5_1, Q8_0};
 
+use crate::simd::half::f16_pairs;
 use crate::simd::{load, store};
 
 /// A `match` on a block type whose first arm is for all formats here, the format being the type `$B`.
@@ -52,11 +52,17 @@ pub(super) trait Block: 'static {
     #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
     const MOST: i16 = Self::MIDDLE;
 
-    /// The two 16-bit floats of a block.
-    fn head(block: &[u8]) -> (u16, u16);
+    /// What the two floats of a block of one part are multiplied by to be its scale and offset.
+    const TIMES: [f32; 2] = [1.0; 2];
 
-    /// Scales and offsets of the parts, given [`Block::head`] as f32.
-    fn parts(block: &[u8], first: f32, second: f32, scales: &mut [f32], offsets: &mut [f32]);
+    /// The bits of the two 16-bit floats of a block, the first in the lower half.
+    fn head(block: &[u8]) -> u32;
+
+    /// Scale and offset of each part of a block of several, given [`Block::head`] as f32.
+    #[inline(always)]
+    fn parts(block: &[u8], head: [f32; 2], parts: &mut [[f32; 2]]) {
+        let _ = (block, head, parts);
+    }
 
     /// The integers of a part; they fit 16 bits.
     fn quants(block: &[u8], part: usize) -> [i32; PART];
@@ -65,10 +71,10 @@ pub(super) trait Block: 'static {
     #[cfg(target_arch = "x86_64")]
     fn ints(simd: pulp::x86::V3, block: &[u8], part: usize) -> [pulp::i16x16; 2];
 
-    /// Hands out the 32 weights, vector by vector: `f(i, v)` gets those from `i * lanes` on.
+    /// Hands out the 32 weights, given scale and offset, vector by vector: `f(i, v)` gets those from `i * lanes` on.
     #[inline(always)]
-    fn each<S: Simd>(simd: S, block: &[u8], part: usize, scale: f32, offset: f32, f: impl FnMut(usize, S::f32s)) {
-        each_converted::<S, Self>(simd, block, part, scale, offset, f);
+    fn each<S: Simd>(simd: S, block: &[u8], part: usize, by: [f32; 2], f: impl FnMut(usize, S::f32s)) {
+        each_converted::<S, Self>(simd, block, part, by, f);
     }
 }
 
@@ -78,8 +84,7 @@ fn each_converted<S: Simd, B: Block + ?Sized>(
     simd: S,
     block: &[u8],
     part: usize,
-    scale: f32,
-    offset: f32,
+    [scale, offset]: [f32; 2],
     mut f: impl FnMut(usize, S::f32s),
 ) {
     let (scale, offset) = (simd.splat_f32s(scale), simd.splat_f32s(offset));
@@ -112,36 +117,52 @@ fn each_converted<S: Simd, B: Block + ?Sized>(
     }
 }
 
-/// Parts whose scales are converted together.
+/// Parts whose scales are kept together.
 pub(super) const HEADS: usize = 32;
 
-/// Scales and offsets of up to [`HEADS`] consecutive parts.
-pub(super) struct Heads {
-    pub(super) scales: [f32; HEADS],
-    pub(super) offsets: [f32; HEADS],
-}
+/// Blocks whose floats are converted together: a vector of AVX2 holds those of four.
+const FOUR: usize = 4;
+
+/// Scale and offset of each of up to [`HEADS`] consecutive parts.
+pub(super) struct Heads(pub(super) [[f32; 2]; HEADS]);
 
 impl Heads {
     pub(super) const fn new() -> Self {
-        Self { scales: [0.0; HEADS], offsets: [0.0; HEADS] }
+        Self([[0.0; 2]; HEADS])
     }
 
-    /// One conversion loop for many blocks instead of a call for each 16-bit float.
+    /// One conversion for four blocks, whose floats meet in a register: written to memory one by one, a vector of
+    /// them would have to wait until they are there.
     #[inline(always)]
     pub(super) fn read<S: Simd, B: Block>(&mut self, simd: S, blocks: &[u8]) {
-        use crate::simd::half::Stored;
-        let mut raw = [[f16::ZERO; HEADS]; 2];
-        let mut wide = [[0f32; HEADS]; 2];
-        for (i, block) in blocks.chunks_exact(B::BYTES).take(HEADS / B::PARTS).enumerate() {
-            let (first, second) = B::head(block);
-            raw[0][i] = f16::from_bits(first);
-            raw[1][i] = f16::from_bits(second);
+        let mut fours = blocks.chunks_exact(FOUR * B::BYTES);
+        let mut at = 0;
+        for blocks in &mut fours {
+            let (one, two) = blocks.split_at(2 * B::BYTES);
+            let heads = [B::head(one), B::head(&one[B::BYTES..]), B::head(two), B::head(&two[B::BYTES..])];
+            self.put::<B, FOUR>(at, blocks, f16_pairs(simd, heads));
+            at += FOUR * B::PARTS;
         }
-        f16::widen(simd, &raw[0], &mut wide[0]);
-        f16::widen(simd, &raw[1], &mut wide[1]);
-        let scales = self.scales.chunks_exact_mut(B::PARTS).zip(self.offsets.chunks_exact_mut(B::PARTS));
-        for (i, (block, (scales, offsets))) in blocks.chunks_exact(B::BYTES).zip(scales).enumerate() {
-            B::parts(block, wide[0][i], wide[1][i], scales, offsets);
+        for block in fours.remainder().chunks_exact(B::BYTES) {
+            let [head, ..] = f16_pairs(simd, [B::head(block), 0, 0, 0]);
+            self.put::<B, 1>(at, block, [head]);
+            at += B::PARTS;
+        }
+    }
+
+    /// The parts of `N` blocks, from part `at` on.
+    #[inline(always)]
+    fn put<B: Block, const N: usize>(&mut self, at: usize, blocks: &[u8], heads: [[f32; 2]; N]) {
+        let parts = &mut self.0[at..at + N * B::PARTS];
+        if B::PARTS == 1 {
+            for (part, head) in parts.iter_mut().zip(heads) {
+                *part = [head[0] * B::TIMES[0], head[1] * B::TIMES[1]];
+            }
+        } else {
+            let blocks = blocks.chunks_exact(B::BYTES).zip(heads);
+            for ((block, head), parts) in blocks.zip(parts.chunks_exact_mut(B::PARTS)) {
+                B::parts(block, head, parts);
+            }
         }
     }
 }
@@ -157,8 +178,7 @@ pub(super) fn expand<S: Simd, B: Block>(simd: S, row: &[u8], out: &mut [f32]) {
                 simd,
                 &blocks[i / B::PARTS * B::BYTES..(i / B::PARTS + 1) * B::BYTES],
                 i % B::PARTS,
-                heads.scales[i],
-                heads.offsets[i],
+                heads.0[i],
                 #[inline(always)]
                 |at, v| {
                     store::<S>(&mut out[at * S::F32_LANES..], v);

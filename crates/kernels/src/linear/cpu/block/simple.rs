@@ -12,6 +12,12 @@ pub(in crate::linear::cpu) struct Q5_0;
 pub(in crate::linear::cpu) struct Q5_1;
 pub(in crate::linear::cpu) struct Q8_0;
 
+/// The 16-bit float at the head of a block, two times.
+#[inline(always)]
+fn twice(block: &[u8]) -> u32 {
+    u32::from(bits(block, 0)) * 0x0001_0001
+}
+
 /// Low nibbles first, then the high ones.
 #[inline(always)]
 fn nibbles(bytes: &[u8]) -> [i32; PART] {
@@ -59,7 +65,7 @@ fn five_ints(v3: pulp::x86::V3, high: u32, bytes: &[u8]) -> [pulp::i16x16; 2] {
 
 /// Nibbles through a table of the sixteen weights a block can hold: no conversion, no addition.
 #[inline(always)]
-fn each_nibble<S: Simd>(simd: S, bytes: &[u8], scale: f32, offset: f32, f: &mut impl FnMut(usize, S::f32s)) -> bool {
+fn each_nibble<S: Simd>(simd: S, bytes: &[u8], [scale, offset]: [f32; 2], f: &mut impl FnMut(usize, S::f32s)) -> bool {
     #[cfg(target_arch = "x86_64")]
     if let Some(v4) = crate::simd::v4(simd) {
         let avx = v4.avx512f;
@@ -109,17 +115,12 @@ fn each_nibble<S: Simd>(simd: S, bytes: &[u8], scale: f32, offset: f32, f: &mut 
 
 impl Block for Q4_0 {
     const BYTES: usize = 18;
+    const TIMES: [f32; 2] = [1.0, -8.0];
     const MIDDLE: i16 = 8;
 
     #[inline(always)]
-    fn head(block: &[u8]) -> (u16, u16) {
-        (bits(block, 0), 0)
-    }
-
-    #[inline(always)]
-    fn parts(_: &[u8], first: f32, _: f32, scales: &mut [f32], offsets: &mut [f32]) {
-        scales[0] = first;
-        offsets[0] = -8.0 * first;
+    fn head(block: &[u8]) -> u32 {
+        twice(block)
     }
 
     #[inline(always)]
@@ -134,9 +135,9 @@ impl Block for Q4_0 {
     }
 
     #[inline(always)]
-    fn each<S: Simd>(simd: S, block: &[u8], part: usize, scale: f32, offset: f32, mut f: impl FnMut(usize, S::f32s)) {
-        if !each_nibble(simd, &block[2..], scale, offset, &mut f) {
-            each_converted::<S, Self>(simd, block, part, scale, offset, f);
+    fn each<S: Simd>(simd: S, block: &[u8], part: usize, by: [f32; 2], mut f: impl FnMut(usize, S::f32s)) {
+        if !each_nibble(simd, &block[2..], by, &mut f) {
+            each_converted::<S, Self>(simd, block, part, by, f);
         }
     }
 }
@@ -146,14 +147,8 @@ impl Block for Q4_1 {
     const MIDDLE: i16 = 8;
 
     #[inline(always)]
-    fn head(block: &[u8]) -> (u16, u16) {
-        (bits(block, 0), bits(block, 2))
-    }
-
-    #[inline(always)]
-    fn parts(_: &[u8], first: f32, second: f32, scales: &mut [f32], offsets: &mut [f32]) {
-        scales[0] = first;
-        offsets[0] = second;
+    fn head(block: &[u8]) -> u32 {
+        word(block, 0)
     }
 
     #[inline(always)]
@@ -168,26 +163,21 @@ impl Block for Q4_1 {
     }
 
     #[inline(always)]
-    fn each<S: Simd>(simd: S, block: &[u8], part: usize, scale: f32, offset: f32, mut f: impl FnMut(usize, S::f32s)) {
-        if !each_nibble(simd, &block[4..], scale, offset, &mut f) {
-            each_converted::<S, Self>(simd, block, part, scale, offset, f);
+    fn each<S: Simd>(simd: S, block: &[u8], part: usize, by: [f32; 2], mut f: impl FnMut(usize, S::f32s)) {
+        if !each_nibble(simd, &block[4..], by, &mut f) {
+            each_converted::<S, Self>(simd, block, part, by, f);
         }
     }
 }
 
 impl Block for Q5_0 {
     const BYTES: usize = 22;
+    const TIMES: [f32; 2] = [1.0, -16.0];
     const MIDDLE: i16 = 16;
 
     #[inline(always)]
-    fn head(block: &[u8]) -> (u16, u16) {
-        (bits(block, 0), 0)
-    }
-
-    #[inline(always)]
-    fn parts(_: &[u8], first: f32, _: f32, scales: &mut [f32], offsets: &mut [f32]) {
-        scales[0] = first;
-        offsets[0] = -16.0 * first;
+    fn head(block: &[u8]) -> u32 {
+        twice(block)
     }
 
     #[inline(always)]
@@ -207,14 +197,8 @@ impl Block for Q5_1 {
     const MIDDLE: i16 = 16;
 
     #[inline(always)]
-    fn head(block: &[u8]) -> (u16, u16) {
-        (bits(block, 0), bits(block, 2))
-    }
-
-    #[inline(always)]
-    fn parts(_: &[u8], first: f32, second: f32, scales: &mut [f32], offsets: &mut [f32]) {
-        scales[0] = first;
-        offsets[0] = second;
+    fn head(block: &[u8]) -> u32 {
+        word(block, 0)
     }
 
     #[inline(always)]
@@ -231,17 +215,12 @@ impl Block for Q5_1 {
 
 impl Block for Q8_0 {
     const BYTES: usize = 34;
+    const TIMES: [f32; 2] = [1.0, 0.0];
     const MOST: i16 = 128;
 
     #[inline(always)]
-    fn head(block: &[u8]) -> (u16, u16) {
-        (bits(block, 0), 0)
-    }
-
-    #[inline(always)]
-    fn parts(_: &[u8], first: f32, _: f32, scales: &mut [f32], offsets: &mut [f32]) {
-        scales[0] = first;
-        offsets[0] = 0.0;
+    fn head(block: &[u8]) -> u32 {
+        twice(block)
     }
 
     #[inline(always)]
@@ -263,10 +242,10 @@ impl Block for Q8_0 {
 
     #[inline(always)]
     #[cfg_attr(not(target_arch = "x86_64"), allow(unused_mut))]
-    fn each<S: Simd>(simd: S, block: &[u8], part: usize, scale: f32, offset: f32, mut f: impl FnMut(usize, S::f32s)) {
+    fn each<S: Simd>(simd: S, block: &[u8], part: usize, by: [f32; 2], mut f: impl FnMut(usize, S::f32s)) {
         #[cfg(target_arch = "x86_64")]
         if let Some(v4) = crate::simd::v4(simd) {
-            let scale = v4.splat_f32x16(scale);
+            let scale = v4.splat_f32x16(by[0]);
             for i in 0..2 {
                 let packed: [u8; 16] = array(&block[2 + i * 16..]);
                 let wide = v4.avx512f._mm512_cvtepi8_epi32(pulp::cast(packed));
@@ -277,7 +256,7 @@ impl Block for Q8_0 {
         }
         #[cfg(target_arch = "x86_64")]
         if let Some(v3) = crate::simd::v3(simd) {
-            let scale = v3.splat_f32x8(scale);
+            let scale = v3.splat_f32x8(by[0]);
             for i in 0..4 {
                 let packed: [u8; 8] = array(&block[2 + i * 8..]);
                 let wide = v3.avx2._mm256_cvtepi8_epi32(pulp::cast([u64::from_le_bytes(packed), 0]));
@@ -286,6 +265,6 @@ impl Block for Q8_0 {
             }
             return;
         }
-        each_converted::<S, Self>(simd, block, part, scale, offset, f);
+        each_converted::<S, Self>(simd, block, part, by, f);
     }
 }

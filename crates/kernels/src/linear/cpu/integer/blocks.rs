@@ -42,9 +42,9 @@ pub(super) fn heads<S: Simd, B: Block>(
         let block = first / B::PARTS;
         for (r, row) in rows.iter().enumerate() {
             heads.read::<S, B>(simd, &row[block * B::BYTES..(block + count / B::PARTS) * B::BYTES]);
-            for i in 0..count {
+            for (i, &[scale, offset]) in heads.0[..count].iter().enumerate() {
                 // Centring the integers moves their middle into the offset.
-                f(first + i, r, heads.scales[i], heads.scales[i].mul_add(f32::from(B::MIDDLE), heads.offsets[i]));
+                f(first + i, r, scale, scale.mul_add(f32::from(B::MIDDLE), offset));
             }
         }
     }

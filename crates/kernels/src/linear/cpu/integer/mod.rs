@@ -1,9 +1,9 @@
-//! Many rows of activations on processors that multiply integers faster than f32.
+//! Activations as integers on processors that multiply integers faster than f32.
 //!
 //! [`halves`]: activations and weights become integers of 16 bits, some neighbours with a scale of their own.
 //! [`bytes`]: activations become integers of 8 bits, where all weights of the call allow it, and block formats'
 //! integers are taken as they are. [`tiled`] does the latter with activations of 16 bits, where the processor
-//! has tile registers, and [`digits`] with either on ARM.
+//! has tile registers, and [`digits`] with either on ARM. [`row`] is for one row.
 
 #[cfg(target_arch = "aarch64")]
 mod arm;
@@ -16,6 +16,8 @@ mod digits;
 mod halves;
 #[cfg(target_arch = "x86_64")]
 mod pack;
+#[cfg(target_arch = "x86_64")]
+pub(super) mod row;
 #[cfg(target_arch = "x86_64")]
 pub(super) mod tiled;
 #[cfg(target_arch = "x86_64")]
