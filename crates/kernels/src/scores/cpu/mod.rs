@@ -1,6 +1,7 @@
-//! Scores for processors: one matrix-vector product for raw scores, two sweeps for softmax.
+//! Scores for processors: one matrix-vector product for raw scores, two sweeps for softmax, one where rows are few.
 
 pub(super) mod raw;
+mod row;
 mod softmax;
 
 use candle_core::{DType, Tensor};

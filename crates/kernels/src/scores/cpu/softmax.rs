@@ -1,10 +1,11 @@
-//! Softmax scores in two sweeps: first every row's log-sum-exp, then sums over rows by span of
+//! Softmax scores of many rows in two sweeps: first every row's log-sum-exp, then sums over rows by span of
 //! entries. Nothing of size rows x entries exists; what is kept is `heads x (rows + entries)`.
 
 use std::ops::Range;
 
 use pulp::{Simd, WithSimd};
 
+use super::row::{MANY, Rows};
 use crate::attention::Sizes;
 use crate::attention::cpu::tile::{BLOCK, LOWEST, bounds, logits, weights};
 use crate::output::Output;
@@ -20,13 +21,15 @@ const SPAN: usize = 512;
 /// Multiplications below which another thread is not worth waking.
 const SMALL: usize = 1 << 17;
 
-/// What both sweeps read.
-struct Job<'a, T> {
-    q: &'a [f32],
-    k: &'a [T],
-    sizes: Sizes,
-    scale: f32,
-    seen: Vec<Range<usize>>,
+/// What is read.
+pub(super) struct Job<'a, T> {
+    pub(super) q: &'a [f32],
+    pub(super) k: &'a [T],
+    pub(super) sizes: Sizes,
+    /// For logits to the base 2.
+    pub(super) scale: f32,
+    /// The entries that each row sees.
+    pub(super) seen: Vec<Range<usize>>,
 }
 
 /// For every head and entry the sum of the rows' softmax weights, `[heads, entries]`.
@@ -38,15 +41,22 @@ pub(super) fn column_sums<T: Stored>(
     seen: Vec<Range<usize>>,
     sizes: Sizes,
 ) -> Vec<f32> {
-    let Sizes { rows, heads, dim, .. } = sizes;
+    let Sizes { rows, heads, kv_heads, dim, .. } = sizes;
     let work = seen.iter().map(ExactSizeIterator::len).sum::<usize>() * heads * dim;
     let mut sums = vec![0f32; heads * entries];
     if work == 0 {
         return sums;
     }
     let job = Job { q, k, sizes, scale: scale * LOG2_E, seen };
-    let mut totals = vec![0f32; heads * rows];
     let parallel = work >= SMALL && threads::count() > 1;
+    if rows < MANY {
+        let out = Output::new(&mut sums, entries);
+        threads::each(parallel, kv_heads, |kv_head| {
+            Scratch::with(|scratch| crate::simd::arch().dispatch(Rows { job: &job, kv_head, out, scratch }));
+        });
+        return sums;
+    }
+    let mut totals = vec![0f32; heads * rows];
     let height = widest(crate::simd::arch());
     let tiles = rows.div_ceil(height);
     let target = Output::new(&mut totals, rows);
