@@ -205,6 +205,8 @@ fn no_nan_and_no_infinity_becomes_a_number() {
                     let i = i % (24 * 60);
                     assert!(y.is_finite() == (i / 60 != 7), "{dtype:?} at {level}: {y} in row {}", i / 60);
                 }
+                let alone = product(level, &x.narrow(0, 7, 1).unwrap().contiguous().unwrap(), &w);
+                assert!(alone.iter().all(|y| !y.is_finite()), "{dtype:?} at {level}: {alone:?}");
             }
         }
     }
