@@ -1,11 +1,16 @@
+use std::ops::Range;
+
 use candle_core::{DType, Tensor};
 
-use super::{ANCHOR, Entries, Sizes, Visibility};
+use super::{ANCHOR, Entries, Sizes, Visibility, chunked};
 use crate::error::{Error, Result};
 use crate::gpu::{Arg, Gpu, Launch, THREADS, in_pieces, name_of, require_f32, small};
 
 /// Rows, of a row and its group's query heads, and entries of a tile.
 const TILE: usize = 64;
+
+/// Numbers of the widest head that the kernels take.
+const WIDEST: usize = 256;
 
 /// Bytes of shared memory of the f32 kernels: slices of the products, weights, and what the rows see.
 const F32_SHARED: usize = (2 * 32 + TILE) * (TILE + 4) * 4 + TILE * 12;
@@ -18,8 +23,8 @@ pub(crate) struct Seen {
     pub(crate) to: Tensor,
     /// Under anchors: where each row's segment starts, and the number of tagged entries before each entry.
     anchors: Option<(Tensor, Tensor)>,
-    /// Entries of the row that sees most.
-    longest: usize,
+    /// The same on the host.
+    pub(super) ranges: Vec<Range<usize>>,
 }
 
 impl Seen {
@@ -56,24 +61,40 @@ impl Seen {
             anchors = Some((gpu.upload(segments)?, gpu.upload(before.collect())?));
         }
         Ok(Self {
-            longest: ranges.iter().map(ExactSizeIterator::len).max().unwrap_or(0),
             from: gpu.upload(ranges.iter().map(|range| range.start as u32).collect())?,
             to: gpu.upload(ranges.iter().map(|range| range.end as u32).collect())?,
             anchors,
+            ranges,
         })
+    }
+
+    /// Entries of the row that sees most.
+    fn longest(&self) -> usize {
+        self.ranges.iter().map(ExactSizeIterator::len).max().unwrap_or(0)
+    }
+
+    /// Whether each of `rows` rows sees each of `entries` entries, `[rows, entries]` of flags.
+    pub(super) fn mask(&self, first: usize, rows: usize, entry: usize, entries: usize) -> Result<Tensor> {
+        let column = |of: &Tensor| of.narrow(0, first, rows)?.unsqueeze(1);
+        let e = Tensor::arange(entry as u32, (entry + entries) as u32, self.from.device())?.unsqueeze(0)?;
+        let inside = (e.broadcast_ge(&column(&self.from)?)? * e.broadcast_lt(&column(&self.to)?)?)?;
+        let Some((segment, before)) = &self.anchors else { return Ok(inside) };
+        let tagged = before.narrow(0, entry + 1, entries)?.ne(&before.narrow(0, entry, entries)?)?.unsqueeze(0)?;
+        let own = e.broadcast_ge(&column(segment)?)?;
+        Ok((inside * own.broadcast_maximum(&tagged)?)?)
     }
 }
 
 /// Whether the tensor cores take it.
-fn takes(entries: Entries<'_>, dim: usize) -> bool {
-    matches!(entries.k.dtype(), DType::F16 | DType::BF16)
+fn takes(k: &Tensor, v: &Tensor, dim: usize) -> bool {
+    matches!(k.dtype(), DType::F16 | DType::BF16)
         && matches!(dim, 64 | 96 | 128)
-        && in_pieces(entries.k, dim)
-        && in_pieces(entries.v, dim)
+        && in_pieces(k, dim)
+        && in_pieces(v, dim)
 }
 
 /// As the contract of `attention`. Entries of f16 and bf16 with heads of 64, 96 or 128 go to the tensor cores, all
-/// others are computed in f32.
+/// others are computed in f32, heads wider than 256 by the tensor library.
 pub(crate) fn attention(
     gpu: &impl Gpu,
     q: &Tensor,
@@ -84,27 +105,44 @@ pub(crate) fn attention(
     sizes: Sizes,
 ) -> Result<Tensor> {
     require_f32("attention", &[q])?;
-    let Sizes { rows, heads, kv_heads, capacity, dim } = sizes;
-    let name = name_of("attention", entries.k.dtype())?;
-    let out = gpu.zeros((rows, heads, dim), DType::F32)?;
+    let Sizes { rows, heads, capacity, dim, .. } = sizes;
+    name_of("attention", entries.k.dtype())?;
     if rows == 0 || entries.positions.is_empty() || dim == 0 {
-        return Ok(out);
+        return gpu.zeros((rows, heads, dim), DType::F32);
     }
     small("attention", "the capacity", capacity)?;
-    let (kernel, threads, shared) = if takes(entries, dim) {
+    let seen = Seen::of(gpu, visibility, positions, entries.positions, entries.tags)?;
+    if dim > WIDEST {
+        return chunked::attention(gpu, q, entries, &seen, scale, sizes);
+    }
+    attend(gpu, q, [entries.k, entries.v], &seen, scale, sizes)
+}
+
+/// By our own kernels.
+fn attend(
+    gpu: &impl Gpu,
+    q: &Tensor,
+    [k, v]: [&Tensor; 2],
+    seen: &Seen,
+    scale: f32,
+    sizes: Sizes,
+) -> Result<Tensor> {
+    let Sizes { rows, heads, kv_heads, capacity, dim } = sizes;
+    let name = name_of("attention", k.dtype())?;
+    let (kernel, threads, shared) = if takes(k, v, dim) {
         (format!("attention_mma_{name}_{dim}"), 128, 2 * TILE * (dim + 8) * 2 + TILE * 12)
     } else {
-        let size = [64, 128, 256].into_iter().find(|&size| dim <= size).ok_or_else(|| Error::Unsupported {
+        let width = [64, 128, WIDEST].into_iter().find(|&width| dim <= width).ok_or_else(|| Error::Unsupported {
             op: "attention",
-            what: format!("heads of {dim} numbers on a GPU, which takes 256"),
+            what: format!("heads of {dim} numbers in a kernel that takes {WIDEST}"),
         })?;
-        (format!("attention_{name}_{size}"), THREADS, F32_SHARED)
+        (format!("attention_{name}_{width}"), THREADS, F32_SHARED)
     };
-    let seen = Seen::of(gpu, visibility, positions, entries.positions, entries.tags)?;
+    let out = gpu.zeros((rows, heads, dim), DType::F32)?;
     let tiles = small("attention", "the number of rows", rows * sizes.group())?.div_ceil(TILE as u32) as usize;
     // Few rows would leave most of the GPU idle: their entries are shared out and the shares merged.
     let wanted = (2 * gpu.processors()).div_ceil(tiles * kv_heads);
-    let shares = wanted.min(seen.longest.div_ceil(4 * TILE)).clamp(1, 128);
+    let shares = wanted.min(seen.longest().div_ceil(4 * TILE)).clamp(1, 128);
     let vectors = rows * heads;
     let (parts, lse) = match shares {
         1 => (out.clone(), None),
@@ -116,8 +154,8 @@ pub(crate) fn attention(
     };
     let args = vec![
         Arg::In(q),
-        Arg::In(entries.k),
-        Arg::In(entries.v),
+        Arg::In(k),
+        Arg::In(v),
         Arg::In(&seen.from),
         Arg::In(&seen.to),
         segment,

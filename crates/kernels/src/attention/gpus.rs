@@ -1,7 +1,7 @@
 use candle_core::{DType, Device, Tensor};
 use proptest::prelude::*;
 
-use super::{Entries, Visibility, check, cuda, reference};
+use super::{Entries, Visibility, check, chunked, cuda, reference};
 use crate::testing::{assert_close, each_gpu, flat, on, tensor};
 
 /// The kernels against the textbook, within what their contracts allow.
@@ -52,7 +52,7 @@ proptest! {
         rows in prop_oneof![1usize..4, 4usize..60],
         kv_heads in 1usize..3,
         group in prop_oneof![1usize..5, Just(7usize)],
-        dim in prop::sample::select(vec![4usize, 33, 64, 80, 96, 128, 256]),
+        dim in prop::sample::select(vec![4usize, 33, 64, 80, 96, 128, 256, 257, 320]),
         entries in prop_oneof![0usize..70, 70usize..400],
         gap in 1u32..4,
         first_row in 0u32..300,
@@ -69,6 +69,41 @@ proptest! {
         let at: Vec<u32> = (0..entries as u32).map(|i| 3 + i * gap).collect();
         let rows: Vec<u32> = (0..rows as u32).map(|i| first_row + i * row_gap).collect();
         compare(&q, &rows, Entries { k: &k, v: &v, positions: &at, tags: &tags[..entries] }, visibility);
+    }
+
+    /// The tensor library's operations, in pieces of any size.
+    #[test]
+    fn pieces_of_any_size_agree_with_the_textbook(
+        rows in 1usize..40,
+        kv_heads in 1usize..3,
+        group in 1usize..4,
+        dim in prop::sample::select(vec![3usize, 32, 300]),
+        entries in 1usize..120,
+        gap in 1u32..4,
+        first_row in 0u32..150,
+        visibility in visibilities(),
+        tags in prop::collection::vec(prop::sample::select(vec![0u32, 0, 0, 0, 1, 2]), 120),
+        dtype in prop::sample::select(vec![DType::F32, DType::F16, DType::BF16]),
+        piece in (1usize..50, 1usize..130),
+        seed: u64,
+    ) {
+        let q = (tensor(seed, &[rows, kv_heads * group, dim], &Device::Cpu) * 3.0).unwrap();
+        let shape = [kv_heads, entries + 5, dim];
+        let k = (tensor(seed ^ 1, &shape, &Device::Cpu) * 2.0).unwrap().to_dtype(dtype).unwrap();
+        let v = tensor(seed ^ 2, &shape, &Device::Cpu).to_dtype(dtype).unwrap();
+        let at: Vec<u32> = (0..entries as u32).map(|i| 3 + i * gap).collect();
+        let rows: Vec<u32> = (0..rows as u32).map(|i| first_row + i * 3).collect();
+        let entries = Entries { k: &k, v: &v, positions: &at, tags: &tags[..entries] };
+        let sizes = check("attention", &q, &rows, &k, &at).unwrap();
+        let scale = 1.0 / (dim as f32).sqrt();
+        let want = reference::attention(&q, &rows, entries, scale, visibility, sizes).unwrap();
+        each_gpu!(|gpu| {
+            let (q, k, v) = (on(gpu, &q), on(gpu, &k), on(gpu, &v));
+            let there = Entries { k: &k, v: &v, ..entries };
+            let seen = cuda::Seen::of(gpu, visibility, &rows, &at, entries.tags).unwrap();
+            let got = chunked::in_pieces(gpu, &q, there, &seen, scale, sizes, piece).unwrap();
+            assert_close(&flat(&got), &want, 1e-5, 1.0);
+        });
     }
 }
 
@@ -121,19 +156,19 @@ fn rows_in_any_order_see_by_position() {
 fn no_nan_becomes_a_number() {
     each_gpu!(|gpu| {
         let (rows, positions): (Vec<u32>, Vec<u32>) = ((100..200).collect(), (0..200).collect());
-        for dtype in [DType::F32, DType::F16] {
-            let q = tensor(1, &[100, 1, 64], &Device::Cpu);
-            let mut keys = crate::testing::numbers(2, 200 * 64);
-            keys[150 * 64 + 3] = f32::NAN;
-            let k = Tensor::from_vec(keys, (1, 200, 64), &Device::Cpu).unwrap().to_dtype(dtype).unwrap();
-            let v = tensor(3, &[1, 200, 64], &Device::Cpu).to_dtype(dtype).unwrap();
+        for (dtype, dim) in [(DType::F32, 64), (DType::F16, 64), (DType::F32, 300)] {
+            let q = tensor(1, &[100, 1, dim], &Device::Cpu);
+            let mut keys = crate::testing::numbers(2, 200 * dim);
+            keys[150 * dim + 3] = f32::NAN;
+            let k = Tensor::from_vec(keys, (1, 200, dim), &Device::Cpu).unwrap().to_dtype(dtype).unwrap();
+            let v = tensor(3, &[1, 200, dim], &Device::Cpu).to_dtype(dtype).unwrap();
             let (q, k, v) = (on(gpu, &q), on(gpu, &k), on(gpu, &v));
             let entries = Entries { k: &k, v: &v, positions: &positions, tags: &[] };
             let sizes = check("attention", &q, &rows, &k, &positions).unwrap();
             let got = cuda::attention(gpu, &q, &rows, entries, 0.125, Visibility::Causal, sizes).unwrap();
-            for (row, got) in flat(&got).chunks_exact(64).enumerate() {
+            for (row, got) in flat(&got).chunks_exact(dim).enumerate() {
                 let finite = got.iter().filter(|o| o.is_finite()).count();
-                assert!(finite == if row >= 50 { 0 } else { 64 }, "{dtype:?} row {row}: {finite} finite");
+                assert!(finite == if row >= 50 { 0 } else { dim }, "{dtype:?} row {row}: {finite} finite");
             }
         }
     });

@@ -1,6 +1,8 @@
 //! Attention of some query rows over cached entries: causal by position, grouped-query, rectangular.
 
 mod anchored;
+#[cfg(any(feature = "cuda", test))]
+mod chunked;
 pub(crate) mod cpu;
 #[cfg(any(feature = "cuda", test))]
 pub(crate) mod cuda;
