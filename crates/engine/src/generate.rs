@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use candle_core::{Device, Tensor};
 use skimlm_core::{Code, Error, Report, Result, Warning};
 use skimlm_models::Need;
 use skimlm_policies::Context;
@@ -85,6 +86,7 @@ pub fn generate(
     let kept = match run.read(&mut session, &prompt, emit) {
         Ok(Some(logits)) => {
             first_token_top = most_likely(&logits);
+            let logits = Tensor::from_slice(&logits, logits.len(), &Device::Cpu)?;
             run.decode(&mut session, logits, &prompt, emit).or_else(|e| run.stopped(e))?;
             session.report()
         }
@@ -166,7 +168,7 @@ impl Run<'_> {
     fn decode(
         &mut self,
         session: &mut Session<'_>,
-        mut logits: Vec<f32>,
+        mut logits: Tensor,
         prompt: &Assembled,
         emit: &mut dyn FnMut(Event),
     ) -> Result<()> {
@@ -187,7 +189,7 @@ impl Run<'_> {
             if let Err(error) = self.cancel.check() {
                 break Err(error);
             }
-            let (id, logprob) = match self.sampler.next(&mut logits, recent.make_contiguous()) {
+            let (id, logprob) = match self.sampler.next_of(&logits, recent.make_contiguous()) {
                 Ok(drawn) => drawn,
                 Err(error) => break Err(located(error, session)),
             };
@@ -214,7 +216,7 @@ impl Run<'_> {
             // rotations that depend on it (LongRoPE) must not change within one cache.
             let headroom = self.request.max_new_tokens.saturating_sub(self.new_tokens);
             let mut control = Control { cancel: self.cancel, progress: &mut |_| {}, chunk: DEFAULT_CHUNK, headroom };
-            match session.step(id, &mut control) {
+            match session.step_on(id, &mut control) {
                 Ok(next) => logits = next,
                 Err(error) => break Err(error),
             }

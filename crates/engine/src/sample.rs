@@ -2,10 +2,12 @@
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 
+use candle_core::Tensor;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 use serde::{Deserialize, Serialize};
 use skimlm_core::{Code, Error, Result};
+use skimlm_kernels::logits::{Top, top, top_of};
 
 /// How the next token is chosen. The defaults are greedy.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -99,15 +101,7 @@ impl Sampler {
     /// applies to, each once. The log probability (natural) is the model's own: before penalty,
     /// temperature and cuts. `ERR_NUMERICS` for NaN or infinity.
     pub fn next(&mut self, logits: &mut [f32], recent: &[u32]) -> Result<(u32, f32)> {
-        let top = skimlm_kernels::logits::top(logits).map_err(|error| match error {
-            skimlm_kernels::Error::NonFinite { index, value, .. } => Error::new(
-                Code::Numerics,
-                format!("The logit of token {index} is {value}. Load the model with the option `dtype: \"f32\"`."),
-            )
-            .with("token", index)
-            .with("value", value.to_string()),
-            other => Error::new(Code::Internal, "there are no logits to choose from").caused_by(other),
-        })?;
+        let top = top(logits).map_err(no_choice)?;
         // Only as many logits as the penalty touches are kept aside.
         let raw: Vec<(usize, f32)> = self.penalize(logits, recent);
         let id = match self.sampling.temperature {
@@ -117,6 +111,20 @@ impl Sampler {
         };
         let logit = raw.iter().find(|(touched, _)| *touched == id).map_or(logits[id], |(_, logit)| *logit);
         Ok((id as u32, (f64::from(logit) - top.log_sum) as f32))
+    }
+
+    /// [`Sampler::next`] of logits where they are. Of a GPU's nothing but the answer is read, if it is the most likely
+    /// token as the model has it.
+    pub(crate) fn next_of(&mut self, logits: &Tensor, recent: &[u32]) -> Result<(u32, f32)> {
+        if self.is_plain() {
+            return taken(top_of(logits));
+        }
+        self.next(&mut logits.flatten_all()?.to_vec1()?, recent)
+    }
+
+    /// Whether the most likely token is taken, as the model has it: no other logit matters.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.sampling.temperature == 0.0 && self.sampling.repetition_penalty == 1.0
     }
 
     /// Applies the repetition penalty and gives what the logits were that it changed.
@@ -175,6 +183,27 @@ impl Sampler {
             left < 0.0
         });
         hit.or(candidates.last()).map_or(0, |candidate| candidate.id as usize)
+    }
+}
+
+/// The most likely token and its log probability.
+pub(crate) fn taken(top: skimlm_kernels::Result<Top>) -> Result<(u32, f32)> {
+    let top = top.map_err(no_choice)?;
+    Ok((top.index as u32, (f64::from(top.value) - top.log_sum) as f32))
+}
+
+fn no_choice(error: skimlm_kernels::Error) -> Error {
+    match error {
+        skimlm_kernels::Error::NonFinite { index, value, .. } => Error::new(
+            Code::Numerics,
+            format!("The logit of token {index} is {value}. Load the model with the option `dtype: \"f32\"`."),
+        )
+        .with("token", index)
+        .with("value", value.to_string()),
+        skimlm_kernels::Error::Invalid { .. } => {
+            Error::new(Code::Internal, "there are no logits to choose from").caused_by(error)
+        }
+        other => other.into(),
     }
 }
 
@@ -266,6 +295,26 @@ mod tests {
         let sum = 2f32.exp() + (-1f32).exp() + 2.0 * 1f32.exp();
         assert_eq!(id, 2);
         assert!((logprob - (1.0 - sum.ln())).abs() < 1e-6);
+    }
+
+    #[test]
+    fn logits_where_they_are_give_what_their_numbers_give() {
+        let logits: Vec<f32> = (0..300).map(|i| ((i * 7919) % 301) as f32 / 50.0).collect();
+        let tensor = Tensor::new(logits.as_slice(), &candle_core::Device::Cpu).unwrap().reshape((1, 300)).unwrap();
+        let greedy = Sampling::default();
+        for (sampling, plain) in [
+            (greedy, true),
+            (Sampling { repetition_penalty: 2.0, ..greedy }, false),
+            (Sampling { temperature: 1.0, seed: Some(3), ..greedy }, false),
+        ] {
+            let [mut here, mut there] = [0; 2].map(|_| Sampler::new(sampling).unwrap());
+            assert_eq!(here.is_plain(), plain);
+            let recent = [38, 76];
+            assert_eq!(there.next_of(&tensor, &recent).unwrap(), here.next(&mut logits.clone(), &recent).unwrap());
+        }
+        let broken = Tensor::new(&[0f32, f32::NAN], &candle_core::Device::Cpu).unwrap();
+        let error = Sampler::new(greedy).unwrap().next_of(&broken, &[]).unwrap_err();
+        assert_eq!((error.code, &error.details["token"]), (Code::Numerics, &1.into()));
     }
 
     #[test]

@@ -58,7 +58,7 @@ impl<'m> Session<'m> {
     /// Errors as in [`walk`](crate::walk()); `ERR_INTERNAL` if the policy stops the last pass.
     pub fn prefill(&mut self, rows: Rows, control: &mut Control<'_>) -> Result<Vec<f32>> {
         let first = self.begin(rows)?;
-        self.run(first, control)
+        numbers(&self.run(first, control)?)
     }
 
     /// Walks no further than the policy needs to choose, and keeps nothing for decoding. Errors as in
@@ -77,6 +77,11 @@ impl<'m> Session<'m> {
 
     /// Appends one generated token and gives the logits `[vocab]` of the next. Errors as in [`Session::prefill`].
     pub fn step(&mut self, token: u32, control: &mut Control<'_>) -> Result<Vec<f32>> {
+        numbers(&self.step_on(token, control)?)
+    }
+
+    /// [`Session::step`] whose logits `[1, vocab]` stay where they are.
+    pub(crate) fn step_on(&mut self, token: u32, control: &mut Control<'_>) -> Result<Tensor> {
         let mut rows = Rows::consecutive(vec![token], self.next_position, Role::Document);
         rows.tag_with(&mut *self.policy);
         let pass = Pass { stage: Stage::Decode, rows, layers: 0..self.model.shape().layers.len() };
@@ -90,8 +95,8 @@ impl<'m> Session<'m> {
         self.policy.begin(Pass { stage: Stage::Prefill, rows, layers: 0..shape.layers.len() }, shape)
     }
 
-    /// Walks a pass and those the policy wants after it; the logits of the last one's last row.
-    fn run(&mut self, first: Pass, control: &mut Control<'_>) -> Result<Vec<f32>> {
+    /// Walks a pass and those the policy wants after it; the logits `[1, vocab]` of the last one's last row.
+    fn run(&mut self, first: Pass, control: &mut Control<'_>) -> Result<Tensor> {
         let mut next = Some(first);
         let mut last = None;
         while let Some(pass) = next {
@@ -141,8 +146,11 @@ impl<'m> Session<'m> {
     }
 
     /// Logits of the last row of `[rows, hidden]`; the others are never computed.
-    fn logits(&self, hidden: &Tensor) -> Result<Vec<f32>> {
-        let last = hidden.narrow(0, hidden.dims2()?.0 - 1, 1)?;
-        Ok(self.model.head(&last)?.flatten_all()?.to_vec1::<f32>()?)
+    fn logits(&self, hidden: &Tensor) -> Result<Tensor> {
+        self.model.head(&hidden.narrow(0, hidden.dims2()?.0 - 1, 1)?)
     }
+}
+
+fn numbers(logits: &Tensor) -> Result<Vec<f32>> {
+    Ok(logits.flatten_all()?.to_vec1()?)
 }

@@ -1,11 +1,18 @@
 //! The most likely of some logits, and what makes probabilities of them.
 
 mod cpu;
+#[cfg(any(feature = "cuda", test))]
+pub(crate) mod cuda;
+#[cfg(test)]
+mod gpus;
 mod reference;
 #[cfg(test)]
 mod tests;
 
+use candle_core::Tensor;
+
 use crate::error::{Error, Result, invalid};
+use crate::host::values;
 
 /// What one pass over the logits tells.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -30,4 +37,31 @@ pub fn top(logits: &[f32]) -> Result<Top> {
         return Err(Error::NonFinite { op: "logits", index, value: logits[index] });
     }
     Ok(if crate::reference_forced() { reference::top(logits) } else { cpu::top(crate::level::current(), logits) })
+}
+
+/// [`top`] of a tensor of any shape, f32 and contiguous. Nothing but the answer leaves a GPU.
+pub fn top_of(logits: &Tensor) -> Result<Top> {
+    if logits.elem_count() == 0 {
+        return invalid("logits", "there are none".into());
+    }
+    on_gpu!(logits, |gpu| told(&cuda::top(gpu, logits)?.to_vec1::<u32>()?));
+    top(&values::<f32>("logits", logits)?)
+}
+
+/// Words of an answer on a device: `logits.cu` says what they are.
+#[cfg(any(feature = "cuda", test))]
+pub(crate) const WORDS: usize = 6;
+
+/// Words as an answer.
+#[cfg(any(feature = "cuda", test))]
+pub(crate) fn told(words: &[u32]) -> Result<Top> {
+    let &[index, value, high, low, bad, bad_value] = words else {
+        return invalid("logits", format!("an answer of {} words", words.len()));
+    };
+    if bad != u32::MAX {
+        return Err(Error::NonFinite { op: "logits", index: bad as usize, value: f32::from_bits(bad_value) });
+    }
+    let number = |bits| f64::from(f32::from_bits(bits));
+    let log_sum = number(value) + (number(high) + number(low)).ln();
+    Ok(Top { index: index as usize, value: f32::from_bits(value), log_sum })
 }

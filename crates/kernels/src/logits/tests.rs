@@ -40,3 +40,11 @@ fn what_is_no_number_is_named() {
     }
     assert!(top(&[]).is_err());
 }
+
+#[test]
+fn a_tensor_s_top_is_that_of_its_numbers() {
+    let logits = numbers(3, 500);
+    let tensor = candle_core::Tensor::new(logits.as_slice(), &candle_core::Device::Cpu).unwrap();
+    assert_eq!(super::top_of(&tensor.reshape((1, 500)).unwrap()).unwrap(), top(&logits).unwrap());
+    assert!(super::top_of(&tensor.narrow(0, 0, 0).unwrap()).is_err());
+}
