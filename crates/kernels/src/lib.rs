@@ -26,6 +26,7 @@ pub mod residual;
 pub mod rope;
 pub mod scores;
 pub mod select;
+pub mod steps;
 pub mod threads;
 
 mod error;

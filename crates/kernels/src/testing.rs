@@ -7,7 +7,9 @@ use crate::cached;
 /// Every device present; the others are named.
 pub(crate) fn devices() -> Vec<Device> {
     let mut found = vec![Device::Cpu];
-    for (name, device) in [("cuda", Device::new_cuda(0)), ("metal", Device::new_metal(0))] {
+    // As models open it: nothing can be recorded on a stream that tracks what others do.
+    let cuda = crate::device::open(0);
+    for (name, device) in [("cuda", cuda), ("metal", Device::new_metal(0).map_err(Into::into))] {
         match device {
             Ok(device) => found.push(device),
             Err(_) => println!("skipped: {name} (not present or not compiled in)"),

@@ -2,7 +2,7 @@
 
 pub(crate) mod cpu;
 #[cfg(any(feature = "cuda", test))]
-mod cuda;
+pub(crate) mod cuda;
 #[cfg(test)]
 mod gpus;
 pub(crate) mod reference;

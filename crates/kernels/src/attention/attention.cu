@@ -3,7 +3,7 @@
 // q [rows, heads, dim] f32; k and v [kv_heads, capacity, dim] f32, f16 or bf16; out [rows, heads, dim] f32. Query head h
 // reads kv head h / group. Row r sees the entries from[r] <= e < to[r]; where `before` is given ([entries + 1], how
 // many entries have a tag before each), only those of its own segment, from segment[r] on, and earlier ones with a tag.
-// `scale` holds the factor log2(e). A row that sees nothing gets zeros. What a row does not see never counts, not even
+// Where `step` is no null, row r sees what row r + *step of the ranges says. `scale` holds the factor log2(e). A row that sees nothing gets zeros. What a row does not see never counts, not even
 // a NaN, except that a NaN value among entries of a tile in use spoils its dimension.
 //
 // The rows of the group's query heads stand together: 64 packed rows (row, head) by 64 keys a tile, online softmax.
@@ -102,8 +102,9 @@ DEVICE void attend(const float* q, const T* k, const T* v, const uint32_t* from,
 #define ATTEND(name, T, DC)                                                                                            \
     KERNEL(name, 256, 1)                                                                                               \
     (const float* q, const T* k, const T* v, const uint32_t* from, const uint32_t* to, const uint32_t* segment,        \
-     const uint32_t* before, float* out, float* lse, uint32_t rows, uint32_t heads, uint32_t dim, uint32_t group,      \
-     uint32_t capacity, float scale) {                                                                                 \
+     const uint32_t* before, const uint32_t* step, float* out, float* lse, uint32_t rows, uint32_t heads,              \
+     uint32_t dim, uint32_t group, uint32_t capacity, float scale) {                                                   \
+        if (step) from += *step, to += *step;                                                                          \
         attend<T, DC>(q, k, v, from, to, segment, before, out, lse, rows, heads, dim, group, capacity, scale);         \
     }                                                                                                                  \
     EXPORT(name)

@@ -28,6 +28,16 @@ pub(crate) struct Seen {
 }
 
 impl Seen {
+    /// Rows whose ranges are known.
+    pub(crate) fn of_ranges(gpu: &impl Gpu, ranges: Vec<Range<usize>>) -> Result<Self> {
+        Ok(Self {
+            from: gpu.upload(ranges.iter().map(|range| range.start as u32).collect())?,
+            to: gpu.upload(ranges.iter().map(|range| range.end as u32).collect())?,
+            anchors: None,
+            ranges,
+        })
+    }
+
     pub(crate) fn of(
         gpu: &impl Gpu,
         visibility: Visibility,
@@ -60,12 +70,7 @@ impl Seen {
             }));
             anchors = Some((gpu.upload(segments)?, gpu.upload(before.collect())?));
         }
-        Ok(Self {
-            from: gpu.upload(ranges.iter().map(|range| range.start as u32).collect())?,
-            to: gpu.upload(ranges.iter().map(|range| range.end as u32).collect())?,
-            anchors,
-            ranges,
-        })
+        Ok(Self { anchors, ..Self::of_ranges(gpu, ranges)? })
     }
 
     /// Entries of the row that sees most.
@@ -115,17 +120,18 @@ pub(crate) fn attention(
     if dim > WIDEST {
         return chunked::attention(gpu, q, entries, &seen, scale, sizes);
     }
-    attend(gpu, q, [entries.k, entries.v], &seen, scale, sizes)
+    attend(gpu, q, [entries.k, entries.v], &seen, scale, sizes, None)
 }
 
-/// By our own kernels.
-fn attend(
+/// By our own kernels; with `step` the rows are those of that number on of `seen`.
+pub(crate) fn attend(
     gpu: &impl Gpu,
     q: &Tensor,
     [k, v]: [&Tensor; 2],
     seen: &Seen,
     scale: f32,
     sizes: Sizes,
+    step: Option<&Tensor>,
 ) -> Result<Tensor> {
     let Sizes { rows, heads, kv_heads, capacity, dim } = sizes;
     let name = name_of("attention", k.dtype())?;
@@ -160,6 +166,7 @@ fn attend(
         Arg::In(&seen.to),
         segment,
         before,
+        step.map_or(Arg::Null, Arg::In),
         Arg::Out(&parts),
         lse.as_ref().map_or(Arg::Null, Arg::Out),
         Arg::U32(rows as u32),

@@ -1,5 +1,6 @@
 //! Attention of some query rows over cached entries: causal by position, grouped-query, rectangular.
 
+mod ahead;
 mod anchored;
 #[cfg(any(feature = "cuda", test))]
 mod chunked;
@@ -11,6 +12,8 @@ mod gpus;
 mod reference;
 #[cfg(test)]
 mod tests;
+
+pub use ahead::{Reach, attention_ahead};
 
 use candle_core::Tensor;
 

@@ -176,8 +176,9 @@ DEVICE void attend(const float* q, const T* k, const T* v, const uint32_t* from,
 #define ATTEND(name, T, D)                                                                                             \
     KERNEL(name, 128, 1)                                                                                               \
     (const float* q, const T* k, const T* v, const uint32_t* from, const uint32_t* to, const uint32_t* segment,        \
-     const uint32_t* before, float* out, float* lse, uint32_t rows, uint32_t heads, uint32_t dim, uint32_t group,      \
-     uint32_t capacity, float scale) {                                                                                 \
+     const uint32_t* before, const uint32_t* step, float* out, float* lse, uint32_t rows, uint32_t heads,              \
+     uint32_t dim, uint32_t group, uint32_t capacity, float scale) {                                                   \
+        if (step) from += *step, to += *step;                                                                          \
         if (dim == D) attend<T, D>(q, k, v, from, to, segment, before, out, lse, rows, heads, group, capacity, scale); \
     }                                                                                                                  \
     EXPORT(name)

@@ -6,6 +6,10 @@
 //! every 32 numbers. Whatever copies rows copies either; only what computes must know.
 
 mod cpu;
+#[cfg(any(feature = "cuda", test))]
+pub(crate) mod cuda;
+#[cfg(test)]
+mod gpus;
 mod reference;
 #[cfg(test)]
 mod tests;
@@ -18,6 +22,7 @@ use half::{bf16, f16};
 
 use crate::error::{Error, Result, invalid};
 use crate::host::values;
+use crate::steps::Steps;
 
 /// The tensor type of rows of 8-bit blocks. No other tensor of bytes goes into a cache.
 pub const Q8_0: DType = DType::U8;
@@ -86,10 +91,23 @@ pub fn write(to: &Tensor, at: usize, x: &Tensor, heads: Range<usize>) -> Result<
     if rows == 0 || count == 0 || dim == 0 {
         return Ok(());
     }
-    if !to.device().is_cpu() || (crate::reference_forced() && to.dtype() != Q8_0) {
+    on_gpu!(to, |gpu| cuda::write(gpu, to, at, &x.contiguous()?, heads, None));
+    if crate::reference_forced() && to.dtype() != Q8_0 {
         return reference::write(to, at, x, heads);
     }
     Ok(to.inplace_op2(&x.contiguous()?, &Write { at, heads })?)
+}
+
+/// [`write`] of the one row of a step, as many rows behind `at` as steps are done.
+pub fn write_ahead(to: &Tensor, at: usize, x: &Tensor, heads: Range<usize>, steps: &Steps) -> Result<()> {
+    let ((count, capacity, wide), (rows, all, dim)) = (to.dims3()?, x.dims3()?);
+    let fits = at + steps.most() <= capacity && width(to.dtype(), dim)? == wide;
+    if rows != 1 || heads.len() != count || heads.end > all || !fits {
+        let what = format!("heads {heads:?} of {:?} to {at} and {} on of {:?}", x.dims(), steps.most(), to.dims());
+        return invalid("cache", what);
+    }
+    on_gpu!(to, |gpu| cuda::write(gpu, to, at, x, heads, Some(&steps.at)));
+    write(to, at + steps.done()?, x, heads)
 }
 
 /// The numbers of cached rows as f32: `[.., width]` becomes `[.., dim]`.

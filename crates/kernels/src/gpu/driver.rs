@@ -4,11 +4,11 @@ use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use candle_core::cuda_backend::cudarc::driver::{
-    CudaFunction, CudaModule, CudaSlice, CudaStream, DevicePtr, DriverError, result, sys,
+    CudaFunction, CudaGraph, CudaModule, CudaSlice, CudaStream, DevicePtr, DriverError, result, sys,
 };
 use candle_core::cuda_backend::cudarc::nvrtc::Ptx;
 use candle_core::cuda_backend::{CudaStorageSlice, WrapErr};
-use candle_core::{CudaDevice, CudaStorage, Device};
+use candle_core::{CudaDevice, CudaStorage, Device, Tensor};
 
 use super::{Gpu, Launch};
 use crate::error::{Error, Result};
@@ -35,7 +35,7 @@ struct Loaded {
 static CONTEXTS: LazyLock<Mutex<HashMap<usize, Arc<Loaded>>>> = LazyLock::new(Mutex::default);
 
 impl Driver {
-    pub(super) fn of(device: &CudaDevice) -> Result<Self> {
+    pub(crate) fn of(device: &CudaDevice) -> Result<Self> {
         let stream = device.cuda_stream();
         let context = stream.context();
         let mut contexts = CONTEXTS.lock().unwrap_or_else(PoisonError::into_inner);
@@ -112,6 +112,42 @@ impl Gpu for Driver {
             Ok(started.w()?)
         })
     }
+
+    type Recording = CudaGraph;
+
+    fn record<E: From<Error>>(
+        &self,
+        work: impl FnOnce() -> std::result::Result<(), E>,
+    ) -> std::result::Result<CudaGraph, E> {
+        let stop = |error: DriverError| E::from(refused(format!("a recorded step ({error})")));
+        let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
+        self.stream.begin_capture(mode).map_err(stop)?;
+        let done = work();
+        // What could not be freed inside is remembered, and would keep the capture from being ended.
+        let inside = self.stream.context().check_err();
+        let graph = self.stream.end_capture(sys::CUgraphInstantiate_flags(0));
+        done?;
+        inside.map_err(stop)?;
+        graph.map_err(stop)?.ok_or_else(|| E::from(refused("a recorded step of nothing".into())))
+    }
+
+    fn replay(&self, recording: &CudaGraph) -> Result<()> {
+        Ok(recording.launch().w()?)
+    }
+
+    /// The copy would be made from memory that is gone when the graph runs.
+    fn upload<T: candle_core::WithDType>(&self, values: Vec<T>) -> Result<Tensor> {
+        use sys::CUstreamCaptureStatus::CU_STREAM_CAPTURE_STATUS_NONE as NONE;
+        if self.stream.capture_status().w()? != NONE {
+            return Err(refused("numbers from the host in a recorded step".into()));
+        }
+        let len = values.len();
+        Ok(Tensor::from_vec(values, len, &self.device)?)
+    }
+}
+
+fn refused(what: String) -> Error {
+    Error::Unsupported { op: "record", what }
 }
 
 /// Where the numbers of a tensor start, from its element `start` on.

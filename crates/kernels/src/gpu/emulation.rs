@@ -1,20 +1,84 @@
 //! The kernels as plain C++ on the CPU: every thread of the grid in turn, with the barriers, shared memory, warp
 //! exchanges and matrix fragments of a GPU (`cuda/emulate.hpp`).
 
+use std::cell::RefCell;
 use std::ffi::{CString, c_char, c_int, c_void};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-use candle_core::Device;
+use candle_core::{DType, Device, Shape, Tensor};
 
-use super::{Gpu, Launch};
-use crate::error::{Result, invalid};
+use super::{Arg, Gpu, Launch};
+use crate::error::{Error, Result, invalid};
 
 /// A GPU of few multiprocessors that is a CPU.
 pub(crate) struct Emulation {
     entry: Entry,
     processors: usize,
+    /// While something is recorded: what it has done so far.
+    noted: RefCell<Option<Vec<Noted>>>,
+}
+
+/// One thing to do again.
+pub(crate) enum Noted {
+    Launch(Held),
+    Zeros(Tensor),
+    Library(Box<dyn Fn() -> Result<Tensor>>, Tensor),
+}
+
+/// A launch that holds its tensors, so that their addresses stay theirs.
+pub(crate) struct Held {
+    kernel: String,
+    grid: [usize; 3],
+    threads: usize,
+    shared: usize,
+    cooperative: bool,
+    args: Vec<HeldArg>,
+}
+
+enum HeldArg {
+    In(Tensor),
+    Out(Tensor),
+    Ins(Vec<Tensor>),
+    Outs(Vec<Tensor>),
+    Null,
+    U32(u32),
+    U64(u64),
+    F32(f32),
+}
+
+impl Held {
+    fn of(launch: &Launch<'_>) -> Self {
+        let all = |of: &[&Tensor]| of.iter().map(|&tensor| tensor.clone()).collect();
+        let args = launch.args.iter().map(|arg| match arg {
+            Arg::In(tensor) => HeldArg::In((*tensor).clone()),
+            Arg::Out(tensor) => HeldArg::Out((*tensor).clone()),
+            Arg::Ins(tensors) => HeldArg::Ins(all(tensors)),
+            Arg::Outs(tensors) => HeldArg::Outs(all(tensors)),
+            Arg::Null => HeldArg::Null,
+            Arg::U32(value) => HeldArg::U32(*value),
+            Arg::U64(value) => HeldArg::U64(*value),
+            Arg::F32(value) => HeldArg::F32(*value),
+        });
+        let Launch { ref kernel, grid, threads, shared, cooperative, .. } = *launch;
+        Self { kernel: kernel.clone(), grid, threads, shared, cooperative, args: args.collect() }
+    }
+
+    fn launch(&self) -> Launch<'_> {
+        let args = self.args.iter().map(|arg| match arg {
+            HeldArg::In(tensor) => Arg::In(tensor),
+            HeldArg::Out(tensor) => Arg::Out(tensor),
+            HeldArg::Ins(tensors) => Arg::Ins(tensors.iter().collect()),
+            HeldArg::Outs(tensors) => Arg::Outs(tensors.iter().collect()),
+            HeldArg::Null => Arg::Null,
+            HeldArg::U32(value) => Arg::U32(*value),
+            HeldArg::U64(value) => Arg::U64(*value),
+            HeldArg::F32(value) => Arg::F32(*value),
+        });
+        let Self { ref kernel, grid, threads, shared, cooperative, .. } = *self;
+        Launch { kernel: kernel.clone(), grid, threads, shared, cooperative, args: args.collect() }
+    }
 }
 
 type Entry = unsafe extern "C" fn(*const c_char, *const u32, u32, u32, c_int, *mut *mut c_void) -> c_int;
@@ -31,7 +95,7 @@ unsafe extern "C" {
 pub(crate) fn emulation() -> Option<Emulation> {
     static FOUND: OnceLock<std::result::Result<Entry, String>> = OnceLock::new();
     match FOUND.get_or_init(build) {
-        Ok(entry) => Some(Emulation { entry: *entry, processors: 3 }),
+        Ok(entry) => Some(Emulation { entry: *entry, processors: 3, noted: RefCell::default() }),
         Err(why) => {
             println!("skipped: emulated kernels ({why})");
             None
@@ -104,6 +168,13 @@ fn kernels(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
+impl Emulation {
+    /// Notes something if there is a recording; the answer says whether.
+    fn note(&self, what: impl FnOnce() -> Noted) -> bool {
+        self.noted.borrow_mut().as_mut().map(|noted| noted.push(what())).is_some()
+    }
+}
+
 impl Gpu for Emulation {
     fn device(&self) -> &Device {
         &Device::Cpu
@@ -114,6 +185,9 @@ impl Gpu for Emulation {
     }
 
     fn launch(&self, launch: Launch<'_>) -> Result<()> {
+        if self.note(|| Noted::Launch(Held::of(&launch))) {
+            return Ok(());
+        }
         // The machine that is emulated is one for the whole process.
         static RUNNING: Mutex<()> = Mutex::new(());
         let Some(grid) = launch.blocks()? else { return Ok(()) };
@@ -139,5 +213,46 @@ impl Gpu for Emulation {
                 _ => invalid("emulation", format!("all threads of {} wait", launch.kernel)),
             }
         })
+    }
+
+    type Recording = Vec<Noted>;
+
+    fn record<E: From<Error>>(
+        &self,
+        work: impl FnOnce() -> std::result::Result<(), E>,
+    ) -> std::result::Result<Vec<Noted>, E> {
+        *self.noted.borrow_mut() = Some(Vec::new());
+        let done = work();
+        let noted = self.noted.take().unwrap_or_default();
+        done.map(|()| noted)
+    }
+
+    fn replay(&self, recording: &Vec<Noted>) -> Result<()> {
+        recording.iter().try_for_each(|noted| match noted {
+            Noted::Launch(held) => self.launch(held.launch()),
+            Noted::Zeros(tensor) => Ok(tensor.zero_set()?),
+            Noted::Library(op, to) => Ok(to.slice_set(&op()?.contiguous()?, 0, 0)?),
+        })
+    }
+
+    fn library(&self, op: impl Fn() -> Result<Tensor> + 'static) -> Result<Tensor> {
+        let made = op()?;
+        self.note(|| Noted::Library(Box::new(op), made.clone()));
+        Ok(made)
+    }
+
+    /// A graph would keep the address of memory that is gone when it runs.
+    fn upload<T: candle_core::WithDType>(&self, values: Vec<T>) -> Result<Tensor> {
+        if self.noted.borrow().is_some() {
+            return invalid("record", "numbers from the host".into());
+        }
+        let len = values.len();
+        Ok(Tensor::from_vec(values, len, &Device::Cpu)?)
+    }
+
+    fn zeros(&self, shape: impl Into<Shape>, dtype: DType) -> Result<Tensor> {
+        let made = super::zeros(shape.into(), dtype, &Device::Cpu)?;
+        self.note(|| Noted::Zeros(made.clone()));
+        Ok(made)
     }
 }

@@ -12,6 +12,8 @@ mod launch;
 #[cfg(feature = "cuda")]
 pub(crate) mod probe;
 
+#[cfg(feature = "cuda")]
+pub(crate) use driver::Driver;
 pub(crate) use launch::{Arg, Launch, TABLE};
 
 use candle_core::{DType, Device, Shape, Tensor};
@@ -29,6 +31,29 @@ pub(crate) trait Gpu {
     /// Starts a kernel. Its outputs may be read by later calls on the same device.
     fn launch(&self, launch: Launch<'_>) -> Result<()>;
 
+    /// What [`Gpu::record`] gives.
+    type Recording;
+
+    /// Notes what `work` does on the device instead of doing it: the same kernels on the same addresses. It may make
+    /// tensors, which must not leave it, and bring no numbers along. On failure nothing has been done.
+    fn record<E: From<Error>>(
+        &self,
+        work: impl FnOnce() -> std::result::Result<(), E>,
+    ) -> std::result::Result<Self::Recording, E>
+    where
+        Self: Sized;
+
+    /// Does what has been noted. What `work` found when it was recorded must still be there.
+    fn replay(&self, recording: &Self::Recording) -> Result<()>;
+
+    /// An operation of the tensor library, in its order among the kernels.
+    fn library(&self, op: impl Fn() -> Result<Tensor> + 'static) -> Result<Tensor>
+    where
+        Self: Sized,
+    {
+        op()
+    }
+
     /// Numbers for a kernel to read.
     fn upload<T: candle_core::WithDType>(&self, values: Vec<T>) -> Result<Tensor>
     where
@@ -43,13 +68,16 @@ pub(crate) trait Gpu {
     where
         Self: Sized,
     {
-        let shape = shape.into();
-        if shape.elem_count() == 0 {
-            // The driver need not allocate nothing.
-            return Ok(Tensor::zeros(1, dtype, self.device())?.narrow(0, 0, 0)?.reshape(shape)?);
-        }
-        Ok(Tensor::zeros(shape, dtype, self.device())?)
+        zeros(shape.into(), dtype, self.device())
     }
+}
+
+fn zeros(shape: Shape, dtype: DType, device: &Device) -> Result<Tensor> {
+    if shape.elem_count() == 0 {
+        // The driver need not allocate nothing.
+        return Ok(Tensor::zeros(1, dtype, device)?.narrow(0, 0, 0)?.reshape(shape)?);
+    }
+    Ok(Tensor::zeros(shape, dtype, device)?)
 }
 
 /// The GPU a tensor lies on, if it lies on one.

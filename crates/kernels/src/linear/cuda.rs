@@ -10,7 +10,6 @@ use candle_core::{DType, Device, Module, Tensor};
 
 use super::{BlockType, Weight};
 use crate::error::Result;
-#[cfg(feature = "cuda")]
 use crate::gpu::Gpu;
 
 /// A weight in the memory of a device.
@@ -43,17 +42,33 @@ impl Matrix {
             Self::Blocks(weight) => Ok(weight.forward(x)?),
         }
     }
+
+    /// The rows `ids` (u32, on the same device), f32.
+    pub(crate) fn rows(&self, ids: &Tensor) -> Result<Tensor> {
+        match self {
+            Self::Dense(weight) => Ok(weight.embedding(ids)?.to_dtype(DType::F32)?),
+            Self::Blocks(weight) => Ok(weight.embedding(ids)?),
+        }
+    }
 }
 
 /// As the contract of `linears`.
-#[cfg(feature = "cuda")]
 pub(crate) fn linears<const N: usize>(gpu: &impl Gpu, x: &Tensor, weights: [&Weight; N]) -> Result<[Tensor; N]> {
     let products = weights.into_iter().map(|weight| match x.dims() {
         [0, _] => gpu.zeros((0, weight.rows()), DType::F32),
-        _ => weight.on(gpu.device())?.product(x),
+        _ => {
+            let (weight, x) = (weight.clone(), x.clone());
+            gpu.library(move || weight.on(x.device())?.product(&x))
+        }
     });
     let products = products.collect::<Result<Vec<_>>>()?;
     products.try_into().or_else(|_| crate::error::invalid("linear", "an impossible number of outputs".into()))
+}
+
+/// As the contract of `embed_ahead`.
+pub(crate) fn embed(gpu: &impl Gpu, weight: &Weight, token: &Tensor) -> Result<Tensor> {
+    let (weight, token) = (weight.clone(), token.clone());
+    gpu.library(move || weight.on(token.device())?.rows(&token))
 }
 
 #[cfg(test)]
@@ -78,6 +93,12 @@ mod tests {
             assert_eq!(got.dims(), [7, 48]);
             let tolerance = if dtype == BlockType::F32 { 1e-4 } else { 2e-2 };
             assert_close(&flat(&got), &want, tolerance, 10.0);
+
+            let ids = [3u32, 0, 47];
+            let rows = Matrix::new(&weight, &Device::Cpu).unwrap().rows(&Tensor::new(&ids, &Device::Cpu).unwrap());
+            let mut want = vec![0f32; 3 * 256];
+            reference::embed(&ids, &weight, &mut want).unwrap();
+            assert_eq!(flat(&rows.unwrap()), want);
         }
     }
 }

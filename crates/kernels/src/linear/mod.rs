@@ -23,7 +23,7 @@
 
 mod cpu;
 #[cfg(any(feature = "cuda", test))]
-mod cuda;
+pub(crate) mod cuda;
 mod reference;
 #[cfg(test)]
 mod tests;
@@ -37,6 +37,7 @@ use candle_core::Tensor;
 use crate::error::{Result, invalid};
 use crate::host::values;
 use crate::output::zeros;
+use crate::steps::Steps;
 
 /// `x W^T`.
 ///
@@ -114,4 +115,24 @@ pub fn embed(ids: &[u32], weight: &Weight, device: &candle_core::Device) -> Resu
         cpu::embed(crate::level::current(), ids, weight, &mut out)?;
     }
     Ok(Tensor::from_vec(out, (ids.len(), width), device)?)
+}
+
+/// [`embed`] of the token that the next of some steps reads, `[1, width]`.
+///
+/// On a GPU the look-up is from a copy there, that of the products if there is one. Another one is made at first use,
+/// where it takes a quarter of the free memory at most.
+pub fn embed_ahead(steps: &Steps, weight: &Weight) -> Result<Tensor> {
+    on_gpu!(&steps.token, |gpu| {
+        if !weight.is_on_gpu() {
+            let bytes = (weight.rows() * weight.row_bytes()) as u64;
+            let free = crate::device::memory(steps.token.device()).map_or(0, |(_, free)| free);
+            if bytes > free / 4 {
+                let what = format!("an embedding of {bytes} bytes on a GPU that has {free} free");
+                return Err(crate::error::Error::Unsupported { op: "embed", what });
+            }
+        }
+        cuda::embed(gpu, weight, &steps.token)
+    });
+    let ids = values::<u32>("embed", &steps.token)?;
+    embed(&ids, weight, steps.token.device())
 }

@@ -51,7 +51,7 @@ pub struct Weight {
     bytes: Bytes,
     activations: Activations,
     /// The copy that a GPU multiplies with.
-    #[cfg(feature = "cuda")]
+    #[cfg(any(feature = "cuda", test))]
     on_gpu: Arc<std::sync::OnceLock<super::cuda::Matrix>>,
 }
 
@@ -73,7 +73,7 @@ impl Weight {
             cols,
             bytes,
             activations: Activations::default(),
-            #[cfg(feature = "cuda")]
+            #[cfg(any(feature = "cuda", test))]
             on_gpu: Arc::default(),
         })
     }
@@ -102,13 +102,18 @@ impl Weight {
     }
 
     /// The copy on a GPU, made at first use.
-    #[cfg(feature = "cuda")]
+    #[cfg(any(feature = "cuda", test))]
     pub(super) fn on(&self, device: &candle_core::Device) -> Result<&super::cuda::Matrix> {
         if self.on_gpu.get().is_none() {
             // Another thread may have been faster, with the same numbers.
             let _ = self.on_gpu.set(super::cuda::Matrix::new(self, device)?);
         }
         self.on_gpu.get().ok_or_else(|| Error::Invalid { op: "weight", what: "no copy on the GPU".into() })
+    }
+
+    #[cfg(feature = "cuda")]
+    pub(super) fn is_on_gpu(&self) -> bool {
+        self.on_gpu.get().is_some()
     }
 
     /// Whether a matrix uses these bytes where they are. Blocks start with a 16-bit scale and dense rows

@@ -49,11 +49,23 @@ pub fn top_of(logits: &Tensor) -> Result<Top> {
 }
 
 /// Words of an answer on a device: `logits.cu` says what they are.
-#[cfg(any(feature = "cuda", test))]
 pub(crate) const WORDS: usize = 6;
 
+/// An answer as words. Its sum may be off by what two floats round away.
+pub(crate) fn words(top: Result<Top>) -> Result<[u32; WORDS]> {
+    match top {
+        Ok(Top { index, value, log_sum }) => {
+            let sum = (log_sum - f64::from(value)).exp();
+            let high = sum as f32;
+            let low = (sum - f64::from(high)) as f32;
+            Ok([index as u32, value.to_bits(), high.to_bits(), low.to_bits(), u32::MAX, 0])
+        }
+        Err(Error::NonFinite { index, value, .. }) => Ok([0, 0, 0, 0, index as u32, value.to_bits()]),
+        Err(other) => Err(other),
+    }
+}
+
 /// Words as an answer.
-#[cfg(any(feature = "cuda", test))]
 pub(crate) fn told(words: &[u32]) -> Result<Top> {
     let &[index, value, high, low, bad, bad_value] = words else {
         return invalid("logits", format!("an answer of {} words", words.len()));

@@ -2,7 +2,7 @@
 
 mod cpu;
 #[cfg(any(feature = "cuda", test))]
-mod cuda;
+pub(crate) mod cuda;
 #[cfg(test)]
 mod gpus;
 mod reference;

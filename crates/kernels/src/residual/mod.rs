@@ -1,7 +1,7 @@
 //! The residual connection.
 
 #[cfg(any(feature = "cuda", test))]
-mod cuda;
+pub(crate) mod cuda;
 
 use candle_core::{CpuStorage, InplaceOp2, Layout, Tensor};
 

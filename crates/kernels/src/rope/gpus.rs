@@ -18,7 +18,7 @@ fn every_shape_and_pairing_agrees() {
                 let mut want = flat(&all);
                 let part = at * heads * dim..(at + rows) * heads * dim;
                 reference::rotate(&mut want[part], heads, dim, &flat(&angles.cos), &flat(&angles.sin), pairing);
-                cuda::rotate(gpu, &x, &angles).unwrap();
+                cuda::rotate(gpu, &x, &angles, None).unwrap();
                 assert_close(&flat(&all), &want, 1e-6, 1.0);
             }
         }

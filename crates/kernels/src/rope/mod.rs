@@ -6,7 +6,7 @@
 
 mod cpu;
 #[cfg(any(feature = "cuda", test))]
-mod cuda;
+pub(crate) mod cuda;
 #[cfg(test)]
 mod gpus;
 mod reference;
@@ -18,6 +18,7 @@ use candle_core::{CpuStorage, Device, InplaceOp1, Layout, Tensor};
 use crate::cached;
 use crate::error::{Result, invalid};
 use crate::host::values;
+use crate::steps::Steps;
 
 /// Which two numbers of a head form a pair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,8 +121,22 @@ pub fn rotate(x: &Tensor, angles: &Angles) -> Result<()> {
     if rows != have || half * 2 > dim {
         return invalid("rope", format!("x is {:?}, angles are [{have}, {half}]", x.dims()));
     }
-    on_gpu!(x, |gpu| cuda::rotate(gpu, x, angles));
+    on_gpu!(x, |gpu| cuda::rotate(gpu, x, angles, None));
     Ok(x.inplace_op1(&Rotate(angles))?)
+}
+
+/// [`rotate`] of the one row of a step, by its row of the angles of all steps.
+pub fn rotate_ahead(x: &Tensor, angles: &Angles, steps: &Steps) -> Result<()> {
+    let (rows, _, dim) = x.dims3()?;
+    if rows != 1 || angles.width() > dim || angles.len() < steps.most() {
+        let (len, width) = (angles.len(), angles.width());
+        return invalid(
+            "rope",
+            format!("x is {:?}, angles are [{len}, {width} / 2] for {} steps", x.dims(), steps.most()),
+        );
+    }
+    on_gpu!(x, |gpu| cuda::rotate(gpu, x, angles, Some(&steps.at)));
+    rotate(x, &angles.rows(steps.done()?, 1)?)
 }
 
 /// A copy of cached keys that have moved: turned in f32 and rounded once.
