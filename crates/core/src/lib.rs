@@ -15,7 +15,7 @@ mod policy;
 mod reading;
 mod selection;
 
-pub use cache::{Bank, KvCache, LayerCache};
+pub use cache::{Bank, KvCache, LayerAhead, LayerCache};
 pub use error::{Code, Error, Result, panic_text};
 pub use fnv::{FNV_START, fnv1a};
 pub use model::{LayerShape, Model, Projected, Shape, Which};

@@ -1,5 +1,6 @@
 use candle_core::{Device, Tensor};
 use skimlm_kernels::rope::Rotary;
+use skimlm_kernels::steps::Steps;
 
 use crate::error::Result;
 
@@ -84,6 +85,12 @@ pub trait Model: Send + Sync {
 
     /// Token ids to rows `[ids, hidden]`. An id outside the vocabulary is an error.
     fn embed(&self, ids: &[u32]) -> Result<Tensor>;
+
+    /// The row `[1, hidden]` of the token that the next of some steps reads. Default: by way of the host, which a GPU
+    /// cannot record.
+    fn embed_ahead(&self, steps: &Steps) -> Result<Tensor> {
+        self.embed(&[steps.token()?])
+    }
 
     /// The attention norm and the projections `which` of `x` `[rows, hidden]`.
     fn project(&self, layer: usize, x: &Tensor, which: Which) -> Result<Projected>;

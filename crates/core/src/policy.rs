@@ -215,6 +215,12 @@ pub trait Policy: Send {
         Ok(Step::go_on())
     }
 
+    /// Whether decoding only appends: no tags, no anchors, no evidence and no answer in any step, and positions that the
+    /// session counts. Then a GPU may go ahead of the host. Default: no, which is always right.
+    fn is_steady(&self) -> bool {
+        false
+    }
+
     /// The position the next row takes, where positions are slots of the cache. Default: none, the
     /// session counts.
     fn next_position(&self, cache: &KvCache) -> Option<u32> {

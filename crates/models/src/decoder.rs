@@ -3,6 +3,7 @@ use skimlm_core::{Code, Error, Model, Projected, Result, Rotary, Shape, Which};
 use skimlm_kernels::linear::{self, Weight, linear, linears};
 use skimlm_kernels::norm::{add_rms_norm, rms_norm};
 use skimlm_kernels::residual;
+use skimlm_kernels::steps::Steps;
 
 use crate::config::{Activation, Config};
 use crate::weights::{LayerPart, Part, Weights};
@@ -159,6 +160,10 @@ impl Model for Decoder {
             .with("expected", format!("below {vocab}")));
         }
         scaled(linear::embed(ids, &self.embedding, &self.device)?, self.config.embed_scale)
+    }
+
+    fn embed_ahead(&self, steps: &Steps) -> Result<Tensor> {
+        scaled(linear::embed_ahead(steps, &self.embedding)?, self.config.embed_scale)
     }
 
     fn project(&self, layer: usize, x: &Tensor, which: Which) -> Result<Projected> {

@@ -160,6 +160,10 @@ impl Policy for Choice {
         }
     }
 
+    fn is_steady(&self) -> bool {
+        self.serving().is_none_or(|serving| serving.policy.is_steady())
+    }
+
     fn next_position(&self, cache: &KvCache) -> Option<u32> {
         self.serving()?.policy.next_position(cache)
     }

@@ -9,7 +9,11 @@ use crate::registry::{About, Context, Method};
 #[serde(deny_unknown_fields)]
 pub struct Full {}
 
-impl Policy for Full {}
+impl Policy for Full {
+    fn is_steady(&self) -> bool {
+        true
+    }
+}
 
 impl Method for Full {
     const KIND: &'static str = "full";

@@ -249,6 +249,10 @@ impl Policy for Filter {
         Ok(Some(prompt))
     }
 
+    fn is_steady(&self) -> bool {
+        true
+    }
+
     fn report(&self) -> Option<Report> {
         self.report.clone()
     }

@@ -225,6 +225,10 @@ impl Policy for Distill {
         Ok(step)
     }
 
+    fn is_steady(&self) -> bool {
+        true
+    }
+
     fn report(&self) -> Option<Report> {
         // Until the last stage has chosen there is nothing final to report.
         let mut report = self.report.clone().filter(|_| self.narrowing.stage().is_none())?;

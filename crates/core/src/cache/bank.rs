@@ -15,8 +15,8 @@ const FEW: usize = 8;
 /// Entries that some heads share: keys, values, positions and tags.
 #[derive(Debug)]
 pub struct Bank {
-    k: Tensor, // (heads, capacity, width)
-    v: Tensor, // (heads, capacity, width)
+    pub(super) k: Tensor, // (heads, capacity, width)
+    pub(super) v: Tensor, // (heads, capacity, width)
     positions: Vec<u32>,
     tags: Vec<u32>,
     /// Entries whose values are there. Keys come first: a filter pass never computes values.
@@ -135,6 +135,19 @@ impl Bank {
         }
         cached::write(&self.v, self.with_values, v, heads)?;
         self.with_values += rows;
+        Ok(())
+    }
+
+    /// Takes an entry that has been written behind the others as its own.
+    pub(super) fn note(&mut self, position: u32) -> Result<()> {
+        let room = self.len() < self.k.dims()[1] && self.with_values == self.len();
+        if !room || self.positions.last().is_some_and(|&last| last >= position) {
+            let message = format!("position {position} noted behind {} entries.", self.len());
+            return Err(Error::new(Code::Internal, message));
+        }
+        self.positions.push(position);
+        self.tags.push(0);
+        self.with_values += 1;
         Ok(())
     }
 

@@ -15,10 +15,10 @@ use crate::selection::Selection;
 /// after a selection that differs by head.
 #[derive(Debug)]
 pub struct LayerCache {
-    banks: Vec<Bank>,
+    pub(super) banks: Vec<Bank>,
     heads: usize,
     kv_heads: usize,
-    scale: f32,
+    pub(super) scale: f32,
 }
 
 impl LayerCache {
@@ -185,7 +185,7 @@ impl LayerCache {
     }
 
     /// The kv heads whose entries go into a bank.
-    fn heads_of_bank(&self) -> impl Fn(usize) -> Range<usize> + use<> {
+    pub(super) fn heads_of_bank(&self) -> impl Fn(usize) -> Range<usize> + use<> {
         let (banks, kv_heads) = (self.banks.len(), self.kv_heads);
         move |bank| {
             if banks == 1 {

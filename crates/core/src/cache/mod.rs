@@ -1,8 +1,10 @@
 //! The KV cache: entries per layer and, where heads differ, per head, each with its own position.
 
+mod ahead;
 mod bank;
 mod layer;
 
+pub use ahead::LayerAhead;
 pub use bank::Bank;
 pub use layer::LayerCache;
 

@@ -136,6 +136,10 @@ impl<S: Scorer, B: Share> Policy for Evict<S, B> {
         Ok(Step { flow: Flow::Continue, keep: vec![keep] })
     }
 
+    fn is_steady(&self) -> bool {
+        !self.rule.every_step && !self.rule.renumber
+    }
+
     fn next_position(&self, cache: &KvCache) -> Option<u32> {
         self.rule.renumber.then(|| cache.lengths().first().map_or(0, |&n| n as u32))
     }
