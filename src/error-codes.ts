@@ -115,6 +115,7 @@ export const warningCodes = {
   W_FALLBACK: 'The scores hardly fell on the text, so the policy read the whole prompt.',
   W_ILL_FORMED: 'Lone surrogates in the input were replaced by U+FFFD; offsets are unchanged.',
   W_MESSAGE_DROPPED: 'The chat template leaves out the content of a message.',
+  W_NOT_AHEAD: 'A step could not be recorded, so the GPU decoded token by token.',
   W_POLICY_NOOP: 'The budget holds the whole prompt, so nothing was left out.',
   W_SHORTENED: 'Fewer new tokens fit than `maxNewTokens` asks for.',
   W_TRUNCATED: 'Tokens of the document were left out as `overflow` allows.',

@@ -9,15 +9,18 @@ use skimlm_core::{Code, Error, Report, Result, Warning};
 use skimlm_models::Need;
 use skimlm_policies::Context;
 
+use crate::ahead::{Next, Stepper};
 use crate::control::{Cancel, Control, DEFAULT_CHUNK, Progress};
 use crate::load::{Loaded, row_bytes};
 use crate::memory;
-use crate::output::{Event, FinishReason, Memory, Outcome, SelectionData, TextChunk, Timings, Usage};
+use crate::output::{Event, FinishReason, Memory, Outcome, SelectionData, Timings, Usage};
 use crate::overflow;
 use crate::request::Request;
-use crate::sample::Sampler;
+use crate::sample::{Sampler, taken};
 use crate::session::{Session, Spent};
 use crate::text::{Assembled, DecodeStream, Prompt, StopMatcher, assemble, named_tokens};
+
+use stream::Stream;
 
 /// Generated and prompt tokens that the repetition penalty looks back on.
 const PENALTY_WINDOW: usize = 64;
@@ -37,6 +40,19 @@ pub fn generate(
     request: &Request,
     cancel: &Cancel,
     queued: Duration,
+    emit: &mut dyn FnMut(Event),
+) -> Result<Outcome> {
+    let ahead = loaded.model.device().is_cuda();
+    generate_with(loaded, request, cancel, queued, ahead, emit)
+}
+
+/// `ahead`: whether greedy tokens may be decoded ahead of the host, which only a GPU gains from.
+fn generate_with(
+    loaded: &Loaded,
+    request: &Request,
+    cancel: &Cancel,
+    queued: Duration,
+    ahead: bool,
     emit: &mut dyn FnMut(Event),
 ) -> Result<Outcome> {
     let started = Instant::now();
@@ -87,7 +103,7 @@ pub fn generate(
         Ok(Some(logits)) => {
             first_token_top = most_likely(&logits);
             let logits = Tensor::from_slice(&logits, logits.len(), &Device::Cpu)?;
-            run.decode(&mut session, logits, &prompt, emit).or_else(|e| run.stopped(e))?;
+            run.decode(&mut session, logits, &prompt, ahead, emit).or_else(|e| run.stopped(e))?;
             session.report()
         }
         Ok(None) => session.report(),
@@ -168,28 +184,31 @@ impl Run<'_> {
     fn decode(
         &mut self,
         session: &mut Session<'_>,
-        mut logits: Tensor,
+        logits: Tensor,
         prompt: &Assembled,
+        ahead: bool,
         emit: &mut dyn FnMut(Event),
     ) -> Result<()> {
         let decoder = DecodeStream::new(Arc::clone(&self.loaded.tokenizer), true);
-        let mut stream = Stream {
-            decoder: match self.request.prompt {
-                Prompt::Text(_) | Prompt::Tokens(_) => decoder.going_on(),
-                Prompt::Messages(_) | Prompt::Document { .. } => decoder,
-            },
-            matcher: StopMatcher::new(&self.request.stop)?,
-            ids: Vec::new(),
-            logprob: 0.0,
+        let decoder = match self.request.prompt {
+            Prompt::Text(_) | Prompt::Tokens(_) => decoder.going_on(),
+            Prompt::Messages(_) | Prompt::Document { .. } => decoder,
         };
+        let mut stream = Stream::new(decoder, StopMatcher::new(&self.request.stop)?);
         let wanted = self.wanted_tokens(session.next_position() as usize);
         let recent = &prompt.rows.tokens[prompt.rows.len().saturating_sub(PENALTY_WINDOW)..];
         let mut recent: VecDeque<u32> = recent.iter().copied().collect();
+        let mut stepper = Stepper::new(ahead && self.sampler.is_plain() && session.is_steady());
+        let mut next = Next::Logits(logits);
         let result = loop {
             if let Err(error) = self.cancel.check() {
                 break Err(error);
             }
-            let (id, logprob) = match self.sampler.next_of(&logits, recent.make_contiguous()) {
+            let drawn = match next {
+                Next::Logits(logits) => self.sampler.next_of(&logits, recent.make_contiguous()),
+                Next::Top(top) => taken(top),
+            };
+            let (id, logprob) = match drawn {
                 Ok(drawn) => drawn,
                 Err(error) => break Err(located(error, session)),
             };
@@ -216,8 +235,9 @@ impl Run<'_> {
             // rotations that depend on it (LongRoPE) must not change within one cache.
             let headroom = self.request.max_new_tokens.saturating_sub(self.new_tokens);
             let mut control = Control { cancel: self.cancel, progress: &mut |_| {}, chunk: DEFAULT_CHUNK, headroom };
-            match session.step_on(id, &mut control) {
-                Ok(next) => logits = next,
+            let left = wanted - self.new_tokens;
+            match stepper.step(session, id, left, &mut control, &mut self.warnings) {
+                Ok(step) => next = step,
                 Err(error) => break Err(error),
             }
         };
@@ -250,40 +270,6 @@ impl Run<'_> {
             return Ok(());
         }
         Err(error)
-    }
-}
-
-/// Tokens on their way to text: bytes that are no character yet, text that may become a stop string.
-struct Stream {
-    decoder: DecodeStream,
-    matcher: StopMatcher,
-    ids: Vec<u32>,
-    logprob: f32,
-}
-
-impl Stream {
-    /// Takes a token; answers the stop string that it completed.
-    fn push(&mut self, id: u32, logprob: f32, all: &mut String, emit: &mut dyn FnMut(Event)) -> Option<usize> {
-        self.ids.push(id);
-        self.logprob += logprob;
-        let found = self.matcher.push(&self.decoder.push(id)?);
-        self.deliver(found.text, all, emit);
-        found.stop
-    }
-
-    fn finish(&mut self, all: &mut String, emit: &mut dyn FnMut(Event)) {
-        let mut rest = self.decoder.finish().map(|text| self.matcher.push(&text).text).unwrap_or_default();
-        rest.push_str(&self.matcher.finish());
-        self.deliver(rest, all, emit);
-    }
-
-    fn deliver(&mut self, text: String, all: &mut String, emit: &mut dyn FnMut(Event)) {
-        if text.is_empty() {
-            return;
-        }
-        all.push_str(&text);
-        let (token_ids, logprob) = (std::mem::take(&mut self.ids), std::mem::take(&mut self.logprob));
-        emit(Event::Text(TextChunk { text, token_ids, logprob }));
     }
 }
 
@@ -329,5 +315,6 @@ fn times(
     }
 }
 
+mod stream;
 #[cfg(test)]
 mod tests;

@@ -7,6 +7,7 @@ pub mod files;
 pub mod sample;
 pub mod text;
 
+mod ahead;
 mod control;
 mod device;
 mod generate;

@@ -1,10 +1,10 @@
 use std::time::{Duration, Instant};
 
 use candle_core::{DType, Tensor};
-use skimlm_core::{Code, Error, KvCache, Model, Pass, Policy, Report, Result, Role, Rows, Stage};
+use skimlm_core::{Code, Error, KvCache, LayerAhead, Model, Pass, Policy, Report, Result, Role, Rows, Stage};
 
 use crate::control::Control;
-use crate::walk::walk;
+use crate::walk::{visibility, walk};
 
 /// Time that a session has spent so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -123,6 +123,31 @@ impl<'m> Session<'m> {
             self.next_position = self.policy.next_position(&self.cache).unwrap_or(counted);
         }
         Ok((walked.pass, walked.hidden))
+    }
+
+    /// Whether steps may be ahead of the host.
+    pub(crate) fn is_steady(&self) -> bool {
+        self.policy.is_steady()
+    }
+
+    /// Room for entries at the positions of coming steps, a layer each.
+    pub(crate) fn layers_ahead(&mut self, positions: &[u32]) -> Result<Vec<LayerAhead>> {
+        let layers = self.model.shape().layers.iter().enumerate();
+        layers
+            .map(|(index, &shape)| self.cache.layer_mut(index)?.ahead(positions, visibility(&*self.policy, shape)))
+            .collect()
+    }
+
+    /// Takes a step that was done ahead as done.
+    pub(crate) fn note(&mut self) -> Result<()> {
+        self.cache.note(self.next_position)?;
+        self.next_position += 1;
+        Ok(())
+    }
+
+    /// Adds time that steps ahead took.
+    pub(crate) fn decoded_for(&mut self, time: Duration) {
+        self.timings.decode += time;
     }
 
     /// The position the next token takes.

@@ -258,10 +258,7 @@ impl Walk<'_, '_> {
     }
 
     fn visibility(&self, layer: usize) -> Visibility {
-        match self.layer_shape(layer).window {
-            Some(width) => self.policy.visibility().within(width),
-            None => self.policy.visibility(),
-        }
+        visibility(self.policy, self.layer_shape(layer))
     }
 
     /// Every layer is the same share of the pass, however many rows are left in it.
@@ -275,7 +272,15 @@ impl Walk<'_, '_> {
     }
 }
 
-fn missing() -> Error {
+/// Who sees whom in a layer, its own window included.
+pub(crate) fn visibility(policy: &dyn Policy, layer: LayerShape) -> Visibility {
+    match layer.window {
+        Some(width) => policy.visibility().within(width),
+        None => policy.visibility(),
+    }
+}
+
+pub(crate) fn missing() -> Error {
     Error::new(Code::Internal, "the model left out a projection that was asked for.")
 }
 

@@ -49,6 +49,10 @@ impl<F: FnMut(usize) -> Vec<usize> + Send> Policy for Fixed<F> {
         Ok(prompt)
     }
 
+    fn is_steady(&self) -> bool {
+        true
+    }
+
     fn report(&self) -> Option<Report> {
         self.report.clone()
     }

@@ -1,0 +1,160 @@
+//! Steps of decoding, one by one or ahead of the host.
+//!
+//! Greedy decoding under a steady policy needs nothing of the host: the next token is the most likely one, its position
+//! follows, and the cache only grows. So a GPU does a batch of steps by itself, each a graph that was recorded once, and
+//! the host reads their tokens afterwards, one at a time. The cache takes note of an entry when the host comes to its
+//! token: whatever the device did behind the last one that was wanted has never happened.
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::time::Instant;
+
+use candle_core::Tensor;
+use skimlm_core::{Code, Error, Result, Warning, Which};
+use skimlm_kernels::logits::Top;
+use skimlm_kernels::rope::rotate_ahead;
+use skimlm_kernels::steps::{Replay, Steps, record};
+
+use crate::control::Control;
+use crate::session::Session;
+use crate::walk::missing;
+
+/// Steps between two looks at their tokens.
+const BATCH: usize = 8;
+
+/// Steps below which recording is not worth it.
+const LEAST: usize = 2 * BATCH;
+
+/// Steps of one recording: their angles and their room in the cache are there from the start.
+const MOST: usize = 512;
+
+/// What a step gives.
+pub(crate) enum Next {
+    /// Logits `[1, vocab]`, where they are.
+    Logits(Tensor),
+    /// The most likely token, or which logit is no number.
+    Top(skimlm_kernels::Result<Top>),
+}
+
+/// The steps of one answer.
+pub(crate) struct Stepper<'m> {
+    /// Whether steps may be ahead of the host.
+    willing: bool,
+    ahead: Option<Ahead<'m>>,
+}
+
+impl<'m> Stepper<'m> {
+    pub(crate) fn new(willing: bool) -> Self {
+        Self { willing, ahead: None }
+    }
+
+    /// Reads `token`, the one that the last step's answer is if steps may be ahead, where no more than `left` are wanted
+    /// behind it. What keeps a device from going ahead is a warning, and the step an ordinary one.
+    pub(crate) fn step(
+        &mut self,
+        session: &mut Session<'m>,
+        token: u32,
+        left: usize,
+        control: &mut Control<'_>,
+        warnings: &mut Vec<Warning>,
+    ) -> Result<Next> {
+        if self.willing {
+            match self.ahead(session, token, left, control.headroom) {
+                Ok(Some(top)) => return Ok(Next::Top(top)),
+                Ok(None) => {}
+                Err(error) => {
+                    *self = Self::new(false);
+                    let message = format!("Tokens were decoded one by one, more slowly: {}", error.message);
+                    warnings.push(Warning { code: "W_NOT_AHEAD", message });
+                }
+            }
+        }
+        session.step_on(token, control).map(Next::Logits)
+    }
+
+    fn ahead(
+        &mut self,
+        session: &mut Session<'m>,
+        token: u32,
+        left: usize,
+        headroom: usize,
+    ) -> Result<Option<skimlm_kernels::Result<Top>>> {
+        let started = Instant::now();
+        let mut ahead = match self.ahead.take() {
+            Some(ahead) => ahead,
+            None if left < LEAST => return Ok(None),
+            None => Ahead::start(session, token, left.min(MOST), headroom)?,
+        };
+        let top = ahead.next(session)?;
+        // What comes behind the last step of a recording needs another one.
+        self.ahead = Some(ahead).filter(|ahead| ahead.taken < ahead.steps.most());
+        session.decoded_for(started.elapsed());
+        Ok(Some(top))
+    }
+}
+
+/// One recording and how far it has come.
+struct Ahead<'m> {
+    replay: Replay<Box<dyn FnMut() -> Result<()> + 'm>>,
+    steps: Rc<Steps>,
+    /// Steps that the device has been told to do.
+    done: usize,
+    /// Steps that the host has come to.
+    taken: usize,
+    told: VecDeque<skimlm_kernels::Result<Top>>,
+}
+
+impl<'m> Ahead<'m> {
+    /// Does the first step, which reads `token`, and records it.
+    fn start(session: &mut Session<'m>, token: u32, most: usize, headroom: usize) -> Result<Self> {
+        let model = session.model();
+        let positions: Vec<u32> = (session.next_position()..).take(most).collect();
+        let length = session.next_position() as usize + 1 + headroom;
+        let angles = model.rotaries(length).into_iter().map(|rotary| rotary.angles(&positions, model.device()));
+        let angles = angles.collect::<std::result::Result<Vec<_>, _>>()?;
+        let layers = session.layers_ahead(&positions)?;
+        let steps = Rc::new(Steps::new(token, most, model.device())?);
+        let counter = Rc::clone(&steps);
+        let step = move || {
+            let mut x = model.embed_ahead(&counter)?;
+            for (index, (layer, shape)) in layers.iter().zip(&model.shape().layers).enumerate() {
+                let projected = model.project(index, &x, Which::ALL)?;
+                let (Some(q), Some(k), Some(v)) = (projected.q, projected.k, projected.v) else {
+                    return Err(missing());
+                };
+                let angles = angles.get(shape.rotary).ok_or_else(|| no_rotation(shape.rotary))?;
+                rotate_ahead(&k, angles, &counter)?;
+                rotate_ahead(&q, angles, &counter)?;
+                layer.append(&k, &v, &counter)?;
+                x = model.finish(index, &x, layer.attend(&q, &counter)?)?;
+            }
+            Ok(counter.turn(&model.head(&x)?)?)
+        };
+        let step: Box<dyn FnMut() -> Result<()> + 'm> = Box::new(step);
+        let replay = record(model.device(), step)?;
+        Ok(Self { replay, steps, done: 1, taken: 0, told: VecDeque::new() })
+    }
+
+    /// What the next step gives; its entry becomes one of the cache's.
+    fn next(&mut self, session: &mut Session<'_>) -> Result<skimlm_kernels::Result<Top>> {
+        if self.told.is_empty() {
+            let end = (self.taken + BATCH).min(self.steps.most());
+            while self.done < end {
+                self.replay.run()?;
+                self.done += 1;
+            }
+            self.told = self.steps.read(self.taken..end)?.into();
+        }
+        let top = self.told.pop_front();
+        session.note()?;
+        self.taken += 1;
+        top.ok_or_else(|| Error::new(Code::Internal, "a step ahead told nothing."))
+    }
+}
+
+fn no_rotation(which: usize) -> Error {
+    Error::new(Code::Internal, format!("there is no rotation {which}."))
+}
+
+#[cfg(test)]
+mod tests;
