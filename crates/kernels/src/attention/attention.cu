@@ -3,8 +3,9 @@
 // q [rows, heads, dim] f32; k and v [kv_heads, capacity, dim] f32, f16 or bf16; out [rows, heads, dim] f32. Query head h
 // reads kv head h / group. Row r sees the entries from[r] <= e < to[r]; where `before` is given ([entries + 1], how
 // many entries have a tag before each), only those of its own segment, from segment[r] on, and earlier ones with a tag.
-// Where `step` is no null, row r sees what row r + *step of the ranges says. `scale` holds the factor log2(e). A row that sees nothing gets zeros. What a row does not see never counts, not even
-// a NaN, except that a NaN value among entries of a tile in use spoils its dimension.
+// Where `step` is no null, row r sees what row r + *step of the ranges says. `scale` holds the factor log2(e). A row that
+// sees nothing gets zeros. What a row does not see never counts, not even a NaN, except that a NaN value among entries of
+// a tile in use spoils its dimension.
 //
 // The rows of the group's query heads stand together: 64 packed rows (row, head) by 64 keys a tile, online softmax.
 // Grid: row tiles, kv heads, shares of the entries. With several shares out is [shares, rows, heads, dim] and `lse`
