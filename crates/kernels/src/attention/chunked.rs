@@ -12,22 +12,11 @@ use super::{Entries, Sizes};
 use crate::error::Result;
 use crate::gpu::Gpu;
 
-/// Rows and entries of a piece.
-const PIECE: (usize, usize) = (128, 2048);
+/// Rows and entries of a piece where nobody has a reason for others.
+pub(super) const PIECE: (usize, usize) = (128, 2048);
 
-/// As the contract of `attention`; there is at least one row and one entry.
+/// As the contract of `attention`, in pieces of so many rows and entries; there is at least one of each.
 pub(super) fn attention(
-    gpu: &impl Gpu,
-    q: &Tensor,
-    entries: Entries<'_>,
-    seen: &Seen,
-    scale: f32,
-    sizes: Sizes,
-) -> Result<Tensor> {
-    in_pieces(gpu, q, entries, seen, scale, sizes, PIECE)
-}
-
-pub(super) fn in_pieces(
     gpu: &impl Gpu,
     q: &Tensor,
     entries: Entries<'_>,

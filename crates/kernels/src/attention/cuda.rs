@@ -118,7 +118,7 @@ pub(crate) fn attention(
     small("attention", "the capacity", capacity)?;
     let seen = Seen::of(gpu, visibility, positions, entries.positions, entries.tags)?;
     if dim > WIDEST {
-        return chunked::attention(gpu, q, entries, &seen, scale, sizes);
+        return chunked::attention(gpu, q, entries, &seen, scale, sizes, chunked::PIECE);
     }
     attend(gpu, q, [entries.k, entries.v], &seen, scale, sizes, None)
 }

@@ -101,7 +101,7 @@ proptest! {
             let (q, k, v) = (on(gpu, &q), on(gpu, &k), on(gpu, &v));
             let there = Entries { k: &k, v: &v, ..entries };
             let seen = cuda::Seen::of(gpu, visibility, &rows, &at, entries.tags).unwrap();
-            let got = chunked::in_pieces(gpu, &q, there, &seen, scale, sizes, piece).unwrap();
+            let got = chunked::attention(gpu, &q, there, &seen, scale, sizes, piece).unwrap();
             assert_close(&flat(&got), &want, 1e-5, 1.0);
         });
     }

@@ -3,7 +3,7 @@
 
 #[cfg(target_arch = "x86_64")]
 mod integer;
-mod row;
+pub(crate) mod row;
 pub(crate) mod tile;
 
 use std::ops::Range;

@@ -77,19 +77,9 @@ fn bundle<S: Simd, T: Stored, const H: usize>(
         for h in 0..H {
             let p = &mut p[h * BLOCK..(h + 1) * BLOCK];
             p[count..].fill(f32::NEG_INFINITY);
-            let mut most = simd.splat_f32s(max[h]);
-            for p in p.chunks_exact(lanes) {
-                most = simd.max_f32s(load::<S>(p), most);
-            }
-            let new = simd.reduce_max_f32s(most);
-            let mut total = simd.splat_f32s(0.0);
-            for p in p.chunks_exact_mut(lanes) {
-                let weight = exp2(simd, simd.sub_f32s(load::<S>(p), simd.splat_f32s(new)));
-                store::<S>(p, weight);
-                total = simd.add_f32s(total, weight);
-            }
+            let (new, total) = weigh(simd, p, max[h]);
             shrink[h] = (max[h] - new).exp2();
-            sum[h] = sum[h] * shrink[h] + simd.reduce_sum_f32s(total);
+            sum[h] = sum[h] * shrink[h] + total;
             max[h] = new;
         }
         let mut d = 0;
@@ -105,6 +95,23 @@ fn bundle<S: Simd, T: Stored, const H: usize>(
     for h in 0..H {
         job.finish(task, row, head + h, o[h * dim..(h + 1) * dim].iter(), max[h], sum[h]);
     }
+}
+
+/// Base-2 logits, whole vectors, to weights relative to the largest of them and `least`; answers that and their sum.
+#[inline(always)]
+pub(crate) fn weigh<S: Simd>(simd: S, p: &mut [f32], least: f32) -> (f32, f32) {
+    let mut most = simd.splat_f32s(least);
+    for p in p.chunks_exact(S::F32_LANES) {
+        most = simd.max_f32s(load::<S>(p), most);
+    }
+    let most = simd.reduce_max_f32s(most);
+    let mut total = simd.splat_f32s(0.0);
+    for p in p.chunks_exact_mut(S::F32_LANES) {
+        let weight = exp2(simd, simd.sub_f32s(load::<S>(p), simd.splat_f32s(most)));
+        store::<S>(p, weight);
+        total = simd.add_f32s(total, weight);
+    }
+    (most, simd.reduce_sum_f32s(total))
 }
 
 /// Adds a block's weighted values for `W` vectors of dimensions from `d` on; answers `W`.

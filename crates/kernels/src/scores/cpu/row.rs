@@ -3,11 +3,11 @@
 use pulp::{Simd, WithSimd};
 
 use super::softmax::Job;
+use crate::attention::cpu::row::weigh;
 use crate::attention::cpu::tile::LOWEST;
 use crate::output::Output;
-use crate::simd::exp::exp2;
+use crate::simd::Scratch;
 use crate::simd::half::Stored;
-use crate::simd::{Scratch, load, store};
 
 /// Rows from which on the tiles are as fast, which hold as many at least.
 pub(super) const MANY: usize = 8;
@@ -66,27 +66,10 @@ impl<T: Stored> Rows<'_, T> {
         }
         for (h, p) in p.chunks_exact_mut(room).enumerate() {
             p[seen.len()..].fill(f32::NEG_INFINITY);
-            let total = weigh(simd, p);
+            let (_, total) = weigh(simd, p, LOWEST);
             for (e, p) in seen.clone().zip(p) {
                 self.out.add(head + h, e, *p / total);
             }
         }
     }
-}
-
-/// Base-2 logits to weights whose sum is the answer; whole vectors.
-#[inline(always)]
-fn weigh<S: Simd>(simd: S, p: &mut [f32]) -> f32 {
-    let mut most = simd.splat_f32s(LOWEST);
-    for p in p.chunks_exact(S::F32_LANES) {
-        most = simd.max_f32s(load::<S>(p), most);
-    }
-    let most = simd.splat_f32s(simd.reduce_max_f32s(most));
-    let mut total = simd.splat_f32s(0.0);
-    for p in p.chunks_exact_mut(S::F32_LANES) {
-        let weight = exp2(simd, simd.sub_f32s(load::<S>(p), most));
-        store::<S>(p, weight);
-        total = simd.add_f32s(total, weight);
-    }
-    simd.reduce_sum_f32s(total)
 }
