@@ -1,12 +1,13 @@
 // From text to the first chunk out of the JavaScript iterator: gemfilter beside full attention at several lengths, every
 // policy at two, and the iterator beside the bare Rust loop. Each measurement is a process of its own; rounds are
-// interleaved. `--only sizes` or `--only policies` runs one part; `--only plot` draws the
-// policies anew from their last results.
+// interleaved. `--only sizes`, `--only policies` or `--only disturbed` (beside processes that never rest) runs one part;
+// `--only plot` draws the policies anew from their last results.
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { resolveModel } from '../src/hub/index.js'
 import { measureBridge } from './e2e/bridge.js'
+import { measureDisturbed } from './e2e/disturbed.js'
 import { openBench } from './e2e/job.js'
 import { comparePolicies, plotPolicies } from './e2e/policies.js'
 import { compareSizes } from './e2e/sizes.js'
@@ -46,5 +47,10 @@ if (wanted('policies')) {
   const what =
     'Every policy keeps about 1024 tokens (of each head, where heads choose); other options have their defaults. The last column is a first look at quality, not a measure of it.'
   report('policies', await machine(), `${how} ${what}\n\n${table}`, { ...settings, results: data })
+}
+if (wanted('disturbed')) {
+  const { table, data } = await measureDisturbed(bench, sizes('512,2048,7680'))
+  const what = 'Full attention beside other processes that compute all the time.'
+  report('disturbed', await machine(), `${how} ${what}\n\n${table}`, { ...settings, results: data })
 }
 if (wanted('plot')) plotPolicies(JSON.parse(readFileSync(join(root, 'bench/results/policies.json'), 'utf8')).results)
