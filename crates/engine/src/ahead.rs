@@ -1,7 +1,7 @@
 //! Steps of decoding, one by one or ahead of the host.
 //!
-//! Greedy decoding under a steady policy needs nothing of the host: the next token is the most likely one, its position
-//! follows, and the cache only grows. So a GPU does a batch of steps by itself, each a graph that was recorded once, and
+//! Decoding under a steady policy needs nothing of the host: the next token is the most likely one or drawn by a random
+//! number that is known, its position follows, and the cache only grows. So a GPU does a batch of steps by itself, each a graph that was recorded once, and
 //! the host reads their tokens afterwards, one at a time. The cache takes note of an entry when the host comes to its
 //! token: whatever the device did behind the last one that was wanted has never happened.
 
@@ -11,11 +11,12 @@ use std::time::Instant;
 
 use candle_core::Tensor;
 use skimlm_core::{Code, Error, Result, Warning, Which};
-use skimlm_kernels::logits::Top;
+use skimlm_kernels::logits::Pick;
 use skimlm_kernels::rope::rotate_ahead;
 use skimlm_kernels::steps::{Replay, Steps, record};
 
 use crate::control::Control;
+use crate::sample::Sampler;
 use crate::session::Session;
 use crate::walk::missing;
 
@@ -32,8 +33,8 @@ const MOST: usize = 512;
 pub(crate) enum Next {
     /// Logits `[1, vocab]`, where they are.
     Logits(Tensor),
-    /// The most likely token, or which logit is no number.
-    Top(skimlm_kernels::Result<Top>),
+    /// A token that the device has chosen, or which logit is no number.
+    Pick(skimlm_kernels::Result<Pick>),
 }
 
 /// The steps of one answer.
@@ -48,19 +49,20 @@ impl<'m> Stepper<'m> {
         Self { willing, ahead: None }
     }
 
-    /// Reads `token`, the one that the last step's answer is if steps may be ahead, where no more than `left` are wanted
-    /// behind it. What keeps a device from going ahead is a warning, and the step an ordinary one.
+    /// Reads `token`, the one that the last step's answer is and that `sampler` has noted, where no more than `left` are
+    /// wanted behind it. What keeps a device from going ahead is a warning, and the step an ordinary one.
     pub(crate) fn step(
         &mut self,
         session: &mut Session<'m>,
         token: u32,
         left: usize,
+        sampler: &Sampler,
         control: &mut Control<'_>,
         warnings: &mut Vec<Warning>,
     ) -> Result<Next> {
         if self.willing {
-            match self.ahead(session, token, left, control.headroom) {
-                Ok(Some(top)) => return Ok(Next::Top(top)),
+            match self.ahead(session, left, sampler, control.headroom) {
+                Ok(Some(pick)) => return Ok(Next::Pick(pick)),
                 Ok(None) => {}
                 Err(error) => {
                     *self = Self::new(false);
@@ -75,21 +77,21 @@ impl<'m> Stepper<'m> {
     fn ahead(
         &mut self,
         session: &mut Session<'m>,
-        token: u32,
         left: usize,
+        sampler: &Sampler,
         headroom: usize,
-    ) -> Result<Option<skimlm_kernels::Result<Top>>> {
+    ) -> Result<Option<skimlm_kernels::Result<Pick>>> {
         let started = Instant::now();
         let mut ahead = match self.ahead.take() {
             Some(ahead) => ahead,
             None if left < LEAST => return Ok(None),
-            None => Ahead::start(session, token, left.min(MOST), headroom)?,
+            None => Ahead::start(session, sampler, left.min(MOST), headroom)?,
         };
-        let top = ahead.next(session)?;
+        let pick = ahead.next(session)?;
         // What comes behind the last step of a recording needs another one.
         self.ahead = Some(ahead).filter(|ahead| ahead.taken < ahead.steps.most());
         session.decoded_for(started.elapsed());
-        Ok(Some(top))
+        Ok(Some(pick))
     }
 }
 
@@ -101,19 +103,19 @@ struct Ahead<'m> {
     done: usize,
     /// Steps that the host has come to.
     taken: usize,
-    told: VecDeque<skimlm_kernels::Result<Top>>,
+    told: VecDeque<skimlm_kernels::Result<Pick>>,
 }
 
 impl<'m> Ahead<'m> {
-    /// Does the first step, which reads `token`, and records it.
-    fn start(session: &mut Session<'m>, token: u32, most: usize, headroom: usize) -> Result<Self> {
+    /// Does the first step and records it.
+    fn start(session: &mut Session<'m>, sampler: &Sampler, most: usize, headroom: usize) -> Result<Self> {
         let model = session.model();
         let positions: Vec<u32> = (session.next_position()..).take(most).collect();
         let length = session.next_position() as usize + 1 + headroom;
         let angles = model.rotaries(length).into_iter().map(|rotary| rotary.angles(&positions, model.device()));
         let angles = angles.collect::<std::result::Result<Vec<_>, _>>()?;
         let layers = session.layers_ahead(&positions)?;
-        let steps = Rc::new(Steps::new(token, most, model.device())?);
+        let steps = Rc::new(sampler.steps(most, model.device())?);
         let counter = Rc::clone(&steps);
         let step = move || {
             let mut x = model.embed_ahead(&counter)?;
@@ -136,7 +138,7 @@ impl<'m> Ahead<'m> {
     }
 
     /// What the next step gives; its entry becomes one of the cache's.
-    fn next(&mut self, session: &mut Session<'_>) -> Result<skimlm_kernels::Result<Top>> {
+    fn next(&mut self, session: &mut Session<'_>) -> Result<skimlm_kernels::Result<Pick>> {
         if self.told.is_empty() {
             let end = (self.taken + BATCH).min(self.steps.most());
             while self.done < end {
@@ -145,10 +147,10 @@ impl<'m> Ahead<'m> {
             }
             self.told = self.steps.read(self.taken..end)?.into();
         }
-        let top = self.told.pop_front();
+        let pick = self.told.pop_front();
         session.note()?;
         self.taken += 1;
-        top.ok_or_else(|| Error::new(Code::Internal, "a step ahead told nothing."))
+        pick.ok_or_else(|| Error::new(Code::Internal, "a step ahead told nothing."))
     }
 }
 

@@ -1,6 +1,5 @@
 //! From a request to text.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,14 +15,11 @@ use crate::memory;
 use crate::output::{Event, FinishReason, Memory, Outcome, SelectionData, Timings, Usage};
 use crate::overflow;
 use crate::request::Request;
-use crate::sample::{Sampler, taken};
+use crate::sample::Sampler;
 use crate::session::{Session, Spent};
 use crate::text::{Assembled, DecodeStream, Prompt, StopMatcher, assemble, named_tokens};
 
 use stream::Stream;
-
-/// Generated and prompt tokens that the repetition penalty looks back on.
-const PENALTY_WINDOW: usize = 64;
 
 /// Length of [`Outcome::first_token_top`].
 const TOP: usize = 10;
@@ -46,7 +42,7 @@ pub fn generate(
     generate_with(loaded, request, cancel, queued, ahead, emit)
 }
 
-/// `ahead`: whether greedy tokens may be decoded ahead of the host, which only a GPU gains from.
+/// `ahead`: whether tokens may be decoded ahead of the host, which only a GPU gains from.
 fn generate_with(
     loaded: &Loaded,
     request: &Request,
@@ -196,17 +192,16 @@ impl Run<'_> {
         };
         let mut stream = Stream::new(decoder, StopMatcher::new(&self.request.stop)?);
         let wanted = self.wanted_tokens(session.next_position() as usize);
-        let recent = &prompt.rows.tokens[prompt.rows.len().saturating_sub(PENALTY_WINDOW)..];
-        let mut recent: VecDeque<u32> = recent.iter().copied().collect();
-        let mut stepper = Stepper::new(ahead && self.sampler.is_plain() && session.is_steady());
+        self.sampler.follow(&prompt.rows.tokens);
+        let mut stepper = Stepper::new(ahead && session.is_steady());
         let mut next = Next::Logits(logits);
         let result = loop {
             if let Err(error) = self.cancel.check() {
                 break Err(error);
             }
             let drawn = match next {
-                Next::Logits(logits) => self.sampler.next_of(&logits, recent.make_contiguous()),
-                Next::Top(top) => taken(top),
+                Next::Logits(logits) => self.sampler.next_of(&logits),
+                Next::Pick(pick) => self.sampler.told(pick),
             };
             let (id, logprob) = match drawn {
                 Ok(drawn) => drawn,
@@ -227,16 +222,13 @@ impl Run<'_> {
                 self.finish = Some(FinishReason::Length);
                 break Ok(());
             }
-            recent.push_back(id);
-            if recent.len() > PENALTY_WINDOW {
-                recent.pop_front();
-            }
+            self.sampler.follow(&[id]);
             // With what is still to come, every step has the length that the prompt's pass had:
             // rotations that depend on it (LongRoPE) must not change within one cache.
             let headroom = self.request.max_new_tokens.saturating_sub(self.new_tokens);
             let mut control = Control { cancel: self.cancel, progress: &mut |_| {}, chunk: DEFAULT_CHUNK, headroom };
             let left = wanted - self.new_tokens;
-            match stepper.step(session, id, left, &mut control, &mut self.warnings) {
+            match stepper.step(session, id, left, &self.sampler, &mut control, &mut self.warnings) {
                 Ok(step) => next = step,
                 Err(error) => break Err(error),
             }

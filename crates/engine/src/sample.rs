@@ -1,13 +1,19 @@
 //! From logits to a token.
 
+use std::collections::VecDeque;
 use std::hash::{BuildHasher, Hasher, RandomState};
 
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 use serde::{Deserialize, Serialize};
 use skimlm_core::{Code, Error, Result};
-use skimlm_kernels::logits::{Top, top, top_of};
+use skimlm_kernels::draw::{Drawing, draw};
+use skimlm_kernels::logits::{Pick, top_of};
+use skimlm_kernels::steps::Steps;
+
+/// Generated and prompt tokens that the repetition penalty looks back on.
+const PENALTY_WINDOW: usize = 64;
 
 /// How the next token is chosen. The defaults are greedy.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -58,24 +64,16 @@ impl Sampling {
     }
 }
 
-/// Chooses tokens.
+/// Chooses tokens, as [`draw`] says.
 ///
-/// In this order: repetition penalty, temperature, top k, top p, min p. Of equal logits the lower
-/// id counts as more likely. The generator is ChaCha with 8 rounds, keyed by the seed, and each
-/// token takes 64 bits of it, so a seed gives the same tokens on every machine that computes the
-/// same logits.
+/// The generator is ChaCha with 8 rounds, keyed by the seed, and each token that is drawn takes 64 bits of it, so a seed
+/// gives the same tokens on every machine that computes the same logits.
 #[derive(Debug, Clone)]
 pub struct Sampler {
-    sampling: Sampling,
+    how: Drawing,
     seed: u64,
     random: ChaCha8Rng,
-    candidates: Vec<Candidate>,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Candidate {
-    id: u32,
-    weight: f64,
+    recent: VecDeque<u32>,
 }
 
 impl Sampler {
@@ -87,7 +85,14 @@ impl Sampler {
         let seed = sampling.seed.unwrap_or_else(|| RandomState::new().build_hasher().finish() >> 11);
         let mut key = [0; 32];
         key[..8].copy_from_slice(&seed.to_le_bytes());
-        Ok(Self { sampling, seed, random: ChaCha8Rng::from_seed(key), candidates: Vec::new() })
+        let how = Drawing {
+            penalty: sampling.repetition_penalty,
+            temperature: sampling.temperature,
+            top_k: sampling.top_k.map_or(usize::MAX, |k| k as usize),
+            top_p: sampling.top_p,
+            min_p: sampling.min_p,
+        };
+        Ok(Self { how, seed, random: ChaCha8Rng::from_seed(key), recent: VecDeque::new() })
     }
 
     /// The seed in use.
@@ -95,101 +100,62 @@ impl Sampler {
         self.seed
     }
 
+    /// Takes note of tokens in their order: the last 64 are those the repetition penalty applies to.
+    pub fn follow(&mut self, tokens: &[u32]) {
+        self.recent.extend(&tokens[tokens.len().saturating_sub(PENALTY_WINDOW)..]);
+        self.recent.drain(..self.recent.len().saturating_sub(PENALTY_WINDOW));
+    }
+
     /// A token and its log probability.
     ///
-    /// `logits` `[vocab]` are overwritten. `recent` are the tokens that the repetition penalty
-    /// applies to, each once. The log probability (natural) is the model's own: before penalty,
-    /// temperature and cuts. `ERR_NUMERICS` for NaN or infinity.
-    pub fn next(&mut self, logits: &mut [f32], recent: &[u32]) -> Result<(u32, f32)> {
-        let top = top(logits).map_err(no_choice)?;
-        // Only as many logits as the penalty touches are kept aside.
-        let raw: Vec<(usize, f32)> = self.penalize(logits, recent);
-        let id = match self.sampling.temperature {
-            0.0 if raw.is_empty() => top.index,
-            0.0 => argmax(logits).unwrap_or(top.index),
-            _ => self.draw(logits),
-        };
-        let logit = raw.iter().find(|(touched, _)| *touched == id).map_or(logits[id], |(_, logit)| *logit);
-        Ok((id as u32, (f64::from(logit) - top.log_sum) as f32))
+    /// `logits` `[vocab]` may be overwritten. The log probability (natural) is the model's own: before penalty, temperature
+    /// and cuts. `ERR_NUMERICS` for NaN or infinity.
+    pub fn next(&mut self, logits: &mut [f32]) -> Result<(u32, f32)> {
+        let random = self.random();
+        taken(draw(logits, self.recent.make_contiguous(), &self.how, random))
     }
 
     /// [`Sampler::next`] of logits where they are. Of a GPU's nothing but the answer is read, if it is the most likely
     /// token as the model has it.
-    pub(crate) fn next_of(&mut self, logits: &Tensor, recent: &[u32]) -> Result<(u32, f32)> {
+    pub(crate) fn next_of(&mut self, logits: &Tensor) -> Result<(u32, f32)> {
         if self.is_plain() {
             return taken(top_of(logits));
         }
-        self.next(&mut logits.flatten_all()?.to_vec1()?, recent)
+        self.next(&mut logits.flatten_all()?.to_vec1()?)
+    }
+
+    /// Steps that choose tokens as this does, of which the first one reads the last token that was noted.
+    pub(crate) fn steps(&self, most: usize, device: &Device) -> Result<Steps> {
+        let recent: Vec<u32> = self.recent.iter().copied().collect();
+        let Some(&last) = recent.last() else { return Err(Error::new(Code::Internal, "no token to step from.")) };
+        if self.is_plain() {
+            return Ok(Steps::new(last, most, device)?);
+        }
+        let mut coming = self.clone();
+        let randoms: Vec<u64> = (0..most).map(|_| coming.random()).collect();
+        Ok(Steps::drawing(self.how, &recent, PENALTY_WINDOW, &randoms, device)?)
+    }
+
+    /// What [`Sampler::steps`] chose, as [`Sampler::next`] gives it; each in its turn.
+    pub(crate) fn told(&mut self, pick: skimlm_kernels::Result<Pick>) -> Result<(u32, f32)> {
+        self.random();
+        taken(pick)
     }
 
     /// Whether the most likely token is taken, as the model has it: no other logit matters.
-    pub(crate) fn is_plain(&self) -> bool {
-        self.sampling.temperature == 0.0 && self.sampling.repetition_penalty == 1.0
+    fn is_plain(&self) -> bool {
+        self.how.temperature == 0.0 && self.how.penalty == 1.0
     }
 
-    /// Applies the repetition penalty and gives what the logits were that it changed.
-    fn penalize(&self, logits: &mut [f32], recent: &[u32]) -> Vec<(usize, f32)> {
-        let penalty = self.sampling.repetition_penalty;
-        if penalty == 1.0 {
-            return Vec::new();
-        }
-        let mut ids: Vec<usize> = recent.iter().map(|&id| id as usize).filter(|&id| id < logits.len()).collect();
-        ids.sort_unstable();
-        ids.dedup();
-        ids.into_iter()
-            .map(|id| {
-                let raw = logits[id];
-                let changed = if raw > 0.0 { f64::from(raw) / penalty } else { f64::from(raw) * penalty };
-                logits[id] = changed.clamp(f64::from(f32::MIN), f64::from(f32::MAX)) as f32;
-                (id, raw)
-            })
-            .collect()
-    }
-
-    fn draw(&mut self, logits: &[f32]) -> usize {
-        let Sampling { temperature, top_k, top_p, min_p, .. } = self.sampling;
-        let top = logits.iter().copied().fold(f32::MIN, f32::max);
-        // Relative to the most likely token, which has weight 1.
-        let weights = logits.iter().map(|&logit| ((f64::from(logit) - f64::from(top)) / temperature).exp());
-        self.candidates.clear();
-        self.candidates.extend((0..).zip(weights).map(|(id, weight)| Candidate { id, weight }));
-        let candidates = &mut self.candidates;
-        let likelier = |a: &Candidate, b: &Candidate| b.weight.total_cmp(&a.weight).then(a.id.cmp(&b.id));
-        if let Some(k) = top_k.map(|k| k as usize).filter(|&k| k < candidates.len()) {
-            candidates.select_nth_unstable_by(k - 1, likelier);
-            candidates.truncate(k);
-        }
-        if top_p < 1.0 {
-            let total: f64 = candidates.iter().map(|candidate| candidate.weight).sum();
-            // Those below this have less than `1 - top_p` together: the cut lies before them, and
-            // sorting the few that are left is cheap.
-            let least = total * (1.0 - top_p) / candidates.len() as f64;
-            candidates.retain(|candidate| candidate.weight >= least.min(1.0));
-            candidates.sort_unstable_by(likelier);
-            let mut mass = 0.0;
-            let cut = candidates.iter().position(|candidate| {
-                mass += candidate.weight;
-                mass >= top_p * total
-            });
-            candidates.truncate(cut.map_or(candidates.len(), |cut| cut + 1));
-        }
-        candidates.retain(|candidate| candidate.weight >= min_p);
-        // Order decides who the random number hits; it must not depend on how candidates were cut.
-        candidates.sort_unstable_by_key(|candidate| candidate.id);
-        let total: f64 = candidates.iter().map(|candidate| candidate.weight).sum();
-        let mut left = (self.random.next_u64() >> 11) as f64 / (1u64 << 53) as f64 * total;
-        let hit = candidates.iter().find(|candidate| {
-            left -= candidate.weight;
-            left < 0.0
-        });
-        hit.or(candidates.last()).map_or(0, |candidate| candidate.id as usize)
+    /// The next random number, where one is needed.
+    fn random(&mut self) -> u64 {
+        if self.how.temperature == 0.0 { 0 } else { self.random.next_u64() }
     }
 }
 
-/// The most likely token and its log probability.
-pub(crate) fn taken(top: skimlm_kernels::Result<Top>) -> Result<(u32, f32)> {
-    let top = top.map_err(no_choice)?;
-    Ok((top.index as u32, (f64::from(top.value) - top.log_sum) as f32))
+fn taken(pick: skimlm_kernels::Result<Pick>) -> Result<(u32, f32)> {
+    let pick = pick.map_err(no_choice)?;
+    Ok((pick.index as u32, pick.log_probability()))
 }
 
 fn no_choice(error: skimlm_kernels::Error) -> Error {
@@ -205,17 +171,6 @@ fn no_choice(error: skimlm_kernels::Error) -> Error {
         }
         other => other.into(),
     }
-}
-
-/// The first of the largest.
-fn argmax(values: &[f32]) -> Option<usize> {
-    let mut best: Option<(usize, f32)> = None;
-    for (index, &value) in values.iter().enumerate() {
-        if best.is_none_or(|(_, most)| value > most) {
-            best = Some((index, value));
-        }
-    }
-    best.map(|(index, _)| index)
 }
 
 #[cfg(test)]

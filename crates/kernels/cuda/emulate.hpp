@@ -15,6 +15,7 @@
 #include <memory>
 #include <string>
 #include <tuple>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -262,8 +263,8 @@ inline uint32_t __ballot_sync(uint32_t, int x) {
 }
 
 // Fibers change hands at barriers only, so a plain read and write is atomic.
-inline uint32_t atomicAdd(uint32_t* at, uint32_t by) {
-    const uint32_t old = *at;
+template <typename N> N atomicAdd(N* at, std::common_type_t<N> by) {
+    const N old = *at;
     *at += by;
     emulate::machine().progress++;
     return old;
@@ -273,6 +274,7 @@ inline uint32_t atomicMin(uint32_t* at, uint32_t with) {
     *at = old < with ? old : with;
     return old;
 }
+inline u64 __umul64hi(u64 a, u64 b) { return (u64)((unsigned __int128)a * b >> 64); }
 inline int __popc(uint32_t x) { return __builtin_popcount(x); }
 
 namespace emulate {

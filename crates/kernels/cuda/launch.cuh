@@ -6,6 +6,8 @@
 #pragma once
 #include <stdint.h>
 
+typedef unsigned long long u64; // what atomicAdd takes
+
 #ifdef __CUDACC__
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>

@@ -16,6 +16,7 @@ pub mod allocator;
 pub mod attention;
 pub mod cached;
 pub mod device;
+pub mod draw;
 pub mod gather;
 pub mod keys;
 pub mod linear;

@@ -7,7 +7,7 @@ use skimlm_policies::{Context, PolicySpec};
 
 use super::*;
 use crate::control::Cancel;
-use crate::sample::{Sampler, Sampling, taken};
+use crate::sample::{Sampler, Sampling};
 
 /// A random model, some of whose layers see a window only, and that may be unable to look tokens up by itself.
 struct Windowed {
@@ -72,8 +72,8 @@ struct Told {
     ahead: usize,
 }
 
-/// Decodes `count` tokens greedily behind a prompt, the last of which is never read.
-fn decode(model: &Windowed, policy: &Value, count: usize, willing: bool) -> Told {
+/// Decodes `count` tokens behind a prompt, the last of which is never read.
+fn decode(model: &Windowed, policy: &Value, sampling: Sampling, count: usize, willing: bool) -> Told {
     let context = Context::new(model.shape(), 2);
     let spec = PolicySpec::parse(policy).unwrap();
     let mut session = Session::new(model, spec.build(&context).unwrap(), DType::F16).unwrap();
@@ -83,20 +83,21 @@ fn decode(model: &Windowed, policy: &Value, count: usize, willing: bool) -> Told
     rows.roles[34..].fill(Role::Question);
     let logits = session.prefill(rows, &mut control).unwrap();
     let mut next = Next::Logits(Tensor::from_slice(&logits, logits.len(), &Device::Cpu).unwrap());
-    let mut sampler = Sampler::new(Sampling::default()).unwrap();
+    let mut sampler = Sampler::new(sampling).unwrap();
     let mut stepper = Stepper::new(willing && session.is_steady());
     let (mut warnings, mut tokens, mut ahead) = (Vec::new(), Vec::new(), 0);
     loop {
-        ahead += usize::from(matches!(next, Next::Top(_)));
+        ahead += usize::from(matches!(next, Next::Pick(_)));
         tokens.push(match next {
-            Next::Logits(logits) => sampler.next_of(&logits, &[]).unwrap(),
-            Next::Top(top) => taken(top).unwrap(),
+            Next::Logits(logits) => sampler.next_of(&logits).unwrap(),
+            Next::Pick(pick) => sampler.told(pick).unwrap(),
         });
         if tokens.len() == count {
             break;
         }
-        let token = tokens[tokens.len() - 1].0;
-        next = stepper.step(&mut session, token, count - tokens.len(), &mut control, &mut warnings).unwrap();
+        let (token, left) = (tokens[tokens.len() - 1].0, count - tokens.len());
+        sampler.follow(&[token]);
+        next = stepper.step(&mut session, token, left, &sampler, &mut control, &mut warnings).unwrap();
     }
     let cache = session.cache();
     let banks = |layer| cache.layer(layer).unwrap().banks().iter().map(|bank| bank.positions().to_vec()).collect();
@@ -132,12 +133,24 @@ fn policies() -> Vec<(Value, bool)> {
     all.to_vec()
 }
 
+/// Ways to choose tokens; the penalty looks back beyond the start of an answer.
+fn samplings() -> [Sampling; 4] {
+    let greedy = Sampling::default();
+    let drawn = Sampling { temperature: 1.5, seed: Some(11), ..greedy };
+    [
+        greedy,
+        Sampling { repetition_penalty: 1.4, ..greedy },
+        drawn,
+        Sampling { top_k: Some(30.0), top_p: 0.9, min_p: 0.01, repetition_penalty: 1.2, ..drawn },
+    ]
+}
+
 #[test]
 fn steps_ahead_decode_what_ordinary_steps_decode() {
     let model = model(true);
     for (policy, steady) in policies() {
-        for count in [1, 17, 18, 45] {
-            let (got, want) = (decode(&model, &policy, count, true), decode(&model, &policy, count, false));
+        for (count, sampling) in [1, 17, 18, 45].into_iter().zip(samplings().into_iter().cycle()) {
+            let [got, want] = [true, false].map(|willing| decode(&model, &policy, sampling, count, willing));
             // The first token is the prompt's; what is too few to record goes step by step.
             let ahead = if steady && count > LEAST { count - 1 } else { 0 };
             assert_eq!(got, Told { ahead, ..want }, "{policy} {count}");
@@ -159,14 +172,19 @@ fn no_policy_is_forgotten() {
 fn a_long_answer_takes_several_recordings() {
     let (model, count) = (model(true), MOST + 2 * LEAST);
     let policy = json!({ "kind": "snapkv", "budget": 20, "window": 4 });
-    let (got, want) = (decode(&model, &policy, count, true), decode(&model, &policy, count, false));
-    assert_eq!(got, Told { ahead: count - 1, ..want });
-    assert_eq!(got.next_position as usize, 40 + count - 1);
+    for sampling in samplings() {
+        let [got, want] = [true, false].map(|willing| decode(&model, &policy, sampling, count, willing));
+        assert_eq!(got, Told { ahead: count - 1, ..want });
+        assert_eq!(got.next_position as usize, 40 + count - 1);
+    }
 }
 
 #[test]
 fn what_cannot_be_ahead_goes_on_step_by_step_and_says_so() {
     let policy = json!({ "kind": "full" });
-    let (got, want) = (decode(&model(false), &policy, 40, true), decode(&model(true), &policy, 40, false));
-    assert_eq!(got, Told { warnings: vec!["W_NOT_AHEAD"], ..want });
+    for sampling in samplings() {
+        let got = decode(&model(false), &policy, sampling, 40, true);
+        let want = decode(&model(true), &policy, sampling, 40, false);
+        assert_eq!(got, Told { warnings: vec!["W_NOT_AHEAD"], ..want });
+    }
 }

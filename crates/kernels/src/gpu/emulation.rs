@@ -46,6 +46,7 @@ enum HeldArg {
     U32(u32),
     U64(u64),
     F32(f32),
+    F64(f64),
 }
 
 impl Held {
@@ -60,6 +61,7 @@ impl Held {
             Arg::U32(value) => HeldArg::U32(*value),
             Arg::U64(value) => HeldArg::U64(*value),
             Arg::F32(value) => HeldArg::F32(*value),
+            Arg::F64(value) => HeldArg::F64(*value),
         });
         let Launch { ref kernel, grid, threads, shared, cooperative, .. } = *launch;
         Self { kernel: kernel.clone(), grid, threads, shared, cooperative, args: args.collect() }
@@ -75,6 +77,7 @@ impl Held {
             HeldArg::U32(value) => Arg::U32(*value),
             HeldArg::U64(value) => Arg::U64(*value),
             HeldArg::F32(value) => Arg::F32(*value),
+            HeldArg::F64(value) => Arg::F64(*value),
         });
         let Self { ref kernel, grid, threads, shared, cooperative, .. } = *self;
         Launch { kernel: kernel.clone(), grid, threads, shared, cooperative, args: args.collect() }

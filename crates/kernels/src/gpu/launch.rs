@@ -27,6 +27,8 @@ pub(crate) enum Arg<'a> {
     U64(u64),
     /// A number.
     F32(f32),
+    /// A number.
+    F64(f64),
 }
 
 /// A kernel, its grid and its parameters.
@@ -98,7 +100,7 @@ impl<'a> Launch<'a> {
                 }
                 Arg::Out(tensor) => outs.push((tensor, i, 0)),
                 Arg::Outs(tensors) => outs.extend(tensors.iter().enumerate().map(|(slot, tensor)| (*tensor, i, slot))),
-                Arg::Null | Arg::U32(_) | Arg::U64(_) | Arg::F32(_) => {}
+                Arg::Null | Arg::U32(_) | Arg::U64(_) | Arg::F32(_) | Arg::F64(_) => {}
             }
         }
         let run = Cell::new(Some(run));
@@ -117,7 +119,7 @@ impl<'a> Arg<'a> {
         match self {
             Self::In(tensor) | Self::Out(tensor) => std::slice::from_ref(tensor),
             Self::Ins(tensors) | Self::Outs(tensors) => tensors,
-            Self::Null | Self::U32(_) | Self::U64(_) | Self::F32(_) => &[],
+            Self::Null | Self::U32(_) | Self::U64(_) | Self::F32(_) | Self::F64(_) => &[],
         }
     }
 
@@ -129,6 +131,7 @@ impl<'a> Arg<'a> {
             Self::U32(value) => vec![u64::from(*value)],
             Self::U64(value) => vec![*value],
             Self::F32(value) => vec![u64::from(value.to_bits())],
+            Self::F64(value) => vec![value.to_bits()],
         }
     }
 }

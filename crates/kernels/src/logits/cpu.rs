@@ -1,6 +1,6 @@
 use pulp::{Simd, WithSimd};
 
-use super::Top;
+use super::Pick;
 use crate::level::Level;
 use crate::simd::exp::exp;
 use crate::simd::load;
@@ -9,17 +9,17 @@ use crate::simd::load;
 /// grows with their count.
 const TOGETHER: usize = 16;
 
-pub(super) fn top(level: Level, logits: &[f32]) -> Top {
+pub(super) fn top(level: Level, logits: &[f32]) -> Pick {
     level.arch().dispatch(Pass(logits))
 }
 
 struct Pass<'a>(&'a [f32]);
 
 impl WithSimd for Pass<'_> {
-    type Output = Top;
+    type Output = Pick;
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) -> Top {
+    fn with_simd<S: Simd>(self, simd: S) -> Pick {
         let (whole, rest) = self.0.split_at(self.0.len() / S::F32_LANES * S::F32_LANES);
         let mut most = simd.splat_f32s(f32::NEG_INFINITY);
         for part in whole.chunks_exact(S::F32_LANES) {
@@ -36,6 +36,6 @@ impl WithSimd for Pass<'_> {
             }
             sum += f64::from(simd.reduce_sum_f32s(sums));
         }
-        Top { index, value, log_sum: f64::from(value) + sum.ln() }
+        Pick { index, value, log_sum: f64::from(value) + sum.ln() }
     }
 }

@@ -1,10 +1,11 @@
 // The most likely of some logits, and the sum of all exponentials, in two launches.
 //
-// logits [count] f32. A part is what a share of them tells, six words: the index of the largest (the lowest of equals),
-// its value, the sum of exp(logit - value) as two floats (the second is what the first one rounds away), the lowest
-// index of a number that is NaN or infinite (none: the largest number) and that number. An index is always below `count`.
-// Exponentials are f32, their sums f64. The parts [blocks, 6] of contiguous shares, one a block, become one.
+// logits [count] f32. A part is what a share of them tells: the index of the largest (the lowest of equals), its value, the
+// sum of exp(logit - value) as two floats (the second is what the first one rounds away), the lowest index of a number
+// that is NaN or infinite (none: the largest number) and that number. An index is always below `count`.
+// Exponentials are f32, their sums f64. The parts [blocks] of contiguous shares, one a block, become one pick.
 #include "launch.cuh"
+#include "pick.cuh"
 
 struct Part { uint32_t index; float value, high, low; uint32_t bad; float bad_value; };
 
@@ -28,11 +29,6 @@ DEVICE double warp_sum(double x) {
 DEVICE uint32_t warp_least(uint32_t x) {
     for (int step = 16; step > 0; step /= 2) x = least(x, __shfl_xor_sync(ALL_LANES, x, step));
     return x;
-}
-
-DEVICE Part part_of(Best best, double sum, uint32_t bad, float bad_value) {
-    const float high = (float)sum;
-    return Part{best.index, best.value, high, (float)(sum - high), bad, bad_value};
 }
 
 KERNEL(logits_parts, 256, 1)(const float* logits, Part* parts, uint32_t count) {
@@ -68,12 +64,13 @@ KERNEL(logits_parts, 256, 1)(const float* logits, Part* parts, uint32_t count) {
     if (threadIdx.x != 0) return;
     sum = 0;
     for (uint32_t w = 0; w < warps; w++) sum += sums[w];
-    parts[blockIdx.x] = part_of(best, sum, bad, bad < count ? logits[bad] : 0.0f);
+    const float high = (float)sum;
+    parts[blockIdx.x] = Part{best.index, best.value, high, (float)(sum - high), bad, bad < count ? logits[bad] : 0.0f};
 }
 EXPORT(logits_parts)
 
 // One warp.
-KERNEL(logits_merge, 32, 1)(const Part* parts, Part* out, uint32_t count) {
+KERNEL(logits_merge, 32, 1)(const Part* parts, Pick* out, uint32_t count) {
     Best best = {parts[0].value, parts[0].index};
     uint32_t bad = 0xffffffffu;
     for (uint32_t p = threadIdx.x; p < count; p += blockDim.x) {
@@ -89,6 +86,7 @@ KERNEL(logits_merge, 32, 1)(const Part* parts, Part* out, uint32_t count) {
     sum = warp_sum(sum);
     if (threadIdx.x != 0) return;
     const bool fine = bad == 0xffffffffu;
-    *out = part_of(best, sum, fine ? bad : parts[bad].bad, fine ? 0.0f : parts[bad].bad_value);
+    const uint32_t which = fine ? bad : parts[bad].bad;
+    *out = Pick{best.index, best.value, (double)best.value + log(sum), which, fine ? 0.0f : parts[bad].bad_value};
 }
 EXPORT(logits_merge)

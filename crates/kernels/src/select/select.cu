@@ -11,6 +11,7 @@
 // that collects in entry order. Nothing is sorted. Windows are summed neighbour by neighbour in ascending order,
 // as the plain implementation does, so that pooled scores are the same to the last bit.
 #include "launch.cuh"
+#include "scan.cuh"
 
 static const uint32_t BINS = 2048;
 // What `kind` of pool: none, the published mean, the mean at the ends over what is there, the largest.
@@ -45,26 +46,6 @@ DEVICE void meet(uint32_t* arrived, uint32_t times) {
         __threadfence();
     }
     __syncthreads();
-}
-
-// The sums of `x` over the threads before this one and over all threads.
-struct Scanned { uint32_t before, all; };
-DEVICE Scanned scan(uint32_t x, uint32_t* sums) {
-    const uint32_t lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-    uint32_t sum = x;
-    for (uint32_t step = 1; step < 32; step *= 2) {
-        const uint32_t other = __shfl_up_sync(ALL_LANES, sum, step);
-        if (lane >= step) sum += other;
-    }
-    if (lane == 31) sums[warp] = sum;
-    __syncthreads();
-    Scanned result = {sum - x, 0};
-    for (uint32_t w = 0; w < blockDim.x / 32; w++) {
-        if (w < warp) result.before += sums[w];
-        result.all += sums[w];
-    }
-    __syncthreads();
-    return result;
 }
 
 // The digit of the `wanted`-th largest key, by the counts of all digits, and how many keys have a larger one.
@@ -163,7 +144,7 @@ KERNEL(select_top, 256, 2)
         const uint32_t key = e < end ? key_of(pooled[e]) : 0;
         const bool pin = e < end && pinned && pinned[e];
         const bool is_sure = e < end && (pin || key > threshold), is_equal = e < end && !pin && key == threshold;
-        const Scanned of_sure = scan(is_sure, small), of_equal = scan(is_equal, small);
+        const Scanned<uint32_t> of_sure = scan<uint32_t>(is_sure, small), of_equal = scan<uint32_t>(is_equal, small);
         const uint32_t rank = equal_before + of_equal.before;
         if (is_sure || (is_equal && rank < ties)) {
             const uint32_t to = sure_before + of_sure.before + least(rank, ties);

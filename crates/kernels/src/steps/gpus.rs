@@ -6,6 +6,7 @@ use candle_core::{DType, Device, Tensor};
 
 use super::{Steps, cuda};
 use crate::attention::{self, Entries, Visibility};
+use crate::draw::Drawing;
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, Launch};
 use crate::linear::{self, Weight};
@@ -244,6 +245,29 @@ fn what_cannot_be_repeated_is_refused_and_recording_ends() {
         assert_eq!(flat(&x), flat(&(tensor(1, &[3], &Device::Cpu) * 2.0).unwrap()));
         let unknown = gpu.launch(Launch::new("no_such_kernel", [1, 1, 1], 32, Vec::new()));
         assert!(unknown.is_err());
+    });
+}
+
+#[test]
+fn drawn_steps_are_those_of_the_cpu() {
+    let how = Drawing { penalty: 1.5, temperature: 1.1, top_k: 60, top_p: 0.9, min_p: 0.0 };
+    let randoms: Vec<u64> = (1..12u64).map(|i| i.wrapping_mul(0x9e37_79b9_7f4a_7c15)).collect();
+    each_gpu!(|gpu| {
+        let [here, there] =
+            [&Device::Cpu, gpu.device()].map(|device| Steps::drawing(how, &[3, 70, 5], 4, &randoms, device).unwrap());
+        // Behind the last one nothing happens.
+        for seed in 0..=randoms.len() as u64 {
+            let logits = (tensor(seed, &[1, VOCAB], &Device::Cpu) * 3.0).unwrap();
+            here.turn(&logits.copy().unwrap()).unwrap();
+            cuda::turn(gpu, &there, &on(gpu, &logits)).unwrap();
+        }
+        let told = |steps: &Steps| -> Vec<_> {
+            let all = steps.read(0..randoms.len()).unwrap().into_iter().map(Result::unwrap);
+            all.map(|pick| (pick.index, pick.value)).collect()
+        };
+        assert_eq!(told(&there), told(&here));
+        assert_eq!(there.token().unwrap(), here.token().unwrap());
+        assert_eq!(there.at.to_vec1::<u32>().unwrap(), [randoms.len() as u32]);
     });
 }
 

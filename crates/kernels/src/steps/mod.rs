@@ -23,9 +23,10 @@ use std::ops::Range;
 
 use candle_core::{DType, Device, Tensor};
 
+use crate::draw::{Drawing, draw};
 use crate::error::{Result, invalid};
 use crate::host::values;
-use crate::logits::{Top, WORDS, told, top_of, words};
+use crate::logits::{Pick, WORDS, told, top_of, words};
 
 /// The steps of one stretch of decoding: how many are done, the token that the next one reads, and what they told.
 #[derive(Debug)]
@@ -34,10 +35,20 @@ pub struct Steps {
     pub(crate) token: Tensor, // (1)
     told: Tensor,             // (most, WORDS)
     most: usize,
+    drawn: Option<Drawn>,
+}
+
+/// What tokens are drawn by, where the most likely one is not taken.
+#[derive(Debug)]
+struct Drawn {
+    how: Drawing,
+    recent: Tensor,  // (window); each step's token takes the place of the oldest
+    randoms: Tensor, // (most, 2): of 64 bits, the lower half first
 }
 
 impl Steps {
-    /// No step done; the first one reads `token`. There is room for `most`.
+    /// No step done; the first one reads `token`, and every step's token is the most likely one. There is room for
+    /// `most`.
     pub fn new(token: u32, most: usize, device: &Device) -> Result<Self> {
         if most == 0 || u32::try_from(most).is_err() {
             return invalid("steps", format!("room for {most} steps"));
@@ -47,25 +58,55 @@ impl Steps {
             token: Tensor::new(&[token], device)?,
             told: Tensor::zeros((most, WORDS), DType::U32, device)?,
             most,
+            drawn: None,
         })
     }
 
-    /// Ends a step: the most likely of its logits (f32, contiguous) is noted and is what the next one reads. Behind the
-    /// last step there is nothing to do. Logits that are not finite are told by [`Steps::read`].
+    /// Steps whose tokens are drawn, each with the next of `randoms`: there is room for as many. `recent` are the last
+    /// tokens at first, the one that the first step reads among them, at most `window`.
+    pub fn drawing(how: Drawing, recent: &[u32], window: usize, randoms: &[u64], device: &Device) -> Result<Self> {
+        let Some(&token) = recent.last().filter(|_| recent.len() <= window) else {
+            return invalid("steps", format!("{} recent tokens in a window of {window}", recent.len()));
+        };
+        // No vocabulary has this token.
+        let mut padded = vec![u32::MAX; window - recent.len()];
+        padded.extend(recent);
+        let halves: Vec<u32> = randoms.iter().flat_map(|random| [*random as u32, (random >> 32) as u32]).collect();
+        let steps = Self::new(token, randoms.len(), device)?;
+        let randoms = Tensor::from_vec(halves, (randoms.len(), 2), device)?;
+        Ok(Self { drawn: Some(Drawn { how, recent: Tensor::new(padded, device)?, randoms }), ..steps })
+    }
+
+    /// Ends a step: a token is chosen from its logits (f32, contiguous; they may be overwritten), noted, and is what the
+    /// next one reads. Behind the last step there is nothing to do. Logits that are not finite are told by
+    /// [`Steps::read`].
     pub fn turn(&self, logits: &Tensor) -> Result<()> {
         on_gpu!(logits, |gpu| cuda::turn(gpu, self, logits));
         let at = self.done()?;
         if at < self.most {
-            let top = words(top_of(logits))?;
-            self.told.slice_set(&Tensor::new(&[top], logits.device())?, 0, at)?;
-            self.token.slice_set(&Tensor::new(&top[..1], logits.device())?, 0, 0)?;
-            self.at.slice_set(&Tensor::new(&[at as u32 + 1], logits.device())?, 0, 0)?;
+            let device = logits.device();
+            let words = words(self.pick(logits, at))?;
+            let token = Tensor::new(&words[..1], device)?;
+            self.told.slice_set(&Tensor::new(&[words], device)?, 0, at)?;
+            self.token.slice_set(&token, 0, 0)?;
+            if let Some(Drawn { recent, .. }) = &self.drawn {
+                recent.slice_set(&token, 0, at % recent.elem_count())?;
+            }
+            self.at.slice_set(&Tensor::new(&[at as u32 + 1], device)?, 0, 0)?;
         }
         Ok(())
     }
 
-    /// What steps that are done told, in order: as [`top_of`] of their logits. Waits for the device.
-    pub fn read(&self, steps: Range<usize>) -> Result<Vec<Result<Top>>> {
+    fn pick(&self, logits: &Tensor, at: usize) -> Result<Pick> {
+        let Some(Drawn { how, recent, randoms }) = &self.drawn else { return top_of(logits) };
+        let (recent, random) = (values::<u32>("steps", recent)?, randoms.get(at)?.to_vec1::<u32>()?);
+        let random = random.iter().rev().fold(0, |number, half| number << 32 | u64::from(*half));
+        draw(&mut logits.flatten_all()?.to_vec1()?, &recent, how, random)
+    }
+
+    /// What steps that are done told, in order: as [`top_of`] of their logits, or [`draw`]. Waits for the
+    /// device.
+    pub fn read(&self, steps: Range<usize>) -> Result<Vec<Result<Pick>>> {
         let rows = self.told.narrow(0, steps.start, steps.len())?.to_vec2::<u32>()?;
         Ok(rows.iter().map(|row| told(row)).collect())
     }

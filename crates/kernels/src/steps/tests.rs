@@ -3,6 +3,7 @@ use candle_core::{DType, Tensor};
 use super::{Steps, record};
 use crate::attention::{Entries, Reach, Visibility, attention, attention_ahead};
 use crate::cached::{self, Q8_0};
+use crate::draw::{Drawing, draw};
 use crate::error::Error;
 use crate::linear::{Weight, embed, embed_ahead};
 use crate::logits::top;
@@ -37,6 +38,39 @@ fn what_steps_tell_is_what_their_logits_tell() {
         steps.turn(&Tensor::new(&[0f32, f32::NAN, 1.0], &device).unwrap()).unwrap();
         let told = steps.read(0..1).unwrap().remove(0);
         assert!(matches!(told, Err(Error::NonFinite { index: 1, value, .. }) if value.is_nan()), "{told:?}");
+    }
+}
+
+const DRAWING: Drawing = Drawing { penalty: 1.7, temperature: 0.8, top_k: 40, top_p: 0.95, min_p: 0.01 };
+
+/// Random numbers, many of them large.
+fn randoms(count: u64) -> Vec<u64> {
+    (1..=count).map(|i| i.wrapping_mul(0x9e37_79b9_7f4a_7c15)).collect()
+}
+
+#[test]
+fn drawn_steps_look_back_on_the_last_tokens() {
+    for device in devices() {
+        for (first, window) in [(vec![7], 3), (vec![4, 9, 7], 3), (vec![7, 7], 64)] {
+            let (randoms, mut seen) = (randoms(20), first.clone());
+            let steps = Steps::drawing(DRAWING, &first, window, &randoms, &device).unwrap();
+            assert_eq!(steps.token().unwrap(), 7);
+            for (seed, random) in (0..).zip(&randoms) {
+                let logits = (tensor(seed, &[1, 50], &device) * 2.0).unwrap();
+                let mut numbers = flat(&logits);
+                steps.turn(&logits).unwrap();
+                let recent = &seen[seen.len().saturating_sub(window)..];
+                let want = draw(&mut numbers, recent, &DRAWING, *random).unwrap();
+                let got = steps.read(seed as usize..seed as usize + 1).unwrap().remove(0).unwrap();
+                assert_eq!((got.index, got.value), (want.index, want.value), "step {seed}");
+                assert!((got.log_sum - want.log_sum).abs() < 1e-6);
+                assert_eq!(steps.token().unwrap(), want.index as u32);
+                seen.push(want.index as u32);
+            }
+        }
+        for (recent, window, count) in [(vec![], 3, 4), (vec![1; 4], 3, 4), (vec![1], 3, 0)] {
+            assert!(Steps::drawing(DRAWING, &recent, window, &randoms(count), &device).is_err());
+        }
     }
 }
 
