@@ -9,6 +9,8 @@ mod simple;
 
 use pulp::Simd;
 
+#[cfg(target_arch = "x86_64")]
+pub(super) use k::Q6KSixteens;
 pub(super) use k::{Q4K, Q5K, Q6K};
 pub(super) use simple::{Q4_0, Q4_1, Q5_0, Q5_1, Q8_0};
 
@@ -43,6 +45,15 @@ pub(super) trait Block: 'static {
 
     /// Parts of a block; divides [`HEADS`].
     const PARTS: usize = 1;
+
+    /// Consecutive parts that lie in the same bytes; divides [`Block::PARTS`].
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
+    const TOGETHER: usize = 1;
+
+    /// Whether the two numbers of a part are the scales of its halves, and there is no offset. Such a format has no
+    /// [`Block::each`].
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
+    const SIXTEENS: bool = false;
 
     /// The middle of the integers: they are smallest, and so is what rounding the other factor does
     /// to a product, once it is subtracted.

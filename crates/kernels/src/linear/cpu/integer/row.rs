@@ -2,13 +2,14 @@
 //!
 //! With `x = s a` for the activations of a part and `w = scale q + offset` for the weights, the part adds
 //! `s scale sum(a q) + offset s sum(a)` to the product. Sums of integers are exact, and both terms have the same `a`,
-//! so that what rounding moves an activation by is multiplied by the weight as a whole.
+//! so that what rounding moves an activation by is multiplied by the weight as a whole. Q6_K, whose scales are of
+//! sixteen weights, has two sums a part and no offset.
 
 use pulp::x86::V3;
 use pulp::{Simd, cast, f32x8, i32x8};
 
 use super::super::Piece;
-use super::super::block::{Block, HEADS, Heads, PART, each_format};
+use super::super::block::{Block, HEADS, Heads, PART, Q6KSixteens, each_format};
 use super::blocks::has_bytes;
 use super::bytes::round;
 use crate::error::{Result, invalid};
@@ -99,7 +100,11 @@ impl WithPairs for Products<'_> {
 
     #[inline(always)]
     fn with_pairs<P: Pairs>(self, pairs: P) -> Result<()> {
-        each_format! { self.weight.dtype(), B => self.run::<B>(pairs.avx2()),
+        let simd = pairs.avx2();
+        if self.weight.dtype() == BlockType::Q6K {
+            return self.run::<Q6KSixteens>(simd);
+        }
+        each_format! { self.weight.dtype(), B => self.run::<B>(simd),
             other => invalid("linear", format!("{other:?} has no integers")),
         }
     }
@@ -147,24 +152,43 @@ impl Row<'_> {
                 heads.read::<_, B>(simd, &rows[w * bytes + start..][..count / B::PARTS * B::BYTES]);
                 let by = self.by[first..].as_flattened().chunks_exact(LANES);
                 for (heads, by) in heads.0.as_flattened_mut().chunks_exact_mut(LANES).zip(by) {
-                    let both = simd.mul_f32x8(cast(array::<_, LANES>(heads)), cast(array::<_, LANES>(by)));
+                    let by: f32x8 = cast(array::<_, LANES>(by));
+                    let by = if B::SIXTEENS { cast(simd.avx._mm256_moveldup_ps(cast(by))) } else { by };
+                    let both = simd.mul_f32x8(cast(array::<_, LANES>(heads)), by);
                     heads.copy_from_slice(&cast::<_, [f32; LANES]>(both));
-                    *offsets = simd.add_f32x8(*offsets, both);
+                    if !B::SIXTEENS {
+                        *offsets = simd.add_f32x8(*offsets, both);
+                    }
                 }
             }
-            for i in 0..count {
-                let [a, b]: [i32x8; 2] = cast(self.ints[first + i]);
+            for group in 0..count / B::TOGETHER {
+                let i = group * B::TOGETHER;
                 let from = (first + i) / B::PARTS * B::BYTES;
+                let part = i % B::PARTS / B::TOGETHER * B::TOGETHER;
+                // In registers for all rows; those of further parts are read where they are multiplied.
+                let kept: [i32x8; 2] = cast(self.ints[first + i]);
                 for (w, sum) in sums.iter_mut().enumerate() {
                     // SAFETY: `rows` holds `W` rows of `bytes`, and part `first + i` lies in the block that starts at `from`
                     // of each.
                     #[allow(unsafe_code)]
                     let block = unsafe { std::slice::from_raw_parts(rows.as_ptr().add(w * bytes + from), B::BYTES) };
-                    let [p, q] = B::ints(simd, block, i % B::PARTS);
-                    let low = simd.avx2._mm256_madd_epi16(cast(p), cast(a));
-                    let high = simd.avx2._mm256_madd_epi16(cast(q), cast(b));
-                    let number: f32x8 = cast(simd.avx._mm256_cvtepi32_ps(simd.avx2._mm256_add_epi32(low, high)));
-                    *sum = simd.mul_add_f32x8(number, simd.splat_f32x8(heads[w].0[i][0]), *sum);
+                    for next in 0..B::TOGETHER {
+                        let [a, b] = if next == 0 { kept } else { cast(self.ints[first + i + next]) };
+                        let [p, q] = B::ints(simd, block, part + next);
+                        let low = simd.avx2._mm256_madd_epi16(cast(p), cast(a));
+                        let high = simd.avx2._mm256_madd_epi16(cast(q), cast(b));
+                        let head = &heads[w].0[i + next];
+                        if B::SIXTEENS {
+                            let [low, high]: [f32x8; 2] =
+                                [cast(simd.avx._mm256_cvtepi32_ps(low)), cast(simd.avx._mm256_cvtepi32_ps(high))];
+                            *sum = simd.mul_add_f32x8(low, simd.splat_f32x8(head[0]), *sum);
+                            *sum = simd.mul_add_f32x8(high, simd.splat_f32x8(head[1]), *sum);
+                        } else {
+                            let both = simd.avx2._mm256_add_epi32(low, high);
+                            let number: f32x8 = cast(simd.avx._mm256_cvtepi32_ps(both));
+                            *sum = simd.mul_add_f32x8(number, simd.splat_f32x8(head[0]), *sum);
+                        }
+                    }
                 }
             }
         }
