@@ -3,7 +3,8 @@
 //! `cargo run --release -p skimlm-engine --features skimlm-kernels/cuda --example gpu_requests -- [DEVICE] [LENGTHS] [ROUNDS]`
 //!
 //! All layers share one matrix of random numbers on the host and have copies of their own on the device: speed does
-//! not depend on the numbers. Rounds are interleaved (full, gemfilter, promptdistill, full, ...). One JSON line a
+//! not depend on the numbers. Decoding is greedy, ahead of the host and a step at a time. Rounds are interleaved (full, gemfilter,
+//! promptdistill, full, ...). One JSON line a
 //! policy and length with medians; a length that does not fit says so. `small` as DEVICE runs tiny sizes on the CPU,
 //! to see that the bench itself works.
 #![allow(clippy::print_stdout)]
@@ -13,8 +14,9 @@ use std::time::Instant;
 
 use candle_core::{DType, Device};
 use serde_json::{Value, json};
-use skimlm_core::{Model, Result, Role, Rows};
-use skimlm_engine::{Cancel, Control, Session};
+use skimlm_core::{Model, Result, Role, Rows, Warning};
+use skimlm_engine::sample::{Sampler, Sampling};
+use skimlm_engine::{Cancel, Control, Session, Stepper};
 use skimlm_kernels::device;
 use skimlm_kernels::linear::{BlockType, Bytes, Weight};
 use skimlm_models::weights::random::{Random, Sizes};
@@ -22,7 +24,7 @@ use skimlm_models::weights::{Part, Weights};
 use skimlm_models::{Config, Decoder};
 use skimlm_policies::{Context, PolicySpec};
 
-const GENERATED: usize = 32;
+const GENERATED: usize = 64;
 const CHUNK: usize = 2048;
 
 /// Every matrix a part of the same bytes.
@@ -64,6 +66,10 @@ impl Weights for Shared {
 struct Round {
     first: f64,
     decode: f64,
+    /// The same a step at a time.
+    single: f64,
+    /// Why steps were not ahead of the host.
+    warnings: Vec<Warning>,
     peak: u64,
 }
 
@@ -72,18 +78,27 @@ fn run(model: &Decoder, spec: &PolicySpec, tokens: usize) -> Result<Round> {
     let layer = shape.layers.len() * 2 / 5;
     let mut session = Session::new(model, spec.build(&Context::new(shape, layer))?, DType::BF16)?;
     let cancel = Cancel::default();
-    let mut control = Control { cancel: &cancel, progress: &mut |_| {}, chunk: CHUNK, headroom: GENERATED };
+    let mut control = Control { cancel: &cancel, progress: &mut |_| {}, chunk: CHUNK, headroom: 2 * GENERATED };
     let word = |i: usize| (i * 7919 % shape.vocab) as u32;
     device::reset_peak(model.device());
     let started = Instant::now();
     session.prefill(Rows::consecutive((0..tokens).map(word).collect(), 0, Role::Document), &mut control)?;
     let first = started.elapsed().as_secs_f64();
-    let started = Instant::now();
-    for i in 0..GENERATED {
-        session.step(word(i), &mut control)?;
-    }
-    let decode = GENERATED as f64 / started.elapsed().as_secs_f64();
-    Ok(Round { first, decode, peak: device::peak(model.device()).unwrap_or(0) })
+    let mut warnings = Vec::new();
+    let mut decode = |ahead: bool| -> Result<f64> {
+        let mut sampler = Sampler::new(Sampling::default())?;
+        let (mut stepper, mut token) = (Stepper::new(&session, ahead), word(0));
+        let started = Instant::now();
+        for done in 0..GENERATED {
+            sampler.follow(&[token]);
+            let left = GENERATED - done;
+            let next = stepper.step(&mut session, token, left, &sampler, &mut control, &mut warnings)?;
+            token = sampler.choose(next)?.0;
+        }
+        Ok(GENERATED as f64 / started.elapsed().as_secs_f64())
+    };
+    let (single, decode) = (decode(false)?, decode(true)?);
+    Ok(Round { first, decode, single, warnings, peak: device::peak(model.device()).unwrap_or(0) })
 }
 
 fn median(rounds: &[Round], of: impl Fn(&Round) -> f64) -> f64 {
@@ -150,6 +165,8 @@ fn main() -> Result<()> {
                     "layer": layer,
                     "ttftSeconds": median(rounds, |round| round.first),
                     "decodePerSecond": median(rounds, |round| round.decode),
+                    "stepByStepPerSecond": median(rounds, |round| round.single),
+                    "warnings": rounds.first().map(|round| &round.warnings),
                     "peakBytes": median(rounds, |round| round.peak as f64),
                     "againstFull": median(&found[0], |round| round.first) / median(rounds, |round| round.first),
                 }),

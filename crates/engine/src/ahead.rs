@@ -1,22 +1,22 @@
 //! Steps of decoding, one by one or ahead of the host.
 //!
 //! Decoding under a steady policy needs nothing of the host: the next token is the most likely one or drawn by a random
-//! number that is known, its position follows, and the cache only grows. So a GPU does a batch of steps by itself, each a graph that was recorded once, and
-//! the host reads their tokens afterwards, one at a time. The cache takes note of an entry when the host comes to its
-//! token: whatever the device did behind the last one that was wanted has never happened.
+//! number that is known, its position follows, and the cache only grows. So a GPU does a batch of steps by itself, each a
+//! graph that was recorded once, and the host reads their tokens afterwards, one at a time. The cache takes note of an
+//! entry when the host comes to its token: whatever the device did behind the last one that was wanted has never
+//! happened.
 
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Instant;
 
-use candle_core::Tensor;
 use skimlm_core::{Code, Error, Result, Warning, Which};
 use skimlm_kernels::logits::Pick;
 use skimlm_kernels::rope::rotate_ahead;
 use skimlm_kernels::steps::{Replay, Steps, record};
 
 use crate::control::Control;
-use crate::sample::Sampler;
+use crate::sample::{Next, Sampler};
 use crate::session::Session;
 use crate::walk::missing;
 
@@ -29,29 +29,24 @@ const LEAST: usize = 2 * BATCH;
 /// Steps of one recording: their angles and their room in the cache are there from the start.
 const MOST: usize = 512;
 
-/// What a step gives.
-pub(crate) enum Next {
-    /// Logits `[1, vocab]`, where they are.
-    Logits(Tensor),
-    /// A token that the device has chosen, or which logit is no number.
-    Pick(skimlm_kernels::Result<Pick>),
-}
-
 /// The steps of one answer.
-pub(crate) struct Stepper<'m> {
+pub struct Stepper<'m> {
     /// Whether steps may be ahead of the host.
     willing: bool,
     ahead: Option<Ahead<'m>>,
 }
 
 impl<'m> Stepper<'m> {
-    pub(crate) fn new(willing: bool) -> Self {
-        Self { willing, ahead: None }
+    /// Steps behind what `session` has read; `ahead`: whether they may be ahead of the host, which only a GPU gains from
+    /// and only a steady policy allows.
+    pub fn new(session: &Session<'m>, ahead: bool) -> Self {
+        Self { willing: ahead && session.is_steady(), ahead: None }
     }
 
     /// Reads `token`, the one that the last step's answer is and that `sampler` has noted, where no more than `left` are
-    /// wanted behind it. What keeps a device from going ahead is a warning, and the step an ordinary one.
-    pub(crate) fn step(
+    /// wanted behind it. What keeps a device from going ahead is a warning, and the step an ordinary one. Errors as in
+    /// [`Session::step`].
+    pub fn step(
         &mut self,
         session: &mut Session<'m>,
         token: u32,
@@ -65,7 +60,7 @@ impl<'m> Stepper<'m> {
                 Ok(Some(pick)) => return Ok(Next::Pick(pick)),
                 Ok(None) => {}
                 Err(error) => {
-                    *self = Self::new(false);
+                    *self = Self { willing: false, ahead: None };
                     let message = format!("Tokens were decoded one by one, more slowly: {}", error.message);
                     warnings.push(Warning { code: "W_NOT_AHEAD", message });
                 }

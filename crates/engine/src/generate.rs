@@ -8,14 +8,14 @@ use skimlm_core::{Code, Error, Report, Result, Warning};
 use skimlm_models::Need;
 use skimlm_policies::Context;
 
-use crate::ahead::{Next, Stepper};
+use crate::ahead::Stepper;
 use crate::control::{Cancel, Control, DEFAULT_CHUNK, Progress};
 use crate::load::{Loaded, row_bytes};
 use crate::memory;
 use crate::output::{Event, FinishReason, Memory, Outcome, SelectionData, Timings, Usage};
 use crate::overflow;
 use crate::request::Request;
-use crate::sample::Sampler;
+use crate::sample::{Next, Sampler};
 use crate::session::{Session, Spent};
 use crate::text::{Assembled, DecodeStream, Prompt, StopMatcher, assemble, named_tokens};
 
@@ -193,18 +193,14 @@ impl Run<'_> {
         let mut stream = Stream::new(decoder, StopMatcher::new(&self.request.stop)?);
         let wanted = self.wanted_tokens(session.next_position() as usize);
         self.sampler.follow(&prompt.rows.tokens);
-        let mut stepper = Stepper::new(ahead && session.is_steady());
+        let mut stepper = Stepper::new(session, ahead);
         let mut next = Next::Logits(logits);
         let result = loop {
             if let Err(error) = self.cancel.check() {
                 break Err(error);
             }
-            let drawn = match next {
-                Next::Logits(logits) => self.sampler.next_of(&logits),
-                Next::Pick(pick) => self.sampler.told(pick),
-            };
-            let (id, logprob) = match drawn {
-                Ok(drawn) => drawn,
+            let (id, logprob) = match self.sampler.choose(next) {
+                Ok(chosen) => chosen,
                 Err(error) => break Err(located(error, session)),
             };
             self.first_token.get_or_insert_with(Instant::now);

@@ -21,6 +21,7 @@ mod store;
 mod walk;
 mod worker;
 
+pub use ahead::Stepper;
 pub use control::{Cancel, Control, DEFAULT_CHUNK, Progress};
 pub use device::{DeviceInfo, devices, peak_resident_bytes, reset_peak};
 pub use generate::generate;

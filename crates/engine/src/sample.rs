@@ -64,6 +64,14 @@ impl Sampling {
     }
 }
 
+/// What a token is chosen from.
+pub enum Next {
+    /// The logits of a step, `[1, vocab]`, where they are.
+    Logits(Tensor),
+    /// A token that the device has chosen, or which logit is no number.
+    Pick(skimlm_kernels::Result<Pick>),
+}
+
 /// Chooses tokens, as [`draw`] says.
 ///
 /// The generator is ChaCha with 8 rounds, keyed by the seed, and each token that is drawn takes 64 bits of it, so a seed
@@ -115,13 +123,17 @@ impl Sampler {
         taken(draw(logits, self.recent.make_contiguous(), &self.how, random))
     }
 
-    /// [`Sampler::next`] of logits where they are. Of a GPU's nothing but the answer is read, if it is the most likely
-    /// token as the model has it.
-    pub(crate) fn next_of(&mut self, logits: &Tensor) -> Result<(u32, f32)> {
-        if self.is_plain() {
-            return taken(top_of(logits));
+    /// [`Sampler::next`] of a step's logits, where they are, or of what a device has chosen in its place. Of a GPU's
+    /// logits nothing but the answer is read, if it is the most likely token as the model has it.
+    pub fn choose(&mut self, next: Next) -> Result<(u32, f32)> {
+        match next {
+            Next::Logits(logits) if self.is_plain() => taken(top_of(&logits)),
+            Next::Logits(logits) => self.next(&mut logits.flatten_all()?.to_vec1()?),
+            Next::Pick(pick) => {
+                self.random();
+                taken(pick)
+            }
         }
-        self.next(&mut logits.flatten_all()?.to_vec1()?)
     }
 
     /// Steps that choose tokens as this does, of which the first one reads the last token that was noted.
@@ -134,12 +146,6 @@ impl Sampler {
         let mut coming = self.clone();
         let randoms: Vec<u64> = (0..most).map(|_| coming.random()).collect();
         Ok(Steps::drawing(self.how, &recent, PENALTY_WINDOW, &randoms, device)?)
-    }
-
-    /// What [`Sampler::steps`] chose, as [`Sampler::next`] gives it; each in its turn.
-    pub(crate) fn told(&mut self, pick: skimlm_kernels::Result<Pick>) -> Result<(u32, f32)> {
-        self.random();
-        taken(pick)
     }
 
     /// Whether the most likely token is taken, as the model has it: no other logit matters.

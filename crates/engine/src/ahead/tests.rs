@@ -1,4 +1,4 @@
-use candle_core::{DType, Device};
+use candle_core::{DType, Device, Tensor};
 use serde_json::{Value, json};
 use skimlm_core::{LayerShape, Model, Projected, Role, Rotary, Rows, Shape};
 use skimlm_models::Decoder;
@@ -84,14 +84,11 @@ fn decode(model: &Windowed, policy: &Value, sampling: Sampling, count: usize, wi
     let logits = session.prefill(rows, &mut control).unwrap();
     let mut next = Next::Logits(Tensor::from_slice(&logits, logits.len(), &Device::Cpu).unwrap());
     let mut sampler = Sampler::new(sampling).unwrap();
-    let mut stepper = Stepper::new(willing && session.is_steady());
+    let mut stepper = Stepper::new(&session, willing);
     let (mut warnings, mut tokens, mut ahead) = (Vec::new(), Vec::new(), 0);
     loop {
         ahead += usize::from(matches!(next, Next::Pick(_)));
-        tokens.push(match next {
-            Next::Logits(logits) => sampler.next_of(&logits).unwrap(),
-            Next::Pick(pick) => sampler.told(pick).unwrap(),
-        });
+        tokens.push(sampler.choose(next).unwrap());
         if tokens.len() == count {
             break;
         }

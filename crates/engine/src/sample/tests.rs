@@ -73,10 +73,16 @@ fn logits_where_they_are_give_what_their_numbers_give() {
         assert_eq!(here.is_plain(), plain);
         here.follow(&[38, 76]);
         there.follow(&[38, 76]);
-        assert_eq!(there.next_of(&tensor).unwrap(), here.next(&mut logits.clone()).unwrap());
+        let drawn = there.choose(Next::Logits(tensor.clone())).unwrap();
+        assert_eq!(drawn, here.next(&mut logits.clone()).unwrap());
+        // A token that a device has drawn took the next random number.
+        let pick = skimlm_kernels::logits::top(&logits).unwrap();
+        assert_eq!(there.choose(Next::Pick(Ok(pick))).unwrap().0, pick.index as u32);
+        here.next(&mut logits.clone()).unwrap();
+        assert_eq!(there.next(&mut logits.clone()).unwrap(), here.next(&mut logits.clone()).unwrap());
     }
     let broken = Tensor::new(&[0f32, f32::NAN], &candle_core::Device::Cpu).unwrap();
-    let error = Sampler::new(greedy).unwrap().next_of(&broken).unwrap_err();
+    let error = Sampler::new(greedy).unwrap().choose(Next::Logits(broken)).unwrap_err();
     assert_eq!((error.code, &error.details["token"]), (Code::Numerics, &1.into()));
 }
 
