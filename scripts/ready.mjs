@@ -20,6 +20,7 @@ const steps = [
   'npm run --silent gen:notices -- --check',
   'npm run --silent test',
   'npm run --silent check:package',
+  'npm run --silent check:cuda -- --kernels',
 ]
 
 const tests = { passed: 0, failed: 0 }

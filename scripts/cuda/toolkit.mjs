@@ -16,24 +16,34 @@ const folder = join(root, 'target/cuda')
 export const settings = { CUDA_COMPUTE_CAP: process.env.CUDA_COMPUTE_CAP ?? '90', CUDARC_CUDA_VERSION: '13000' }
 
 /** nvcc: `NVCC`, that of `CUDA_HOME`, the one in the path, or that of PyPI, fetched once into `target/cuda`. */
-export function nvcc() {
+export function nvcc(fetch = run) {
   const { NVCC, CUDA_HOME, PATH = '' } = process.env
   if (NVCC) return NVCC
   const folders = [...(CUDA_HOME ? [join(CUDA_HOME, 'bin')] : []), ...PATH.split(delimiter)]
   const found = folders.map((path) => join(path, 'nvcc')).find((path) => existsSync(path))
-  return found ?? join(fetched(), 'bin/nvcc')
+  return found ?? join(fetched(fetch), 'bin/nvcc')
+}
+
+/** The same, or nothing, said aloud, where PyPI's cannot be fetched. */
+export function nvccIfAny() {
+  try {
+    return nvcc((command, args) => execFileSync(command, args, { cwd: root, stdio: 'inherit' }))
+  } catch (error) {
+    console.log(`skipped: there is no nvcc, and PyPI's cannot be fetched (${error.message.split('\n', 1)[0]})`)
+    return undefined
+  }
 }
 
 /** The folder of PyPI's toolkit. */
-function fetched() {
+function fetched(fetch) {
   const environment = join(folder, 'python')
   const python = join(environment, 'bin/python')
   if (!toolkitIn(environment)) {
     console.log(`nvcc ${release} is fetched from PyPI (about 270 MB, once)`)
     rmSync(environment, { recursive: true, force: true })
     mkdirSync(folder, { recursive: true })
-    run('python3', ['-m', 'venv', environment])
-    run(python, ['-m', 'pip', 'install', '--quiet', ...wheels.map((name) => `${name}==${release}.*`)])
+    fetch('python3', ['-m', 'venv', environment])
+    fetch(python, ['-m', 'pip', 'install', '--quiet', ...wheels.map((name) => `${name}==${release}.*`)])
   }
   return toolkitIn(environment)
 }
