@@ -1,5 +1,6 @@
 import test from 'ava'
 import { once } from 'node:events'
+import { readdirSync } from 'node:fs'
 import * as threads from 'node:worker_threads'
 import { loadModel } from '../index.js'
 import { tinyModel } from './tiny.js'
@@ -15,6 +16,21 @@ test('a model works in a worker thread', async (t) => {
   t.is(message.text, await model.generate(workerData.prompt, { maxNewTokens: 10 }).text())
   await model.dispose()
   t.deepEqual(await exit, [0])
+})
+
+test('a worker thread can be started and ended 50 times', async (t) => {
+  const workerData = { model: await tinyModel(), prompt: 'the of in' }
+  const tasks = () => (process.platform === 'linux' ? readdirSync('/proc/self/task').length : 0)
+  let before = 0
+  for (let time = 1; time <= 50; time++) {
+    const worker = new threads.Worker(path('./worker-thread.ts'), { workerData })
+    const exit = once(worker, 'exit')
+    // oxlint-disable-next-line no-await-in-loop -- one after the other is the point
+    t.deepEqual(await exit, [0])
+    if (time === 5) before = tasks()
+  }
+  // A model that left a thread behind would have left 45.
+  t.true(tasks() < before + 10, `${before} threads became ${tasks()}`)
 })
 
 test('a worker can be terminated in the middle of a prompt, and others go on', async (t) => {
