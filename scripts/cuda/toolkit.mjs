@@ -24,12 +24,13 @@ export function nvcc(fetch = run) {
   return found ?? join(fetched(fetch), 'bin/nvcc')
 }
 
-/** The same, or nothing, said aloud, where PyPI's cannot be fetched. */
+/** The same, or nothing, said aloud, where PyPI's cannot be fetched or the C++ compiler is missing that it works with. */
 export function nvccIfAny() {
   try {
+    execFileSync('c++', ['--version'], { stdio: 'ignore' })
     return nvcc((command, args) => execFileSync(command, args, { cwd: root, stdio: 'inherit' }))
   } catch (error) {
-    console.log(`skipped: there is no nvcc, and PyPI's cannot be fetched (${error.message.split('\n', 1)[0]})`)
+    console.log(`skipped: no nvcc can be had here (${error.message.split('\n', 1)[0]})`)
     return undefined
   }
 }
