@@ -1,3 +1,5 @@
+use proptest::prelude::*;
+
 use super::*;
 
 fn sampler(change: impl Fn(&mut Sampling)) -> Sampler {
@@ -36,11 +38,44 @@ fn draws_follow_the_distribution_and_its_cuts() {
     let logits = logs(&[0.1, 0.2, 0.3, 0.4]);
     assert_close(&shares(&logits, sampler(|_| ())), &[0.1, 0.2, 0.3, 0.4]);
     assert_close(&shares(&logits, sampler(|s| s.top_k = Some(2.0))), &[0.0, 0.0, 3.0 / 7.0, 4.0 / 7.0]);
+    assert_close(&shares(&logits, sampler(|s| s.top_p = 0.65)), &[0.0, 0.0, 3.0 / 7.0, 4.0 / 7.0]);
     assert_close(&shares(&logits, sampler(|s| s.top_p = 0.75)), &[0.0, 2.0 / 9.0, 3.0 / 9.0, 4.0 / 9.0]);
     assert_close(&shares(&logits, sampler(|s| s.min_p = 0.6)), &[0.0, 0.0, 3.0 / 7.0, 4.0 / 7.0]);
     let flat = [0.1f64, 0.2, 0.3, 0.4].map(f64::sqrt);
     let sum: f64 = flat.iter().sum();
     assert_close(&shares(&logits, sampler(|s| s.temperature = 2.0)), &flat.map(|p| p / sum));
+}
+
+#[test]
+fn the_log_probability_is_the_model_s_own() {
+    let mut drawn = sampler(|s| {
+        s.top_k = Some(1.0);
+        s.repetition_penalty = 3.0;
+    });
+    // The penalty halves and more what came before, so the second most likely is drawn.
+    drawn.follow(&[0, 0, 2, 99]);
+    let (id, logprob) = drawn.next(&mut [2.0, 1.0, -1.0]).unwrap();
+    let sum = 2f32.exp() + 1f32.exp() + (-1f32).exp();
+    assert_eq!(id, 1);
+    assert!((logprob - (1.0 - sum.ln())).abs() < 1e-6);
+    let mut logits = [2.0, 1.0, -1.0];
+    drawn.next(&mut logits).unwrap();
+    assert_eq!(logits, [2.0 / 3.0, 1.0, -3.0]);
+    drawn.follow(&[0; PENALTY_WINDOW]);
+    let (id, logprob) = drawn.next(&mut [2.0, 0.0, 0.0]).unwrap();
+    assert_eq!(id, 0);
+    assert!((logprob - (2.0 - (2f32.exp() + 2.0).ln())).abs() < 1e-6);
+}
+
+#[test]
+fn greedy_takes_the_first_of_the_likeliest_that_the_penalty_leaves() {
+    let mut greedy = Sampler::new(Sampling { repetition_penalty: 3.0, ..Sampling::default() }).unwrap();
+    // The token behind the last is none of the vocabulary's.
+    greedy.follow(&[0, 4]);
+    let (id, logprob) = greedy.next(&mut [2.0, -1.0, 1.0, 1.0]).unwrap();
+    let sum = 2f32.exp() + (-1f32).exp() + 2.0 * 1f32.exp();
+    assert_eq!(id, 2);
+    assert!((logprob - (1.0 - sum.ln())).abs() < 1e-6);
 }
 
 #[test]
@@ -144,4 +179,27 @@ fn options_are_read_by_their_public_names() {
     let sampling: Sampling = serde_json::from_str(r#"{ "topP": 0.9, "repetitionPenalty": 1.1, "topK": 40 }"#).unwrap();
     assert_eq!(sampling, Sampling { top_p: 0.9, repetition_penalty: 1.1, top_k: Some(40.0), ..Sampling::default() });
     assert!(serde_json::from_str::<Sampling>(r#"{ "top_p": 0.9 }"#).is_err());
+}
+
+proptest! {
+    /// The cuts, by sorting everything.
+    #[test]
+    fn a_drawn_token_is_one_that_the_cuts_leave(
+        logits in prop::collection::vec(-8i8..8, 1..50), k in 1usize..60, top_p in 0.05f64..1.0, min_p in 0.0f64..1.0, seed in any::<u64>(),
+    ) {
+        let logits: Vec<f32> = logits.into_iter().map(f32::from).collect();
+        let mut sampler = sampler(|s| { s.top_k = Some(k as f64); s.top_p = top_p; s.min_p = min_p; s.seed = Some(seed); });
+        let (id, _) = sampler.next(&mut logits.clone()).unwrap();
+        let mut order: Vec<usize> = (0..logits.len()).collect();
+        order.sort_by(|&a, &b| logits[b].total_cmp(&logits[a]));
+        order.truncate(k);
+        let top = logits[order[0]];
+        let weight = |id: usize| f64::from(logits[id] - top).exp();
+        let total: f64 = order.iter().map(|&id| weight(id)).sum();
+        let mut mass = 0.0;
+        // A hair of slack: sums in another order.
+        order.retain(|&id| { let before = mass; mass += weight(id); before < top_p * total + 1e-9 });
+        order.retain(|&id| weight(id) >= min_p);
+        prop_assert!(order.contains(&(id as usize)));
+    }
 }
