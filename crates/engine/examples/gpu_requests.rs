@@ -92,7 +92,7 @@ fn run(model: &Decoder, spec: &PolicySpec, tokens: usize) -> Result<Round> {
         for done in 0..GENERATED {
             sampler.follow(&[token]);
             let left = GENERATED - done;
-            let next = stepper.step(&mut session, token, left, &sampler, &mut control, &mut warnings)?;
+            let next = stepper.step(&mut session, left, &sampler, &mut control, &mut warnings)?;
             token = sampler.choose(next)?.0;
         }
         Ok(GENERATED as f64 / started.elapsed().as_secs_f64())

@@ -43,13 +43,12 @@ impl<'m> Stepper<'m> {
         Self { willing: ahead && session.is_steady(), ahead: None }
     }
 
-    /// Reads `token`, the one that the last step's answer is and that `sampler` has noted, where no more than `left` are
-    /// wanted behind it. What keeps a device from going ahead is a warning, and the step an ordinary one. Errors as in
+    /// Reads the token that `sampler` has noted last, the one it chose of the last step, where no more than `left` are wanted
+    /// behind it. What keeps a device from going ahead is a warning, and the step an ordinary one. Errors as in
     /// [`Session::step`].
     pub fn step(
         &mut self,
         session: &mut Session<'m>,
-        token: u32,
         left: usize,
         sampler: &Sampler,
         control: &mut Control<'_>,
@@ -66,7 +65,7 @@ impl<'m> Stepper<'m> {
                 }
             }
         }
-        session.step_on(token, control).map(Next::Logits)
+        session.step_on(sampler.last()?, control).map(Next::Logits)
     }
 
     fn ahead(

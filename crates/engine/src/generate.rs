@@ -224,7 +224,7 @@ impl Run<'_> {
             let headroom = self.request.max_new_tokens.saturating_sub(self.new_tokens);
             let mut control = Control { cancel: self.cancel, progress: &mut |_| {}, chunk: DEFAULT_CHUNK, headroom };
             let left = wanted - self.new_tokens;
-            match stepper.step(session, id, left, &self.sampler, &mut control, &mut self.warnings) {
+            match stepper.step(session, left, &self.sampler, &mut control, &mut self.warnings) {
                 Ok(step) => next = step,
                 Err(error) => break Err(error),
             }

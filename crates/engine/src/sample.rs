@@ -138,14 +138,18 @@ impl Sampler {
 
     /// Steps that choose tokens as this does, of which the first one reads the last token that was noted.
     pub(crate) fn steps(&self, most: usize, device: &Device) -> Result<Steps> {
-        let recent: Vec<u32> = self.recent.iter().copied().collect();
-        let Some(&last) = recent.last() else { return Err(Error::new(Code::Internal, "no token to step from.")) };
         if self.is_plain() {
-            return Ok(Steps::new(last, most, device)?);
+            return Ok(Steps::new(self.last()?, most, device)?);
         }
+        let recent: Vec<u32> = self.recent.iter().copied().collect();
         let mut coming = self.clone();
         let randoms: Vec<u64> = (0..most).map(|_| coming.random()).collect();
         Ok(Steps::drawing(self.how, &recent, PENALTY_WINDOW, &randoms, device)?)
+    }
+
+    /// The last token that was noted, which the next step reads.
+    pub(crate) fn last(&self) -> Result<u32> {
+        self.recent.back().copied().ok_or_else(|| Error::new(Code::Internal, "no token to step from."))
     }
 
     /// Whether the most likely token is taken, as the model has it: no other logit matters.

@@ -92,9 +92,9 @@ fn decode(model: &Windowed, policy: &Value, sampling: Sampling, count: usize, wi
         if tokens.len() == count {
             break;
         }
-        let (token, left) = (tokens[tokens.len() - 1].0, count - tokens.len());
-        sampler.follow(&[token]);
-        next = stepper.step(&mut session, token, left, &sampler, &mut control, &mut warnings).unwrap();
+        sampler.follow(&[tokens[tokens.len() - 1].0]);
+        let left = count - tokens.len();
+        next = stepper.step(&mut session, left, &sampler, &mut control, &mut warnings).unwrap();
     }
     let cache = session.cache();
     let banks = |layer| cache.layer(layer).unwrap().banks().iter().map(|bank| bank.positions().to_vec()).collect();

@@ -36,6 +36,12 @@ EXPORT(draw_weights)
 // The likeliest tokens, of equals the lower index first: all above a weight and the first `ties` of those at it.
 struct Cut { u64 weight, ties; };
 
+// What a token weighs if it is left, else 0. `rank` counts the tokens at the cut's weight that came before.
+DEVICE u64 left_of(u64 weight, Cut cut, u64 least_weight, u64* rank) {
+    const bool in = weight > cut.weight || (weight == cut.weight && (*rank)++ < cut.ties);
+    return in && weight >= least_weight ? weight : 0;
+}
+
 // The fewest of the likeliest tokens that reach `wanted`, counted or weighed; all together do. Digit by digit, the
 // highest first, over the tokens whose digits before are those of the last one wanted. What has the digit 0, most
 // tokens, need not be counted: it is what all others fall short of.
@@ -98,11 +104,7 @@ KERNEL(draw_pick, 1024, 1)
     for (uint32_t i = start; i < end; i++) equal += weights[i] == cut.weight;
     const u64 first_rank = scan(equal, sums).before;
     u64 kept = 0, rank = first_rank;
-    for (uint32_t i = start; i < end; i++) {
-        const u64 weight = weights[i];
-        const bool in = weight > cut.weight || (weight == cut.weight && rank++ < cut.ties);
-        if (in && weight >= least_weight) kept += weight;
-    }
+    for (uint32_t i = start; i < end; i++) kept += left_of(weights[i], cut, least_weight, &rank);
     const Scanned<u64> mass = scan(kept, sums);
     const uint32_t draw = least(*at, draws - 1);
     const u64 random = (u64)randoms[2 * draw + 1] << 32 | randoms[2 * draw];
@@ -111,9 +113,7 @@ KERNEL(draw_pick, 1024, 1)
     u64 sum = mass.before;
     rank = first_rank;
     for (uint32_t i = start; i < end; i++) {
-        const u64 weight = weights[i];
-        const bool in = weight > cut.weight || (weight == cut.weight && rank++ < cut.ties);
-        if (in && weight >= least_weight) sum += weight;
+        sum += left_of(weights[i], cut, least_weight, &rank);
         if (sum <= hit) continue;
         float value = logits[i];
         for (uint32_t slot = window; slot-- > 0;)

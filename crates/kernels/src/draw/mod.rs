@@ -13,7 +13,7 @@ mod reference;
 mod tests;
 
 use crate::error::{Result, invalid};
-use crate::logits::{Pick, top};
+use crate::logits::{Pick, likeliest, top};
 
 /// How a token is drawn, in the order of the fields.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -48,7 +48,7 @@ pub fn draw(logits: &mut [f32], recent: &[u32], how: &Drawing, random: u64) -> R
     let before = penalize(logits, recent, how.penalty);
     let index = match how.temperature {
         0.0 if before.is_empty() => top.index,
-        0.0 => reference::likeliest(logits),
+        0.0 => likeliest(logits),
         _ if crate::reference_forced() => reference::draw(logits, how, random),
         _ => cpu::draw(logits, how, random),
     };

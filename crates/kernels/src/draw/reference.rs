@@ -1,6 +1,7 @@
 use std::cmp::Reverse;
 
 use super::{Drawing, below, weight};
+use crate::logits::likeliest;
 
 /// Everything sorted, one step after the other.
 pub(super) fn draw(logits: &[f32], how: &Drawing, random: u64) -> usize {
@@ -24,15 +25,4 @@ pub(super) fn draw(logits: &[f32], how: &Drawing, random: u64) -> usize {
         mass > at
     });
     hit.copied().unwrap_or(0)
-}
-
-/// The first of the largest; 0 of none.
-pub(super) fn likeliest(logits: &[f32]) -> usize {
-    let mut best = 0;
-    for (index, &logit) in logits.iter().enumerate() {
-        if logit > logits[best] {
-            best = index;
-        }
-    }
-    best
 }

@@ -9,6 +9,8 @@ mod reference;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use reference::likeliest;
+
 use candle_core::Tensor;
 
 use crate::error::{Error, Result, invalid};
