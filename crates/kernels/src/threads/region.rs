@@ -70,7 +70,7 @@ impl Shared {
             return (0..tasks).for_each(task);
         }
         // SAFETY: the same fat pointer with another lifetime. It is followed only inside the region,
-        // which `Closing` ends before `task` goes out of scope, panic or not.
+        // which `close` ends before `task` goes out of scope, panic or not.
         #[allow(unsafe_code)]
         let task = unsafe { std::mem::transmute::<&(dyn Fn(usize) + Sync), &'static (dyn Fn(usize) + Sync)>(task) };
         let region = Region { task, tasks };
@@ -87,13 +87,28 @@ impl Shared {
             drop(lock(&self.bed));
             self.wake.notify_all();
         }
-        let closing = Closing(self);
-        self.work(region);
-        drop(closing);
-        let panic = lock(&self.panic).take();
-        if let Some(panic) = panic {
+        let own = catch_unwind(AssertUnwindSafe(|| self.work(region)));
+        let others = self.close();
+        if let Some(panic) = own.err().or(others) {
             resume_unwind(panic);
         }
+    }
+
+    /// Ends the caller's region: nobody enters any more, and those inside have left. Answers the panic of one of them.
+    fn close(&self) -> Option<Box<dyn Any + Send>> {
+        // Nothing is begun any more should the caller's own task have panicked.
+        self.next.fetch_max(usize::MAX / 2, Relaxed);
+        self.state.fetch_and(!OPEN, AcqRel);
+        let mut looks = 0;
+        while self.state.load(Acquire) & INSIDE != 0 {
+            looks += 1;
+            // A thread that is still inside after so long has probably lost its core: give it ours.
+            if looks < LOOKS { spin_loop() } else { std::thread::yield_now() }
+        }
+        // As long as the region is taken, what lies here is of its own tasks.
+        let panic = lock(&self.panic).take();
+        self.taken.store(false, Release);
+        panic
     }
 
     /// Takes tasks as long as there are any.
@@ -168,29 +183,6 @@ impl Shared {
 impl std::fmt::Debug for Shared {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Shared").field("count", &self.count).finish_non_exhaustive()
-    }
-}
-
-/// Ends a region: nobody enters any more, and those inside have left.
-struct Closing<'a>(&'a Shared);
-
-impl Drop for Closing<'_> {
-    fn drop(&mut self) {
-        let Self(shared) = self;
-        // Nothing is begun any more should the caller's own task have panicked.
-        shared.next.fetch_max(usize::MAX / 2, Relaxed);
-        shared.state.fetch_and(!OPEN, AcqRel);
-        let mut looks = 0;
-        while shared.state.load(Acquire) & INSIDE != 0 {
-            looks += 1;
-            // A thread that is still inside after so long has probably lost its core: give it ours.
-            if looks < LOOKS { spin_loop() } else { std::thread::yield_now() }
-        }
-        if std::thread::panicking() {
-            // One panic is enough, and this one is under way.
-            lock(&shared.panic).take();
-        }
-        shared.taken.store(false, Release);
     }
 }
 

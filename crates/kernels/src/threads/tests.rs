@@ -45,6 +45,31 @@ fn a_panic_or_an_error_in_any_task_arrives_and_the_threads_live_on() {
 }
 
 #[test]
+fn a_panic_of_another_thread_arrives_while_the_caller_unwinds() {
+    struct Late<'a>(&'a Threads, &'a AtomicUsize);
+    impl Drop for Late<'_> {
+        fn drop(&mut self) {
+            let (here, both) = (std::thread::current().id(), std::sync::Barrier::new(2));
+            let one_panics = || {
+                each(true, 2, |_| {
+                    both.wait();
+                    assert_eq!(std::thread::current().id(), here, "this one");
+                });
+            };
+            let Self(threads, told) = self;
+            told.fetch_add(catch_unwind(AssertUnwindSafe(|| threads.install(one_panics))).is_err().into(), Relaxed);
+        }
+    }
+    let (threads, told) = (Threads::new(2).unwrap(), AtomicUsize::new(0));
+    let unwinding = || {
+        let _late = Late(&threads, &told);
+        panic!("the first one");
+    };
+    assert!(catch_unwind(AssertUnwindSafe(unwinding)).is_err());
+    assert_eq!(told.into_inner(), 1);
+}
+
+#[test]
 fn a_region_inside_a_region_and_one_beside_it_run_where_they_are() {
     let threads = Threads::new(2).unwrap();
     let done = AtomicUsize::new(0);
