@@ -40,7 +40,10 @@ impl Threads {
         let mut threads = Self { shared: Arc::new(Shared::new(count)), others: Vec::new() };
         for i in 1..count {
             let shared = threads.shared.clone();
-            let thread = Builder::new().name(format!("skimlm-{i}")).spawn(move || shared.serve())?;
+            let thread = Builder::new().name(format!("skimlm-{i}")).spawn(move || {
+                HERE.set(Some(shared.clone()));
+                shared.serve();
+            })?;
             threads.others.push(thread);
         }
         Ok(threads)
@@ -73,7 +76,7 @@ pub(crate) fn count() -> usize {
 }
 
 /// Does `work` for the numbers below `tasks`: on all threads if `parallel`, each as soon as one is free, so that
-/// long tasks should come first. Otherwise, and inside another task, everything is done on this thread.
+/// long tasks should come first. Otherwise, and inside another task of [`Threads`], everything is done on this thread.
 pub(crate) fn each(parallel: bool, tasks: usize, work: impl Fn(usize) + Sync) {
     if !parallel || tasks < 2 {
         return (0..tasks).for_each(work);

@@ -73,10 +73,24 @@ fn a_panic_of_another_thread_arrives_while_the_caller_unwinds() {
 fn a_region_inside_a_region_and_one_beside_it_run_where_they_are() {
     let threads = Threads::new(2).unwrap();
     let done = AtomicUsize::new(0);
-    let count = |_| {
-        done.fetch_add(1, Relaxed);
+    let inner = || {
+        let outer = std::thread::current().id();
+        each(true, 20, |_| {
+            assert_eq!(std::thread::current().id(), outer);
+            done.fetch_add(1, Relaxed);
+        });
     };
-    let nested = || threads.install(|| each(true, 20, |_| each(true, 20, count)));
+    // Both threads have one of the two tasks.
+    let both = std::sync::Barrier::new(2);
+    threads.install(|| {
+        each(true, 2, |_| {
+            both.wait();
+            assert_eq!(super::count(), 2);
+            inner();
+        });
+    });
+    assert_eq!(done.swap(0, Relaxed), 40);
+    let nested = || threads.install(|| each(true, 20, |_| inner()));
     std::thread::scope(|scope| {
         scope.spawn(nested);
         scope.spawn(nested);
