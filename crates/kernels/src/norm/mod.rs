@@ -18,10 +18,11 @@ use crate::output::zeros;
 /// `x / sqrt(mean(x^2) + eps) * weight`, each row by itself.
 ///
 /// Shapes: `x` `[rows, width]` f32, `weight` `[width]` f32; the result is `[rows, width]`.
-/// A tensor `[rows, heads, width]` works too: every head of every row is normalised by itself.
+/// A tensor `[rows, heads, width]` works too: every head of every row is normalised by itself. A width of 0 is an
+/// error: such a row has no mean.
 pub fn rms_norm(x: &Tensor, weight: &Tensor, eps: f32) -> Result<Tensor> {
     let width = weight.elem_count();
-    if x.dims().last() != Some(&width) {
+    if width == 0 || x.dims().last() != Some(&width) {
         return invalid("rms_norm", format!("x is {:?}, weight has {width} values", x.dims()));
     }
     on_gpu!(x, |gpu| cuda::rms_norm(gpu, x, None, weight, eps));
@@ -40,8 +41,9 @@ pub fn rms_norm(x: &Tensor, weight: &Tensor, eps: f32) -> Result<Tensor> {
 /// Shapes: `x` and `added` `[rows, width]` f32, contiguous. The caller must own `x`: every tensor that shares
 /// its storage changes with it.
 pub fn add_rms_norm(x: &Tensor, added: &Tensor, weight: &Tensor, eps: f32) -> Result<Tensor> {
-    if x.dims() != added.dims() || x.dims().last() != Some(&weight.elem_count()) {
-        let what = format!("x is {:?}, added {:?}, weight has {} values", x.dims(), added.dims(), weight.elem_count());
+    let width = weight.elem_count();
+    if width == 0 || x.dims() != added.dims() || x.dims().last() != Some(&width) {
+        let what = format!("x is {:?}, added {:?}, weight has {width} values", x.dims(), added.dims());
         return invalid("add_rms_norm", what);
     }
     on_gpu!(x, |gpu| cuda::rms_norm(gpu, x, Some(added), weight, eps));
