@@ -56,11 +56,11 @@ pub struct Weight {
 }
 
 impl Weight {
-    /// Wraps bytes as a matrix; their number must be exactly what shape and type need.
+    /// Wraps bytes as a matrix, neither side of which is 0; their number must be exactly what shape and type need.
     pub fn new(dtype: BlockType, rows: usize, cols: usize, bytes: Bytes) -> Result<Self> {
         let block = dtype.block_size();
         let need = (cols / block).checked_mul(dtype.type_size()).and_then(|row| row.checked_mul(rows));
-        if cols == 0 || !cols.is_multiple_of(block) || need != Some(bytes.as_slice().len()) {
+        if rows == 0 || cols == 0 || !cols.is_multiple_of(block) || need != Some(bytes.as_slice().len()) {
             return invalid(
                 "weight",
                 format!("{} bytes for a [{rows}, {cols}] matrix of {dtype:?}", bytes.as_slice().len()),
