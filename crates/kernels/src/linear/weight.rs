@@ -1,6 +1,8 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+#[cfg(any(feature = "cuda", test))]
+use candle_core::DeviceLocation;
 use candle_core::quantized::k_quants::{
     BlockQ2K, BlockQ3K, BlockQ4_0, BlockQ4_1, BlockQ4K, BlockQ5_0, BlockQ5_1, BlockQ5K, BlockQ6K, BlockQ8_0, GgmlType,
 };
@@ -50,9 +52,9 @@ pub struct Weight {
     cols: usize,
     bytes: Bytes,
     activations: Activations,
-    /// The copy that a GPU multiplies with.
+    /// The copy that a GPU multiplies with, and which one.
     #[cfg(any(feature = "cuda", test))]
-    on_gpu: Arc<std::sync::OnceLock<super::cuda::Matrix>>,
+    on_gpu: Arc<std::sync::OnceLock<(DeviceLocation, super::cuda::Matrix)>>,
 }
 
 impl Weight {
@@ -91,7 +93,7 @@ impl Weight {
     }
 
     /// Copies the matrix to where its products will be computed, so that want of memory shows here; on the CPU
-    /// there is nothing to do.
+    /// there is nothing to do. A weight and its clones serve one GPU: on a second one this is an error.
     pub fn prepare(&self, device: &candle_core::Device) -> Result<()> {
         #[cfg(feature = "cuda")]
         if device.is_cuda() {
@@ -101,16 +103,25 @@ impl Weight {
         Ok(())
     }
 
-    /// The copy on a GPU, made at first use.
+    /// The copy on a GPU, made at first use. An error where there is one on another GPU.
     #[cfg(any(feature = "cuda", test))]
     pub(super) fn on(&self, device: &candle_core::Device) -> Result<&super::cuda::Matrix> {
-        if self.on_gpu.get().is_none() {
-            // Another thread may have been faster, with the same numbers.
-            let _ = self.on_gpu.set(super::cuda::Matrix::new(self, device)?);
+        let asked = device.location();
+        let (place, matrix) = match self.on_gpu.get() {
+            Some(copy) => copy,
+            None => {
+                let matrix = super::cuda::Matrix::new(self, device)?;
+                // Another thread may have been faster, with the same numbers.
+                self.on_gpu.get_or_init(|| (asked, matrix))
+            }
+        };
+        if *place != asked {
+            return invalid("weight", format!("asked for on {asked:?}, its one copy is on {place:?}: load it twice"));
         }
-        self.on_gpu.get().ok_or_else(|| Error::Invalid { op: "weight", what: "no copy on the GPU".into() })
+        Ok(matrix)
     }
 
+    /// Whether there is a copy on a GPU.
     #[cfg(feature = "cuda")]
     pub(super) fn is_on_gpu(&self) -> bool {
         self.on_gpu.get().is_some()
@@ -215,5 +226,23 @@ impl Aligned {
 impl AsRef<[u8]> for Aligned {
     fn as_ref(&self) -> &[u8] {
         &bytemuck::cast_slice(&self.0)[..self.1]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Device;
+
+    use super::*;
+
+    #[test]
+    fn a_second_gpu_is_refused_and_not_given_the_copy_of_the_first() {
+        let weight = Weight::from_f32(vec![1.0; 6], 2, 3).unwrap();
+        let elsewhere = super::super::cuda::Matrix::new(&weight, &Device::Cpu).unwrap();
+        assert!(weight.on_gpu.set((DeviceLocation::Cuda { gpu_id: 1 }, elsewhere)).is_ok());
+        let error = weight.clone().on(&Device::Cpu).err().unwrap().to_string();
+        assert!(error.contains("gpu_id: 1") && error.contains("Cpu"), "{error}");
+        let weight = Weight::from_f32(vec![1.0; 6], 2, 3).unwrap();
+        assert!(weight.on(&Device::Cpu).is_ok() && weight.on(&Device::Cpu).is_ok());
     }
 }
