@@ -27,7 +27,7 @@ impl Arch {
 
     #[cfg(target_arch = "x86_64")]
     pub(crate) fn avx512() -> Option<Self> {
-        pulp::x86::V4::try_new().map(|simd| Self(pulp::Arch::V4(simd)))
+        avx512().map(|simd| Self(pulp::Arch::V4(simd)))
     }
 
     /// Runs `work` compiled for the instructions.
@@ -55,4 +55,10 @@ impl Arch {
 #[cfg(target_arch = "x86_64")]
 pub(super) fn avx2() -> Option<pulp::x86::V3> {
     pulp::x86::V3::try_new().filter(|_| std::arch::is_x86_feature_detected!("f16c"))
+}
+
+/// The library's token of AVX-512 where the processor has F16C as well: see [`avx2`], whose token it includes.
+#[cfg(target_arch = "x86_64")]
+pub(super) fn avx512() -> Option<pulp::x86::V4> {
+    pulp::x86::V4::try_new().filter(|_| std::arch::is_x86_feature_detected!("f16c"))
 }

@@ -129,7 +129,8 @@ impl<const FUSED: bool> Pairs for Avx2<FUSED> {
         fn fused<W: WithPairs>(pairs: impl Pairs, work: W) -> W::Output {
             work.with_pairs(pairs)
         }
-        // SAFETY: an `Avx2` exists only where `find` saw these; V3 includes all but `avxvnni`.
+        // SAFETY: an `Avx2` exists only where `find` saw these: V3 includes all but `avxvnni`, which it looks for, and
+        // `f16c`, which `arch::avx2` looks for.
         #[allow(unsafe_code)]
         unsafe {
             if FUSED { fused(self, work) } else { plain(self, work) }

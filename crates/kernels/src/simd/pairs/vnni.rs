@@ -24,7 +24,7 @@ impl Deref for Vnni {
 impl Vnni {
     /// The proof, where it holds.
     pub(crate) fn find() -> Option<Self> {
-        pulp::x86::V4::try_new().filter(|_| std::arch::is_x86_feature_detected!("avx512vnni")).map(Self)
+        crate::simd::arch::avx512().filter(|_| std::arch::is_x86_feature_detected!("avx512vnni")).map(Self)
     }
 }
 
