@@ -1,5 +1,6 @@
 //! Results that several threads write at once.
 
+use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
@@ -24,32 +25,43 @@ pub(crate) fn zeros(len: usize) -> Vec<f32> {
 /// A row-major result, or a window of one, written by several threads in disjoint pieces. Rows and
 /// columns are always those of the whole result.
 #[derive(Clone, Copy)]
-pub(crate) struct Output {
+pub(crate) struct Output<'a> {
     start: *mut f32,
     top: usize,
     left: usize,
     rows: usize,
     width: usize,
+    of: PhantomData<&'a mut [f32]>,
 }
 
-// SAFETY: the pieces are disjoint, and no thread reads what another writes.
+// SAFETY: who made it vouches that no two threads touch the same number.
 #[allow(unsafe_code)]
-unsafe impl Send for Output {}
+unsafe impl Send for Output<'_> {}
 // SAFETY: as above.
 #[allow(unsafe_code)]
-unsafe impl Sync for Output {}
+unsafe impl Sync for Output<'_> {}
 
-impl Output {
-    /// Rows of `width` numbers; `values` must outlive every use.
-    pub(crate) fn new(values: &mut [f32], width: usize) -> Self {
-        Self::window(values, 0, 0..width)
+impl<'a> Output<'a> {
+    /// Rows of `width` numbers.
+    ///
+    /// # Safety
+    /// A number that a thread reads or writes through this or a copy of it is touched by no other thread as long as
+    /// any of them is in use.
+    #[allow(unsafe_code)]
+    pub(crate) unsafe fn new(values: &'a mut [f32], width: usize) -> Self {
+        // SAFETY: the caller's.
+        unsafe { Self::window(values, 0, 0..width) }
     }
 
-    /// The rows from `top` on and the columns `columns` of a result that is nowhere whole; `values`
-    /// must outlive every use.
-    pub(crate) fn window(values: &mut [f32], top: usize, columns: Range<usize>) -> Self {
-        let width = columns.len();
-        Self { start: values.as_mut_ptr(), top, left: columns.start, rows: values.len() / width.max(1), width }
+    /// The rows from `top` on and the columns `columns` of a result that is nowhere whole.
+    ///
+    /// # Safety
+    /// As for [`Output::new`].
+    #[allow(unsafe_code)]
+    pub(crate) unsafe fn window(values: &'a mut [f32], top: usize, columns: Range<usize>) -> Self {
+        let (width, left) = (columns.len(), columns.start);
+        let rows = values.len() / width.max(1);
+        Self { start: values.as_mut_ptr(), top, left, rows, width, of: PhantomData }
     }
 
     /// Where a number lies, counted from the start; checks that the `len` numbers from it on are there.
@@ -64,7 +76,7 @@ impl Output {
     #[inline(always)]
     pub(crate) fn put(self, row: usize, column: usize, value: f32) {
         let at = self.at(row, column, 1);
-        // SAFETY: in bounds; the pieces are disjoint, so nobody else writes here.
+        // SAFETY: in bounds; who made this vouches that no other thread touches the number.
         #[allow(unsafe_code)]
         unsafe {
             *self.start.add(at) = value;
@@ -75,7 +87,7 @@ impl Output {
     #[inline(always)]
     pub(crate) fn add(self, row: usize, column: usize, value: f32) {
         let at = self.at(row, column, 1);
-        // SAFETY: in bounds; the pieces are disjoint, so nobody else reads or writes here.
+        // SAFETY: as in `put`.
         #[allow(unsafe_code)]
         unsafe {
             *self.start.add(at) += value;
@@ -85,10 +97,10 @@ impl Output {
     /// Part of a row.
     ///
     /// # Safety
-    /// No other reference to these numbers may be alive.
+    /// As long as the slice is in use nothing else, on this thread either, touches its numbers.
     #[allow(unsafe_code)]
     #[inline(always)]
-    pub(crate) unsafe fn row<'a>(self, row: usize, columns: Range<usize>) -> &'a mut [f32] {
+    pub(crate) unsafe fn row(self, row: usize, columns: Range<usize>) -> &'a mut [f32] {
         let at = self.at(row, columns.start, columns.len());
         // SAFETY: in bounds; the caller vouches for exclusivity.
         unsafe { std::slice::from_raw_parts_mut(self.start.add(at), columns.len()) }

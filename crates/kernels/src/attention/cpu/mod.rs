@@ -43,7 +43,7 @@ struct Job<'a> {
     scale: f32,
     /// The entries each row sees.
     seen: Vec<Range<usize>>,
-    out: Output,
+    out: Output<'a>,
     /// Shares the entries are split into; with more than one, tasks write unfinished sums.
     shares: usize,
 }
@@ -126,7 +126,10 @@ fn typed<T: Stored>(
     };
     // Unfinished sums of a share: a row's values, its maximum and its sum of weights.
     let mut parts = vec![0f32; if shares > 1 { shares * rows * heads * (dim + 2) } else { 0 }];
-    let target = if shares > 1 { Output::new(&mut parts, dim + 2) } else { Output::new(&mut out, dim) };
+    let (target, width) = if shares > 1 { (&mut parts, dim + 2) } else { (&mut out, dim) };
+    // SAFETY: a task alone writes its rows, heads and share.
+    #[allow(unsafe_code)]
+    let target = unsafe { Output::new(target, width) };
     let job = Job { q: &q, sizes, scale: scale * LOG2_E, seen, out: target, shares };
     let stock = Stock { k, v };
     #[cfg(target_arch = "x86_64")]

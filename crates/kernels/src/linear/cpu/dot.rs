@@ -20,7 +20,7 @@ pub(super) struct Dots<'a> {
     pub(super) x: &'a [f32],
     pub(super) weight: &'a Weight,
     pub(super) piece: &'a Piece,
-    pub(super) out: Output,
+    pub(super) out: Output<'a>,
     pub(super) scratch: &'a mut Scratch,
 }
 

@@ -74,24 +74,32 @@ impl Piece {
 }
 
 /// Multiplies one piece of a weight, into the result or a window of it.
-type Multiply<'a> = dyn Fn(&Weight, &Piece, Output, &mut Scratch) -> Result<()> + Sync + 'a;
+type Multiply<'a> = dyn Fn(&Weight, &Piece, Output<'_>, &mut Scratch) -> Result<()> + Sync + 'a;
 
 /// The products of `x` (`rows` rows) with every weight, in one parallel region.
 pub(super) fn products(level: Level, x: &[f32], rows: usize, weights: &[&Weight], outs: &mut [Vec<f32>]) -> Result<()> {
-    let outputs: Vec<Output> = outs.iter_mut().zip(weights).map(|(o, w)| Output::new(o, w.rows())).collect();
+    // SAFETY: a piece's rows and outputs are in no other piece, and a thread does a piece as a whole.
+    #[allow(unsafe_code)]
+    let outputs = outs.iter_mut().zip(weights).map(|(out, w)| unsafe { Output::new(out, w.rows()) });
+    let outputs: Vec<Output<'_>> = outputs.collect();
     Call { level, x, rows, weights }
         .run(weights, |multiply, piece, scratch| multiply(weights[piece.weight], piece, outputs[piece.weight], scratch))
 }
 
 /// `out = silu(x gate^T) * (x up^T)`. The second product exists for one piece at a time, in the cache.
 pub(super) fn gated(level: Level, x: &[f32], rows: usize, gate: &Weight, up: &Weight, out: &mut [f32]) -> Result<()> {
-    let out = Output::new(out, gate.rows());
+    // SAFETY: as in `products`.
+    #[allow(unsafe_code)]
+    let out = unsafe { Output::new(out, gate.rows()) };
     Call { level, x, rows, weights: &[gate, up] }.run(&[gate], |multiply, piece, scratch| {
         multiply(gate, piece, out, scratch)?;
         Scratch::beside(|ups| {
             let width = piece.outputs.len();
             let ups = ups.take(piece.rows.len() * width);
-            multiply(up, piece, Output::window(ups, piece.rows.start, piece.outputs.clone()), scratch)?;
+            // SAFETY: this thread alone has `ups`.
+            #[allow(unsafe_code)]
+            let window = unsafe { Output::window(ups, piece.rows.start, piece.outputs.clone()) };
+            multiply(up, piece, window, scratch)?;
             for (row, ups) in piece.rows.clone().zip(ups.chunks_exact(width)) {
                 // SAFETY: this piece alone writes these rows and outputs, on this thread.
                 #[allow(unsafe_code)]
@@ -122,7 +130,7 @@ impl Call<'_> {
         let (arch, threads) = (level.arch(), threads::count());
         let size = |weights: &[&Weight]| weights.iter().map(|w| w.rows() * w.cols()).sum::<usize>();
         let parallel = threads > 1 && size(weights) * rows >= SMALL;
-        let panels = |weight: &Weight, piece: &Piece, out: Output, scratch: &mut Scratch| {
+        let panels = |weight: &Weight, piece: &Piece, out: Output<'_>, scratch: &mut Scratch| {
             arch.dispatch(panel::Panels { x, weight, piece, out, scratch })
         };
         #[cfg(target_arch = "x86_64")]
@@ -139,7 +147,7 @@ impl Call<'_> {
                 let (for_ints, for_pairs) = scratch.take(room + squares::room(pairs.len(), cols)).split_at_mut(room);
                 let ints = &tiled::rows(simd, ints, cols, parallel, for_ints);
                 let pairs = &squares::rows(simd, pairs, cols, parallel, for_pairs);
-                let multiply = |weight: &Weight, piece: &Piece, out: Output, scratch: &mut Scratch| {
+                let multiply = |weight: &Weight, piece: &Piece, out: Output<'_>, scratch: &mut Scratch| {
                     if has_bytes(weight) {
                         simd.run(tiled::Panels { rows: ints, weight, piece, out, scratch })
                     } else if squares::takes(weight) {
@@ -158,7 +166,7 @@ impl Call<'_> {
         {
             return Scratch::shared(|scratch| {
                 let rows = &choice.rows(x, weights[0].cols(), parallel, scratch);
-                let multiply = |weight: &Weight, piece: &Piece, out: Output, scratch: &mut Scratch| {
+                let multiply = |weight: &Weight, piece: &Piece, out: Output<'_>, scratch: &mut Scratch| {
                     if integer::takes(weight) {
                         rows.multiply(weight, piece, out, scratch)
                     } else {
@@ -170,7 +178,7 @@ impl Call<'_> {
             });
         }
         if rows < MANY {
-            let dots = |weight: &Weight, piece: &Piece, out: Output, scratch: &mut Scratch| {
+            let dots = |weight: &Weight, piece: &Piece, out: Output<'_>, scratch: &mut Scratch| {
                 arch.dispatch(dot::Dots { x, weight, piece, out, scratch })
             };
             let pieces = narrow(split, rows, threads, size(split));
@@ -180,7 +188,7 @@ impl Call<'_> {
             {
                 return Scratch::shared(|scratch| {
                     let row = row::row(simd, x, scratch);
-                    let multiply = |weight: &Weight, piece: &Piece, out: Output, scratch: &mut Scratch| {
+                    let multiply = |weight: &Weight, piece: &Piece, out: Output<'_>, scratch: &mut Scratch| {
                         if row::takes(weight) {
                             row.multiply(weight, piece, out)
                         } else {

@@ -26,7 +26,7 @@ pub(super) struct Panels<'a> {
     pub(super) x: &'a [f32],
     pub(super) weight: &'a Weight,
     pub(super) piece: &'a Piece,
-    pub(super) out: Output,
+    pub(super) out: Output<'a>,
     pub(super) scratch: &'a mut Scratch,
 }
 
@@ -121,7 +121,7 @@ struct Tiles<'a> {
     depth: std::ops::Range<usize>,
     outputs: std::ops::Range<usize>,
     packed: &'a [f32],
-    out: Output,
+    out: Output<'a>,
 }
 
 /// The same, `MV` vectors wide.

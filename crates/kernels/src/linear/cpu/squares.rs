@@ -63,7 +63,7 @@ pub(super) struct Squares<'a> {
     pub(super) rows: &'a Rows<'a>,
     pub(super) weight: &'a Weight,
     pub(super) piece: &'a Piece,
-    pub(super) out: Output,
+    pub(super) out: Output<'a>,
     pub(super) scratch: &'a mut Scratch,
 }
 

@@ -64,7 +64,9 @@ pub(in crate::scores) fn scores<T: Stored>(
         }
     };
     let mut out = vec![0f32; count * entries];
-    let target = Output::new(&mut out, entries.max(1));
+    // SAFETY: a task alone adds to its span of entries.
+    #[allow(unsafe_code)]
+    let target = unsafe { Output::new(&mut out, entries.max(1)) };
     let work = folded.iter().map(|f| f.q.len()).sum::<usize>() * entries;
     let threads = if work < SMALL { 1 } else { threads::count() };
     let step = entries.div_ceil(threads * 3).next_multiple_of(64).max(64);
@@ -82,7 +84,7 @@ struct Span<'a, T> {
     k: &'a [T],
     sizes: Sizes,
     range: std::ops::Range<usize>,
-    out: Output,
+    out: Output<'a>,
 }
 
 impl<T: Stored> WithSimd for Span<'_, T> {

@@ -19,7 +19,7 @@ const TOGETHER: usize = 4;
 pub(super) struct Rows<'a, T> {
     pub(super) job: &'a Job<'a, T>,
     pub(super) kv_head: usize,
-    pub(super) out: Output,
+    pub(super) out: Output<'a>,
     pub(super) scratch: &'a mut Scratch,
 }
 

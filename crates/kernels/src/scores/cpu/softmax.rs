@@ -50,7 +50,9 @@ pub(super) fn column_sums<T: Stored>(
     let job = Job { q, k, sizes, scale: scale * LOG2_E, seen };
     let parallel = work >= SMALL && threads::count() > 1;
     if rows < MANY {
-        let out = Output::new(&mut sums, entries);
+        // SAFETY: a task alone adds to the rows of its kv head's query heads.
+        #[allow(unsafe_code)]
+        let out = unsafe { Output::new(&mut sums, entries) };
         threads::each(parallel, kv_heads, |kv_head| {
             Scratch::with(|scratch| crate::simd::arch().dispatch(Rows { job: &job, kv_head, out, scratch }));
         });
@@ -59,7 +61,9 @@ pub(super) fn column_sums<T: Stored>(
     let mut totals = vec![0f32; heads * rows];
     let height = widest(crate::simd::arch());
     let tiles = rows.div_ceil(height);
-    let target = Output::new(&mut totals, rows);
+    // SAFETY: a task alone writes the totals of its head and rows.
+    #[allow(unsafe_code)]
+    let target = unsafe { Output::new(&mut totals, rows) };
     // The last rows see most: they come first.
     threads::each(parallel, tiles * heads, |i| {
         let (first, head) = ((tiles - 1 - i / heads) * height, i % heads);
@@ -68,7 +72,9 @@ pub(super) fn column_sums<T: Stored>(
             crate::simd::arch().dispatch(Totals { job: &job, head, rows, out: target, scratch });
         });
     });
-    let target = Output::new(&mut sums, entries);
+    // SAFETY: a task alone adds to its head's span of entries.
+    #[allow(unsafe_code)]
+    let target = unsafe { Output::new(&mut sums, entries) };
     threads::each(parallel, entries.div_ceil(SPAN) * heads, |i| {
         let (first, head) = (i / heads * SPAN, i % heads);
         let span = first..(first + SPAN).min(entries);
@@ -126,7 +132,7 @@ struct Totals<'a, T> {
     job: &'a Job<'a, T>,
     head: usize,
     rows: Range<usize>,
-    out: Output,
+    out: Output<'a>,
     scratch: &'a mut Scratch,
 }
 
@@ -179,7 +185,7 @@ struct Sums<'a, T> {
     head: usize,
     span: Range<usize>,
     totals: &'a [f32],
-    out: Output,
+    out: Output<'a>,
     scratch: &'a mut Scratch,
 }
 

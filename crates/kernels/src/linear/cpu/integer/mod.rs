@@ -90,7 +90,7 @@ impl Rows<'_> {
         &self,
         weight: &Weight,
         piece: &Piece,
-        out: Output,
+        out: Output<'_>,
         scratch: &mut Scratch,
     ) -> crate::Result<()> {
         match self {
@@ -109,6 +109,6 @@ struct Panels<'a, R> {
     rows: &'a R,
     weight: &'a Weight,
     piece: &'a Piece,
-    out: Output,
+    out: Output<'a>,
     scratch: &'a mut Scratch,
 }

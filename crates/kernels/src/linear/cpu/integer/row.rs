@@ -83,7 +83,7 @@ impl WithPairs for Round<'_> {
 
 impl Row<'_> {
     /// Multiplies one piece of a weight that [`takes`] holds for.
-    pub(in crate::linear::cpu) fn multiply(&self, weight: &Weight, piece: &Piece, out: Output) -> Result<()> {
+    pub(in crate::linear::cpu) fn multiply(&self, weight: &Weight, piece: &Piece, out: Output<'_>) -> Result<()> {
         self.simd.run(Products { row: self, weight, piece, out })
     }
 }
@@ -92,7 +92,7 @@ struct Products<'a> {
     row: &'a Row<'a>,
     weight: &'a Weight,
     piece: &'a Piece,
-    out: Output,
+    out: Output<'a>,
 }
 
 impl WithPairs for Products<'_> {

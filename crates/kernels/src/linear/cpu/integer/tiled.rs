@@ -115,7 +115,7 @@ pub(in crate::linear::cpu) struct Panels<'a> {
     pub(in crate::linear::cpu) rows: &'a Rows<'a>,
     pub(in crate::linear::cpu) weight: &'a Weight,
     pub(in crate::linear::cpu) piece: &'a Piece,
-    pub(in crate::linear::cpu) out: Output,
+    pub(in crate::linear::cpu) out: Output<'a>,
     pub(in crate::linear::cpu) scratch: &'a mut Scratch,
 }
 

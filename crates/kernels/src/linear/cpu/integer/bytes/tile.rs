@@ -17,7 +17,7 @@ pub(super) struct Tiles<'a> {
     pub(super) depth: Range<usize>,
     pub(super) outputs: Range<usize>,
     pub(super) panel: Panel<'a>,
-    pub(super) out: Output,
+    pub(super) out: Output<'a>,
 }
 
 impl Tiles<'_> {

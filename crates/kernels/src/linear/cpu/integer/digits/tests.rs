@@ -15,7 +15,9 @@ fn product(digits: Digits, x: &[f32], weight: &Weight) -> Option<Vec<f32>> {
     let rows = x.len() / weight.cols();
     let mut out = vec![f32::NAN; rows * weight.rows()];
     let piece = Piece { weight: 0, outputs: 0..weight.rows(), rows: 0..rows };
-    let to = Output::new(&mut out, weight.rows());
+    // SAFETY: this thread alone writes.
+    #[allow(unsafe_code)]
+    let to = unsafe { Output::new(&mut out, weight.rows()) };
     Scratch::shared(|shared| {
         let rows = &super::rows(digits, x, weight.cols(), false, shared);
         Scratch::with(|scratch| simd.run(Panels { rows, weight, piece: &piece, out: to, scratch }))

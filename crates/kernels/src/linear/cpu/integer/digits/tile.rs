@@ -18,7 +18,7 @@ pub(super) struct Tiles<'a> {
     pub(super) x: &'a Rows<'a>,
     pub(super) outputs: Range<usize>,
     pub(super) panel: &'a [Part],
-    pub(super) out: Output,
+    pub(super) out: Output<'a>,
 }
 
 impl Tiles<'_> {

@@ -15,7 +15,7 @@ pub(super) struct Tiles<'a> {
     pub(super) x: &'a Rows<'a>,
     pub(super) outputs: Range<usize>,
     pub(super) panel: Panel<'a>,
-    pub(super) out: Output,
+    pub(super) out: Output<'a>,
 }
 
 /// The same, `MV` vectors wide.
