@@ -57,7 +57,7 @@ impl Level {
     /// for benches that compare levels. An error if the processor lacks it.
     pub fn force(self) -> Result<()> {
         if self.find().is_none() {
-            return Err(refusal(self.name(), "this processor lacks it"));
+            return Err(Error::Unsupported { op: "level", what: format!("{self} on this processor") });
         }
         FORCED.store(self as u8, Ordering::Relaxed);
         Ok(())
@@ -108,7 +108,8 @@ impl fmt::Display for Level {
     }
 }
 
-/// The level in use: what `SKIMLM_KERNELS` asks for (read once), else the best this processor has.
+/// The level in use: the one that [`Level::force`] set, else what `SKIMLM_KERNELS` asks for (read once), else the best
+/// this processor has.
 ///
 /// A name that is no level, or one that the processor lacks, is an error here. The operations do
 /// not look again: whoever loads a model asks first.
@@ -188,6 +189,14 @@ fn refusal(asked: &str, why: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_level_that_is_not_there_cannot_be_forced() {
+        for level in Level::ALL.into_iter().filter(|level| !Level::present().contains(level)) {
+            let text = level.force().unwrap_err().to_string();
+            assert!(text.contains(level.name()) && !text.contains("SKIMLM_KERNELS"), "{text}");
+        }
+    }
 
     #[test]
     fn a_name_is_a_level_or_is_refused() {
