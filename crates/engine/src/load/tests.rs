@@ -71,7 +71,7 @@ fn activations_are_rounded_further_only_where_asked_and_where_it_is_faster() {
     assert_eq!(logits(None).unwrap(), fine);
     let has = |name| skimlm_kernels::features().contains(&name);
     let faster = match skimlm_kernels::level().unwrap() {
-        Level::Vnni | Level::Amx => true,
+        Level::Dotprod | Level::Vnni | Level::Amx => true,
         Level::Avx2 => has("avxvnni"),
         _ => false,
     };
