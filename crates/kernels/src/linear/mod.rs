@@ -49,7 +49,7 @@ pub fn linear(x: &Tensor, weight: &Weight) -> Result<Tensor> {
 
 /// Several products of the same rows, as `linear` would give them one by one.
 pub fn linears<const N: usize>(x: &Tensor, weights: [&Weight; N]) -> Result<[Tensor; N]> {
-    let rows = fitting(x, &weights)?;
+    let rows = fitting("linear", x, &weights)?;
     on_gpu!(x, |gpu| cuda::linears(gpu, x, weights));
     let xs = values::<f32>("linear", x)?;
     let mut outs = weights.map(|w| zeros(rows * w.rows()));
@@ -68,11 +68,11 @@ pub fn linears<const N: usize>(x: &Tensor, weights: [&Weight; N]) -> Result<[Ten
     tensors.try_into().or_else(|_| invalid("linear", "an impossible number of outputs".into()))
 }
 
-/// `silu(x G^T) * (x U^T)`, the first half of a gated MLP, without a matrix of either product.
+/// `silu(x G^T) * (x U^T)`, the first half of a gated MLP: on a processor without a matrix of the second product.
 ///
 /// Shapes: `x` `[rows, in]` f32, `gate` and `up` `[out, in]`; the result is `[rows, out]` f32.
 pub fn gated(x: &Tensor, gate: &Weight, up: &Weight) -> Result<Tensor> {
-    let rows = fitting(x, &[gate, up])?;
+    let rows = fitting("gated", x, &[gate, up])?;
     if gate.rows() != up.rows() {
         return invalid("gated", format!("the gate has {} outputs, up has {}", gate.rows(), up.rows()));
     }
@@ -91,10 +91,10 @@ pub fn gated(x: &Tensor, gate: &Weight, up: &Weight) -> Result<Tensor> {
 }
 
 /// The number of rows of `x`, if its width is that of every weight.
-fn fitting(x: &Tensor, weights: &[&Weight]) -> Result<usize> {
+fn fitting(op: &'static str, x: &Tensor, weights: &[&Weight]) -> Result<usize> {
     let (rows, width) = x.dims2()?;
     match weights.iter().find(|w| w.cols() != width) {
-        Some(w) => invalid("linear", format!("x is [{rows}, {width}], the weight is [{}, {}]", w.rows(), w.cols())),
+        Some(w) => invalid(op, format!("x is [{rows}, {width}], the weight is [{}, {}]", w.rows(), w.cols())),
         None => Ok(rows),
     }
 }
@@ -120,14 +120,18 @@ pub fn embed(ids: &[u32], weight: &Weight, device: &candle_core::Device) -> Resu
 /// [`embed`] of the token that the next of some steps reads, `[1, width]`.
 ///
 /// On a GPU the look-up is from a copy there, that of the products if there is one. Another one is made at first use,
-/// where it takes a quarter of the free memory at most.
+/// where it takes a quarter of the free memory at most, as far as the driver tells it.
 pub fn embed_ahead(steps: &Steps, weight: &Weight) -> Result<Tensor> {
     on_gpu!(&steps.token, |gpu| {
         if !weight.is_on_gpu() {
             let bytes = (weight.rows() * weight.row_bytes()) as u64;
-            let free = crate::device::memory(steps.token.device()).map_or(0, |(_, free)| free);
-            if bytes > free / 4 {
-                let what = format!("an embedding of {bytes} bytes on a GPU that has {free} free");
+            if let Some((_, free)) = crate::device::memory(steps.token.device())
+                && bytes > free / 4
+            {
+                let what = format!(
+                    "steps ahead of the host: a copy of the embedding takes {bytes} bytes, more than a quarter of the \
+                     {free} that are free"
+                );
                 return Err(crate::error::Error::Unsupported { op: "embed", what });
             }
         }

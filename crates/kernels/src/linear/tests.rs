@@ -339,7 +339,9 @@ fn embedding_rows_are_exactly_the_dequantised_ones() {
 fn what_does_not_fit_is_an_error() {
     let w = weight(6, BlockType::Q8_0, 10, 64);
     assert!(embed(&[9, 10], &w, &Device::Cpu).unwrap_err().to_string().contains("id 10 of a vocabulary of 10"));
-    assert!(linear(&tensor(1, &[2, 32], &Device::Cpu), &w).is_err());
+    let narrow = tensor(1, &[2, 32], &Device::Cpu);
+    assert!(linear(&narrow, &w).unwrap_err().to_string().starts_with("linear: x is [2, 32]"));
+    assert!(gated(&narrow, &w, &w).unwrap_err().to_string().starts_with("gated: x is [2, 32]"));
     for (rows, cols, bytes) in [(0, 64, 0), (10, 0, 0), (10, 33, 680), (10, 64, 679), (usize::MAX, 64, 680)] {
         let bytes = Bytes::new(Arc::new(vec![0; bytes]), 0..bytes).unwrap();
         assert!(Weight::new(BlockType::Q8_0, rows, cols, bytes).is_err(), "[{rows}, {cols}]");
