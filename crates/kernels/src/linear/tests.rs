@@ -113,7 +113,7 @@ fn a_gated_product_is_the_two_products_and_the_activation() {
         let x = tensor(3, &[5, 96], &device);
         let mut want = vec![0f32; 5 * 40];
         reference::gated(&flat(&x), &gate, &up, &mut want).unwrap();
-        assert_close(&flat(&gated(&x, &gate, &up).unwrap()), &want, 1e-5, 10.0);
+        assert_close(&flat(&gated(&x, &gate, &up).unwrap()), &want, of_blocks(&device), 10.0);
     }
     let narrow = weight(2, BlockType::Q8_0, 39, 96);
     assert!(gated(&tensor(3, &[5, 96], &Device::Cpu), &gate, &narrow).is_err());
@@ -125,8 +125,13 @@ fn every_device_multiplies() {
         let (x, w) = (tensor(3, &[5, 96], &device), weight(4, BlockType::Q4_1, 40, 96));
         let got = linear(&x, &w).unwrap();
         assert_eq!(got.dims(), &[5, 40]);
-        assert_close(&flat(&got), &expected(&x, &w), 1e-5, 10.0);
+        assert_close(&flat(&got), &expected(&x, &w), of_blocks(&device), 10.0);
     }
+}
+
+/// How much a few rows times blocks may miss: candle's kernels round activations to 8 bits.
+fn of_blocks(device: &Device) -> f32 {
+    if device.is_cpu() { 1e-5 } else { 2e-2 }
 }
 
 #[test]
