@@ -1,7 +1,7 @@
 //! Linear layers over weights that stay in their file format.
 //!
 //! `y = x W^T`: activations f32, weights in any GGML block format (F32, F16 and BF16 are blocks of
-//! one), products and sums in f32.
+//! one), products and sums on processors in f32.
 //!
 //! Activations count exactly too, so that results differ from the reference by summation order only,
 //! where rows are two to eleven or weights are F32. Otherwise, by level:
@@ -12,12 +12,17 @@
 //!   weights are rounded to integers of 16 bits. A slice of at most 256 inputs of a row has a scale, which follows from the
 //!   slice's Euclidean norm. A row of results moves by some 2e-4 of its length, as it would if activations were f16;
 //!   one huge activation costs those of its slice, no others. Rows whose length is no multiple of 32 are exact.
-//! - Where all weights of a call are in Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K or Q5_K and allow [`Activations::Bits8`], and
-//!   the processor has an instruction for bytes (AVX-512 VNNI, AVX-VNNI, ARM's dot products): activations alone are rounded,
-//!   to 8 bits, 32 with a scale, which moves a row by a few thousandths.
+//! - From 12 rows on ([`crate::Level::Amx`] up to 23), where the level multiplies bytes in one instruction
+//!   ([`crate::Level::Vnni`], [`crate::Level::Amx`], [`crate::Level::Avx2`] with AVX-VNNI, [`crate::Level::Dotprod`]) and all
+//!   weights of a call that become integers there (on x86 all but F32) are in Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K or Q5_K and
+//!   allow [`Activations::Bits8`]: activations alone are rounded, to 8 bits, 32 with a scale, which moves a row by a few
+//!   thousandths.
 //! - [`crate::Level::Dotprod`], from 12 rows on, and [`crate::Level::Amx`], from 24: in those formats activations alone are
 //!   rounded, to 16 bits, 32 with a scale. In all others [`crate::Level::Dotprod`] is exact, and with [`crate::Level::Amx`]
 //!   both factors are sums of two bf16, and a product of two numbers is off by 5e-5 of itself at most.
+//!
+//! On a GPU products are candle's. Dense weights multiply in their own type, to which activations and results are rounded;
+//! beside blocks activations are rounded to 8 bits, 32 with a scale, whatever [`Activations`] says.
 //!
 //! A row with a NaN or an infinity has no finite result at any level.
 
