@@ -1,7 +1,9 @@
-//! Tensor operations of skimlm: attention, scores, selection, gather, RoPE, norm and linear layers.
+//! Tensor operations of skimlm: what a decoder computes with (linear layers, norm, RoPE, attention over cached rows,
+//! residuals), what policies measure and move (scores, keys, selection, gather) and what chooses tokens (logits, draw).
 //!
 //! A folder holds one operation: `mod.rs` states the contract and picks an implementation,
-//! `reference.rs` is the plain implementation that defines the result, `cpu` is the fast one.
+//! `reference.rs` is the plain implementation that defines the result, `cpu` is the fast one. What is one
+//! loop for both stands in `mod.rs`.
 //! `SKIMLM_KERNELS` picks one of the [`Level`]s: `reference` the plain implementations everywhere, the
 //! others hold the fast ones back to what a lesser processor would run.
 //!
