@@ -4,7 +4,7 @@
 //!
 //! Shapes of an 8B model: 32 query heads, 8 kv heads, heads of 128, bf16. One line of JSON an operation and length:
 //! the median of several runs in microseconds, queueing and what the operation sends back to the host included, and
-//! what that is in bytes or products a second. `cpu` as DEVICE runs small lengths on the CPU, to see that the bench
+//! what that is in bytes or operations (a product and a sum are two) a second. `cpu` as DEVICE runs small lengths on the CPU, to see that the bench
 //! itself works.
 #![allow(clippy::print_stdout, clippy::unwrap_used)]
 
@@ -101,7 +101,7 @@ fn main() {
         let rows = 2048.min(tokens);
         let q = random(&[rows, HEADS, DIM], DType::F32, &device);
         let prefill = median(&device, || drop(attend(&q, &positions[tokens - rows..])));
-        let products = 4.0 * (rows * HEADS * DIM) as f64 * (tokens - rows / 2) as f64;
-        line(&format!("attention, {rows} rows"), tokens, prefill, "gigaflopsPerSecond", products);
+        let operations = 4.0 * (rows * HEADS * DIM) as f64 * (tokens - rows / 2) as f64;
+        line(&format!("attention, {rows} rows"), tokens, prefill, "gigaflopsPerSecond", operations);
     }
 }

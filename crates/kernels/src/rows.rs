@@ -5,7 +5,7 @@ use crate::threads;
 /// Numbers below which another thread is not worth waking.
 pub(crate) const SMALL: usize = 1 << 16;
 
-/// Numbers a task takes at least.
+/// Numbers a task takes at most, unless one row has more.
 const SHARE: usize = 1 << 14;
 
 /// Whether so many numbers are worth waking another thread, and there is one.

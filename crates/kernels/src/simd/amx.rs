@@ -1,5 +1,5 @@
-//! Tile registers (AMX): sixteen rows of 64 bytes that are multiplied as wholes. A core does eight times as
-//! many products of bf16 in a cycle as of f32, and sixteen times as many of bytes, if its host lets it: on
+//! Tile registers (AMX): sixteen rows of 64 bytes that are multiplied as wholes. A core does sixteen times
+//! as many products of bf16 in a cycle as of f32, and thirty-two times as many of bytes, if its host lets it: on
 //! virtual machines they have been seen at a third of that for minutes.
 //!
 //! [`Tiles`] multiply numbers that are the sum of two bf16, as [`Amx::split`] makes them: `high` is the nearest

@@ -1,4 +1,4 @@
-//! The register tile behind every matrix product of this crate.
+//! The register tile behind every matrix product of f32.
 //!
 //! `NR` broadcast rows times `MV` vectors of columns stay in registers while the depth runs. The
 //! vector operand is packed, `[depth][MV]` vectors; the broadcast operand is read where it lies, so

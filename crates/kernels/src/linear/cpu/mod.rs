@@ -40,7 +40,7 @@ const MANY_INTEGERS: usize = 12;
 #[cfg(target_arch = "x86_64")]
 const MANY_TILED: usize = 24;
 
-/// Weights below which a product is not worth waking another thread.
+/// Multiplications below which another thread is not worth waking.
 const SMALL: usize = 1 << 16;
 
 /// Bytes of dequantised panels a thread works on at a time: half a second-level cache.

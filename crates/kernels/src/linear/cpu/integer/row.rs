@@ -22,7 +22,8 @@ use crate::simd::{Scratch, array};
 /// Weight rows that are read together: one sum alone would wait for itself.
 const TOGETHER: usize = 4;
 
-/// The largest integer that an activation may become: beside weights' integers of 4096, sums of four products fit.
+/// The largest integer that an activation may become: beside weights' integers of 128, the most there are, the four
+/// products that a lane adds up stay below 2^24 and become floats exactly.
 const REACH: f32 = 32767.0;
 
 /// Numbers in a vector.
