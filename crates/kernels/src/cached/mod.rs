@@ -5,6 +5,7 @@
 //! endian) and 32 integers of 8 bits, the block of that name in GGUF files, so `width` is 34 bytes for
 //! every 32 numbers. Whatever copies rows copies either; only what computes must know.
 
+mod block;
 mod cpu;
 #[cfg(any(feature = "cuda", test))]
 pub(crate) mod cuda;
@@ -20,6 +21,8 @@ use candle_core::{CpuStorage, DType, Device, InplaceOp1, InplaceOp2, Layout, Ten
 use half::vec::HalfBitsVecExt;
 use half::{bf16, f16};
 
+pub(crate) use block::Block;
+
 use crate::error::{Error, Result, invalid};
 use crate::host::values;
 use crate::steps::Steps;
@@ -32,15 +35,6 @@ pub const BLOCK: usize = 32;
 
 /// Bytes of a block of [`Q8_0`].
 pub const BLOCK_BYTES: usize = size_of::<Block>();
-
-/// 32 numbers: each is the scale times its integer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, bytemuck::Pod, bytemuck::Zeroable)]
-#[repr(C)]
-pub(crate) struct Block {
-    /// An f16, little endian: bytes, so that a block may lie anywhere.
-    pub(crate) scale: [u8; 2],
-    pub(crate) ints: [i8; BLOCK],
-}
 
 /// Elements of a row of `dim` numbers. An error where [`Q8_0`] has no whole blocks.
 pub fn width(dtype: DType, dim: usize) -> Result<usize> {
