@@ -122,6 +122,9 @@ pub fn rotate(x: &Tensor, angles: &Angles) -> Result<()> {
     if rows != have || half * 2 > dim {
         return invalid("rope", format!("x is {:?}, angles are [{have}, {half}]", x.dims()));
     }
+    if x.elem_count() == 0 {
+        return Ok(());
+    }
     on_gpu!(x, |gpu| cuda::rotate(gpu, x, angles, None));
     Ok(x.inplace_op1(&Rotate(angles))?)
 }

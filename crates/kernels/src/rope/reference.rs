@@ -5,7 +5,7 @@ use super::Pairing;
 pub(super) fn rotate(x: &mut [f32], heads: usize, dim: usize, cos: &[f32], sin: &[f32], pairing: Pairing) {
     let rows = x.len() / (heads * dim).max(1);
     let half = cos.len() / rows.max(1);
-    if half == 0 || x.is_empty() {
+    if half == 0 {
         return;
     }
     for ((row, cos), sin) in x.chunks_exact_mut(heads * dim).zip(cos.chunks_exact(half)).zip(sin.chunks_exact(half)) {
