@@ -3,6 +3,7 @@
 use candle_core::{DType, Device, Tensor};
 
 use crate::cached;
+use crate::level::Level;
 
 /// Every device present; the others are named.
 pub(crate) fn devices() -> Vec<Device> {
@@ -16,6 +17,11 @@ pub(crate) fn devices() -> Vec<Device> {
         }
     }
     found
+}
+
+/// The levels of the fast kernels.
+pub(crate) fn levels() -> Vec<Level> {
+    Level::present().into_iter().filter(|&level| level != Level::Reference).collect()
 }
 
 /// Repeatable numbers in -1..1.

@@ -5,13 +5,7 @@ use proptest::prelude::*;
 
 use super::{Entries, Sizes, Visibility, attention, check, cpu, reference};
 use crate::cached::{BLOCK, Q8_0, read};
-use crate::level::Level;
-use crate::testing::{assert_close, flat, numbers, stored, tensor};
-
-/// The levels of the fast kernels.
-fn levels() -> Vec<Level> {
-    Level::present().into_iter().filter(|&level| level != Level::Reference).collect()
-}
+use crate::testing::{assert_close, flat, levels, numbers, stored, tensor};
 
 fn longest(vectors: &Tensor, dim: usize) -> f32 {
     let all = flat(&read(vectors).unwrap());

@@ -74,18 +74,15 @@ pub(crate) fn embed(gpu: &impl Gpu, weight: &Weight, token: &Tensor) -> Result<T
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::linear::{Bytes, reference};
+    use crate::linear::reference;
+    use crate::linear::tests::weight;
     use crate::testing::{assert_close, flat, tensor};
 
     /// On the CPU the same calls run candle's CPU code: what is passed to it is tested here.
     #[test]
     fn dense_and_block_weights_multiply_as_the_reference_does() {
         for dtype in [BlockType::F32, BlockType::F16, BlockType::BF16, BlockType::Q8_0, BlockType::Q4K] {
-            let dense = tensor(1, &[48, 256], &Device::Cpu);
-            let blocks = QTensor::quantize(&dense, dtype).unwrap();
-            let bytes = std::sync::Arc::new(blocks.data().unwrap().to_vec());
-            let len = bytes.len();
-            let weight = Weight::new(dtype, 48, 256, Bytes::new(bytes, 0..len).unwrap()).unwrap();
+            let weight = weight(1, dtype, 48, 256);
             let x = tensor(2, &[7, 256], &Device::Cpu);
             let mut want = vec![0f32; 7 * 48];
             reference::linear(&flat(&x), &weight, &mut want).unwrap();

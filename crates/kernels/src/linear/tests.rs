@@ -8,7 +8,7 @@ use slack::slack;
 
 use super::{Activations, BlockType, Bytes, Weight, cpu, embed, gated, linear, linears, reference};
 use crate::level::Level;
-use crate::testing::{assert_close, devices, flat, numbers, tensor};
+use crate::testing::{assert_close, devices, flat, levels, numbers, tensor};
 
 const TYPES: [BlockType; 13] = [
     BlockType::F32,
@@ -30,6 +30,11 @@ const TYPES: [BlockType; 13] = [
 pub(super) fn weight(seed: u64, dtype: BlockType, rows: usize, cols: usize) -> Weight {
     let dense = Tensor::from_vec(numbers(seed, rows * cols), (rows, cols), &Device::Cpu).unwrap();
     let data = candle_core::quantized::QTensor::quantize(&dense, dtype).unwrap().data().unwrap().to_vec();
+    stored(dtype, rows, cols, data)
+}
+
+/// Blocks as they are in a file.
+pub(super) fn stored(dtype: BlockType, rows: usize, cols: usize, data: Vec<u8>) -> Weight {
     let len = data.len();
     Weight::new(dtype, rows, cols, Bytes::new(Arc::new(data), 0..len).unwrap()).unwrap()
 }
@@ -39,11 +44,6 @@ fn expected(x: &Tensor, weight: &Weight) -> Vec<f32> {
     let mut out = vec![0f32; rows * weight.rows()];
     reference::linear(&flat(x), weight, &mut out).unwrap();
     out
-}
-
-/// The levels of the fast kernels.
-fn levels() -> Vec<Level> {
-    Level::present().into_iter().filter(|&level| level != Level::Reference).collect()
 }
 
 fn product(level: Level, x: &Tensor, weight: &Weight) -> Vec<f32> {
@@ -179,13 +179,10 @@ fn one_huge_activation_leaves_other_rows_alone() {
 fn the_largest_integers_there_are_do_not_overflow() {
     // Q6_K: 192 bytes of zeros are integers of -32, then come sixteen scales of -128 and 0.5.
     let block: Vec<u8> = [vec![0; 192], vec![0x80; 16], vec![0x00, 0x38]].concat();
-    let bytes = block.repeat(2 * 50);
-    let len = bytes.len();
-    let six = Weight::new(BlockType::Q6K, 50, 512, Bytes::new(Arc::new(bytes), 0..len).unwrap()).unwrap();
+    let six = stored(BlockType::Q6K, 50, 512, block.repeat(2 * 50));
     // Q8_0: a scale of 0.5 and integers of -128.
     let bytes = [vec![0x00, 0x38], vec![0x80; 32]].concat().repeat(16 * 50);
-    let len = bytes.len();
-    let eight = Weight::new(BlockType::Q8_0, 50, 512, Bytes::new(Arc::new(bytes), 0..len).unwrap()).unwrap();
+    let eight = stored(BlockType::Q8_0, 50, 512, bytes);
     let coarse = eight.clone().with_activations(Activations::Bits8);
     for sign in [1.0, -1.0] {
         let x = Tensor::full(3f32 * sign, (20, 512), &Device::Cpu).unwrap();
@@ -278,9 +275,7 @@ fn every_level_decodes_any_bits_exactly() {
         for block in bytes.chunks_exact_mut(dtype.type_size()) {
             floats.iter().for_each(|&at| block[at + 1] = block[at + 1] & 0x80 | 0x25);
         }
-        let len = bytes.len();
-        let bytes = Bytes::new(Arc::new(bytes), 0..len).unwrap();
-        let w = Weight::new(dtype, 40, 3 * dtype.block_size(), bytes).unwrap();
+        let w = stored(dtype, 40, 3 * dtype.block_size(), bytes);
         let ids: Vec<u32> = (0..40).collect();
         let mut want = vec![0f32; 40 * w.cols()];
         reference::embed(&ids, &w, &mut want).unwrap();

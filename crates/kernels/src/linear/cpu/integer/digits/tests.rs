@@ -1,11 +1,9 @@
-use std::sync::Arc;
-
 use proptest::prelude::*;
 
 use super::*;
 use crate::linear::cpu::Piece;
-use crate::linear::tests::{slack, weight};
-use crate::linear::{BlockType, Bytes, reference};
+use crate::linear::tests::{slack, stored, weight};
+use crate::linear::{BlockType, reference};
 use crate::output::Output;
 use crate::testing::numbers;
 
@@ -24,11 +22,6 @@ fn product(digits: Digits, x: &[f32], weight: &Weight) -> Option<Vec<f32>> {
     })
     .unwrap();
     Some(out)
-}
-
-fn stored(dtype: BlockType, rows: usize, cols: usize, data: Vec<u8>) -> Weight {
-    let len = data.len();
-    Weight::new(dtype, rows, cols, Bytes::new(Arc::new(data), 0..len).unwrap()).unwrap()
 }
 
 proptest! {
