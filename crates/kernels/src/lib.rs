@@ -13,7 +13,6 @@
 #[macro_use]
 mod on_gpu;
 
-pub mod activation;
 pub mod allocator;
 pub mod attention;
 pub mod cached;
@@ -32,6 +31,7 @@ pub mod select;
 pub mod steps;
 pub mod threads;
 
+mod activation;
 mod error;
 #[cfg(any(feature = "cuda", test))]
 mod gpu;

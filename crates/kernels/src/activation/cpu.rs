@@ -3,14 +3,6 @@ use pulp::{Simd, WithSimd};
 use crate::simd::exp::exp;
 use crate::simd::{Arch, load, store};
 
-pub(super) fn silu_mul(gate: &[f32], up: &[f32], out: &mut [f32]) {
-    crate::rows::each(out, 1, |first, out| {
-        let range = first..first + out.len();
-        out.copy_from_slice(&gate[range.clone()]);
-        gated(crate::simd::arch(), out, &up[range]);
-    });
-}
-
 /// `gate = silu(gate) * up`, on this thread.
 pub(crate) fn gated(arch: Arch, gate: &mut [f32], up: &[f32]) {
     arch.dispatch(Span { gate, up });

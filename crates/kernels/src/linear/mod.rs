@@ -83,7 +83,7 @@ pub fn gated(x: &Tensor, gate: &Weight, up: &Weight) -> Result<Tensor> {
     }
     on_gpu!(x, |gpu| {
         let [gate, up] = cuda::linears(gpu, x, [gate, up])?;
-        crate::activation::silu_mul(&gate, &up)
+        crate::activation::cuda::silu_mul(gpu, &gate, &up)
     });
     let xs = values::<f32>("gated", x)?;
     let mut out = zeros(rows * gate.rows());
