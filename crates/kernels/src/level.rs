@@ -84,13 +84,12 @@ impl Level {
         }
     }
 
-    /// Bits of the integers that many rows become, where weights or entries allow it: 16, and where weights allow it 8.
+    /// Whether products of bytes are one instruction, if many rows become integers of 16 bits.
     #[cfg(test)]
-    pub(crate) fn integers(self) -> Option<(u32, u32)> {
+    pub(crate) fn integers(self) -> Option<bool> {
         #[cfg(target_arch = "x86_64")]
-        if let Some(found) = crate::simd::pairs::Integers::find(self) {
-            return Some((16, if found.has_bytes() { 8 } else { 16 }));
-        }
+        return crate::simd::pairs::Integers::find(self).map(crate::simd::pairs::Integers::has_bytes);
+        #[cfg(not(target_arch = "x86_64"))]
         None
     }
 

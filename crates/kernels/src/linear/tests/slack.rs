@@ -33,12 +33,12 @@ fn way(level: Level, rows: usize, weight: &Weight) -> Way {
     if level >= Level::Avx2 && rows == 1 && (bytes || weight.dtype() == BlockType::Q6K) {
         return Way::Parts(32767.0);
     }
-    let Some((_, bits)) = level.integers().filter(|_| rows >= 12 && weight.dtype() != BlockType::F32) else {
+    let Some(has_bytes) = level.integers().filter(|_| rows >= 12 && weight.dtype() != BlockType::F32) else {
         return Way::Numbers;
     };
     if level == Level::Amx && rows >= 24 {
         if bytes { Way::Parts(32767.0) } else { Way::Splits }
-    } else if bytes && bits == 8 && weight.activations() == Activations::Bits8 {
+    } else if bytes && has_bytes && weight.activations() == Activations::Bits8 {
         Way::Parts(127.0)
     } else if weight.cols().is_multiple_of(32) {
         Way::Halves
