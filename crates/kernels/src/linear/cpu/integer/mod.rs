@@ -17,6 +17,8 @@ mod halves;
 #[cfg(target_arch = "x86_64")]
 mod pack;
 #[cfg(target_arch = "x86_64")]
+mod part;
+#[cfg(target_arch = "x86_64")]
 pub(super) mod row;
 #[cfg(target_arch = "x86_64")]
 pub(super) mod tiled;

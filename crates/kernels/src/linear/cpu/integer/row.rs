@@ -11,7 +11,7 @@ use pulp::{Simd, cast, f32x8, i32x8};
 use super::super::Piece;
 use super::super::block::{Block, HEADS, Heads, PART, Q6KSixteens, each_format};
 use super::blocks::has_bytes;
-use super::bytes::round;
+use super::part::round_part;
 use crate::error::{Result, invalid};
 use crate::level::Level;
 use crate::linear::{BlockType, Weight};
@@ -72,7 +72,7 @@ impl WithPairs for Round<'_> {
     #[inline(always)]
     fn with_pairs<P: Pairs>(self, pairs: P) {
         for ((x, ints), by) in self.x.chunks_exact(PART).zip(self.ints).zip(self.by) {
-            let (scale, _) = round(pairs, x, REACH, ints);
+            let (scale, _) = round_part(pairs, x, REACH, ints);
             let mut sum = 0;
             for &int in &*ints {
                 sum += i32::from(int);

@@ -10,8 +10,8 @@ use pulp::i8x32;
 use super::super::Piece;
 use super::super::block::{Block, PART, each_format};
 use super::blocks::{blocks, has_bytes, heads, skewed};
-use super::bytes::round;
 use super::pack::ints;
+use super::part::round_part;
 use crate::linear::Weight;
 use crate::output::Output;
 use crate::simd::amx::{Amx, Registers, Shape, WithAmx};
@@ -95,7 +95,7 @@ impl WithAmx for Round<'_> {
         for (r, row) in self.x.chunks_exact(self.cols).enumerate() {
             for (x, to) in row.chunks_exact(PART).zip(&mut *self.to) {
                 let mut ints = [0i16; PART];
-                (to.scales[r], to.sums[r]) = round(*simd, x, REACH, &mut ints);
+                (to.scales[r], to.sums[r]) = round_part(*simd, x, REACH, &mut ints);
                 let high = simd.avx512bw._mm512_srai_epi16::<8>(pulp::cast(ints));
                 to.high[r] = pulp::cast(simd.avx512bw._mm512_cvtepi16_epi8(high));
                 to.low[r] = pulp::cast(simd.avx512bw._mm512_cvtepi16_epi8(pulp::cast(ints)));

@@ -8,7 +8,7 @@ mod pack;
 mod rows;
 mod tile;
 
-pub(super) use rows::{Rows, round, rows};
+pub(super) use rows::{Rows, rows};
 
 use super::super::block::{PART, each_format};
 use super::blocks::skewed;

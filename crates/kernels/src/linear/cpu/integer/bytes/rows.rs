@@ -1,11 +1,10 @@
 //! Activations as integers, once for all weights of a call.
 
-use pulp::Simd;
-
 use super::super::TOGETHER;
+use super::super::part::round_part;
 use super::{EACH, PART, RAISED};
-use crate::simd::pairs::{Integers, Pairs, WithPairs, magnitude};
-use crate::simd::{Scratch, load, step};
+use crate::simd::Scratch;
+use crate::simd::pairs::{Integers, Pairs, WithPairs};
 use crate::threads;
 
 /// The largest integer that an activation may become.
@@ -58,7 +57,7 @@ impl WithPairs for Round<'_> {
         let parts = self.x.chunks_exact(PART).zip(self.lanes.chunks_exact_mut(PART / EACH));
         for ((x, lanes), (scale, sum)) in parts.zip(self.scales.iter_mut().zip(self.sums)) {
             let mut ints = [0; PART];
-            (*scale, *sum) = round(pairs, x, REACH, &mut ints);
+            (*scale, *sum) = round_part(pairs, x, REACH, &mut ints);
             let mut bytes = [0u8; PART];
             for (byte, int) in bytes.iter_mut().zip(ints) {
                 *byte = (int + RAISED) as u8;
@@ -66,28 +65,4 @@ impl WithPairs for Round<'_> {
             lanes.copy_from_slice(&pulp::cast::<_, [i32; PART / EACH]>(bytes));
         }
     }
-}
-
-/// The integers of a part; answers what they must be multiplied by, and the sum of its activations.
-#[inline(always)]
-pub(in crate::linear::cpu::integer) fn round<P: Pairs>(
-    pairs: P,
-    x: &[f32],
-    reach: f32,
-    ints: &mut [i16],
-) -> (f32, f32) {
-    let (simd, x, ints) = (pairs.simd(), &x[..PART], &mut ints[..PART]);
-    let (mut peak, mut sum) = (simd.splat_u32s(0), simd.splat_f32s(0.0));
-    for x in x.chunks_exact(P::LANES) {
-        let x = load::<P::Simd>(x);
-        peak = simd.max_u32s(peak, magnitude(simd, x));
-        sum = simd.add_f32s(sum, x);
-    }
-    let peak = pairs.peak(peak);
-    let (scale, inverse) = step(peak, peak / reach);
-    let inverse = simd.splat_f32s(inverse);
-    for (x, ints) in x.chunks_exact(P::LANES).zip(ints.chunks_exact_mut(P::LANES)) {
-        pairs.narrow(pairs.nearest(simd.mul_f32s(load::<P::Simd>(x), inverse)), ints);
-    }
-    (scale, simd.reduce_sum_f32s(sum))
 }
