@@ -5,6 +5,9 @@ use crate::threads;
 /// Numbers below which another thread is not worth waking.
 pub(crate) const SMALL: usize = 1 << 16;
 
+/// Multiplications of queries with keys or values below which the same holds.
+pub(crate) const FEW_PRODUCTS: usize = 1 << 17;
+
 /// Numbers a task takes at most, unless one row has more.
 const SHARE: usize = 1 << 14;
 

@@ -17,6 +17,7 @@ use crate::error::{Error, Result};
 use crate::host::values;
 use crate::level::Level;
 use crate::output::{Output, zeros};
+use crate::rows::FEW_PRODUCTS;
 use crate::simd::Scratch;
 use crate::simd::exp::LOG2_E;
 use crate::simd::half::Stored;
@@ -31,9 +32,6 @@ const FEW: usize = 8;
 
 /// Entries below which a share of the entries is not worth a task of its own.
 const SHARE: usize = 256;
-
-/// Multiplications below which another thread is not worth waking.
-const SMALL: usize = 1 << 17;
 
 /// Everything the tasks of one call share.
 struct Job<'a> {
@@ -100,7 +98,7 @@ fn typed<T: Stored>(
     }
     let (first, last) =
         (seen.iter().map(|s| s.start).min().unwrap_or(0), seen.iter().map(|s| s.end).max().unwrap_or(0));
-    let threads = if work * heads * dim < SMALL { 1 } else { threads::count() };
+    let threads = if work * heads * dim < FEW_PRODUCTS { 1 } else { threads::count() };
     let few = rows * sizes.group() < FEW && dim.is_multiple_of(crate::simd::outer::lanes(level.arch()));
     let height = if few { rows } else { (LANES / sizes.group()).max(1) };
     let bases = kv_heads * rows.div_ceil(height);

@@ -27,7 +27,7 @@ use crate::simd::amx::Amx;
 use crate::simd::outer::widest;
 #[cfg(target_arch = "x86_64")]
 use crate::simd::strips::SIDE;
-use crate::threads;
+use crate::{rows, threads};
 
 /// From this many rows on a panel pays for its transposition.
 const MANY: usize = 16;
@@ -249,7 +249,7 @@ fn wide(weights: &[&Weight], rows: usize, threads: usize, unit: usize) -> Vec<Pi
 pub(super) fn embed(level: Level, ids: &[u32], weight: &Weight, out: &mut [f32]) -> Result<()> {
     let width = weight.cols();
     let run = |(ids, out): (&[u32], &mut [f32])| level.arch().dispatch(Rows { ids, weight, out });
-    if ids.len() * width < SMALL {
+    if !rows::many(out.len()) {
         run((ids, out))
     } else {
         threads::try_each_of(true, ids.chunks(64).zip(out.chunks_mut(64 * width)), run)

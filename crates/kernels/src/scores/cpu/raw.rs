@@ -6,11 +6,9 @@ use pulp::{Simd, WithSimd};
 use super::super::Heads;
 use crate::attention::Sizes;
 use crate::output::Output;
+use crate::rows::FEW_PRODUCTS;
 use crate::simd::half::Stored;
 use crate::threads;
-
-/// Multiplications below which another thread is not worth waking.
-const SMALL: usize = 1 << 17;
 
 /// Queries that were folded together.
 struct Folded {
@@ -68,7 +66,7 @@ pub(in crate::scores) fn scores<T: Stored>(
     #[allow(unsafe_code)]
     let target = unsafe { Output::new(&mut out, entries.max(1)) };
     let work = folded.iter().map(|f| f.q.len()).sum::<usize>() * entries;
-    let threads = if work < SMALL { 1 } else { threads::count() };
+    let threads = if work < FEW_PRODUCTS { 1 } else { threads::count() };
     let step = entries.div_ceil(threads * 3).next_multiple_of(64).max(64);
     let run = |start: usize| {
         let range = start..(start + step).min(entries);

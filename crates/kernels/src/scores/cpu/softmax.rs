@@ -9,6 +9,7 @@ use super::row::{MANY, Rows};
 use crate::attention::Sizes;
 use crate::attention::cpu::tile::{BLOCK, LOWEST, bounds, logits, weights};
 use crate::output::Output;
+use crate::rows::FEW_PRODUCTS;
 use crate::simd::exp::{LOG2_E, exp2};
 use crate::simd::half::Stored;
 use crate::simd::outer::{WIDE, wide, widest};
@@ -17,9 +18,6 @@ use crate::threads;
 
 /// Entries of a second-sweep task: enough to make transposing the rows' queries cheap.
 const SPAN: usize = 512;
-
-/// Multiplications below which another thread is not worth waking.
-const SMALL: usize = 1 << 17;
 
 /// What is read.
 pub(super) struct Job<'a, T> {
@@ -48,7 +46,7 @@ pub(super) fn column_sums<T: Stored>(
         return sums;
     }
     let job = Job { q, k, sizes, scale: scale * LOG2_E, seen };
-    let parallel = work >= SMALL && threads::count() > 1;
+    let parallel = work >= FEW_PRODUCTS && threads::count() > 1;
     if rows < MANY {
         // SAFETY: a task alone adds to the rows of its kv head's query heads.
         #[allow(unsafe_code)]
