@@ -1,4 +1,8 @@
 //! PyramidKV (Cai et al., arXiv 2406.02069): SnapKV's scores, more entries in low layers.
+//!
+//! Deviations: kv heads choose (published: query heads; `headMode` says so); a prompt that the bottom layer could keep
+//! whole makes the line flatter (the published code keeps the same number everywhere below twice the budget); the line
+//! ends at the top layer's share (published: steps are rounded down); smoothing as in SnapKV's defaults.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -18,7 +22,8 @@ pub struct PyramidKv {
     /// Last tokens whose queries ask and which always stay.
     #[schemars(range(min = 1))]
     pub window: usize,
-    /// The top layer keeps one part in this many of the average.
+    /// The top layer keeps one part in this many of the average, or more where the bottom layer has fewer entries than
+    /// twice the average.
     #[schemars(range(min = 1))]
     pub slope: usize,
     /// Who chooses.

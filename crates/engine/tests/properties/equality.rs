@@ -15,7 +15,7 @@ fn widest(n: usize) -> Vec<Value> {
         json!({ "kind": "gemfilter", "budget": n }),
         json!({ "kind": "promptdistill", "stages": [{ "layer": 0, "budget": n }] }),
         json!({ "kind": "snapkv", "budget": all, "window": 3 }),
-        json!({ "kind": "pyramidkv", "budget": 8 * all, "window": 3, "slope": 1 }),
+        json!({ "kind": "pyramidkv", "budget": all, "window": 3 }),
         json!({ "kind": "adakv", "budget": all, "window": 3 }),
         json!({ "kind": "h2o", "heavy": all, "recent": 2, "headMode": "query" }),
         json!({ "kind": "h2o", "heavy": all, "recent": 2, "positions": "fresh" }),

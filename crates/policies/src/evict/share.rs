@@ -24,7 +24,8 @@ impl Share for Even {
 }
 
 /// More in low layers, less in high ones, along a straight line (PyramidKV, Cai et al., arXiv 2406.02069:
-/// the top layer keeps `1 / slope` of the average, the bottom layer the rest of twice the average).
+/// the top layer keeps `1 / slope` of the average, the bottom layer the rest of twice the average, or what
+/// there is; the top layer gets what the bottom one cannot take). What fits the average stays in every layer.
 pub(crate) struct Pyramid {
     pub(crate) entries: usize,
     pub(crate) layers: usize,
@@ -33,10 +34,16 @@ pub(crate) struct Pyramid {
 
 impl Share for Pyramid {
     fn split(&self, layer: usize, candidates: &[Vec<f32>]) -> Result<Vec<usize>> {
-        let top = self.entries / self.slope.max(1);
-        let bottom = 2 * self.entries - top;
         let last = self.layers.saturating_sub(1).max(1);
-        Ok(vec![bottom - (bottom - top) * layer.min(last) / last; candidates.len()])
+        let count = |free: &Vec<f32>| {
+            if free.len() <= self.entries {
+                return self.entries;
+            }
+            let bottom = (2 * self.entries - self.entries / self.slope.max(1)).min(free.len());
+            let top = 2 * self.entries - bottom;
+            bottom - (bottom - top) * layer.min(last) / last
+        };
+        Ok(candidates.iter().map(count).collect())
     }
 
     fn entries(&self) -> usize {
@@ -85,8 +92,11 @@ mod tests {
     #[test]
     fn a_pyramid_keeps_its_average() {
         let pyramid = Pyramid { entries: 100, layers: 5, slope: 4 };
-        let counts: Vec<_> = (0..5).map(|l| pyramid.split(l, &[vec![0.0; 9]]).unwrap()[0]).collect();
-        assert_eq!(counts, [175, 138, 100, 63, 25]);
+        let counts = |free: usize| (0..5).map(|l| pyramid.split(l, &[vec![0.0; free]]).unwrap()[0]).collect::<Vec<_>>();
+        assert_eq!(counts(999), [175, 138, 100, 63, 25]);
+        assert_eq!(counts(175), [175, 138, 100, 63, 25]);
+        assert_eq!(counts(150), [150, 125, 100, 75, 50], "the top layer gets what the bottom one cannot take");
+        assert_eq!((counts(100), counts(9)), (vec![100; 5], vec![100; 5]), "what fits the budget stays everywhere");
     }
 
     #[test]
