@@ -6,7 +6,7 @@ use std::sync::Arc;
 use skimlm_core::{Error, Result};
 use skimlm_kernels::select::{self, Kept};
 
-use crate::options::{Round, Score, StageSpec};
+use crate::options::{Quota, Round, Score, StageSpec};
 use crate::registry::Context;
 
 /// How many tokens a budget leaves to the scores once the pins are in.
@@ -48,11 +48,13 @@ pub(crate) fn choose(
         let open: Vec<bool> = keep.iter().map(|pinned| !pinned).collect();
         pooled = select::contrast(&pooled, &open, width)?;
     }
-    let candidates = pooled.iter().zip(&keep).filter(|(_, kept)| !**kept).map(|(score, _)| *score);
-    let free = stage.budget.covering(candidates, free);
+    let candidates: Vec<f32> = pooled.iter().zip(&keep).filter(|(_, kept)| !**kept).map(|(score, _)| *score).collect();
+    let open = candidates.len();
+    let free = stage.budget.covering(candidates.into_iter(), free).min(open);
     let mut left = free;
-    if let Some(quota) = score.quota {
-        let each = (free as f64 * f64::from(quota.share)) as usize / quota.spans;
+    let each = |quota: Quota| (free as f64 * f64::from(quota.share)) as usize / quota.spans;
+    // There may be more stretches than tokens; none of them gets any then.
+    if let Some((quota, each)) = score.quota.map(|quota| (quota, each(quota))).filter(|(_, each)| *each > 0) {
         for span in (0..quota.spans).map(|i| i * n / quota.spans..(i + 1) * n / quota.spans) {
             let mut own = each;
             fill(&mut keep, &pooled, span, runs, &mut own)?;
@@ -131,7 +133,7 @@ pub fn sentences(tokens: &[u32], ends: &[u32]) -> Vec<Range<usize>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::options::{Budget, Limit, Quota};
+    use crate::options::{Budget, Limit};
 
     fn stage(score: Score) -> StageSpec {
         StageSpec { layer: 0, budget: Budget::Tokens(8), score }
@@ -198,6 +200,12 @@ mod tests {
         // Half of five tokens are two, less than one a stretch: the best of all take everything.
         assert_eq!(with(0.5, 5), [2, 3, 4, 5, 7]);
         assert_eq!(with(1.0, 8).len(), 8);
+        // More stretches than tokens: each would get none, and nobody waits for that.
+        let score = Score { pool: None, quota: Some(Quota { spans: usize::MAX, share: 1.0 }), ..Score::default() };
+        let coverage = Budget::Coverage { coverage: 1.0, min: usize::MAX, max: Limit::Tokens(usize::MAX) };
+        let all = StageSpec { layer: 0, budget: coverage, score };
+        assert_eq!(choose(&SCORES, &all, &[false; 8], usize::MAX, None).unwrap().indices.len(), 8);
+        assert_eq!(choose(&SCORES, &all, &[false; 8], 2, None).unwrap().indices, [2, 7]);
     }
 
     const FALLING: [f32; 8] = [9.0, 8.0, 7.0, 6.0, 5.0, 4.0, 3.0, 2.0];
