@@ -37,19 +37,24 @@ impl Lists {
         self.layers.push(LayerHeads { layer: seen.layer, heads });
     }
 
-    /// Every token that any head keeps, scored by the share of heads that keep it.
+    /// Every token that any head keeps, scored by the share of heads that keep it. Layers count alike: one that
+    /// keeps everything has a list a kv head, another may have one a query head.
     pub(super) fn report(&self, budget: usize) -> Option<Report> {
         let last = self.layers.last()?.layer;
-        let mut votes = vec![0usize; self.tokens];
-        let lists = || self.layers.iter().flat_map(|l| &l.heads);
-        for &token in lists().flatten() {
-            if let Some(vote) = votes.get_mut(token as usize) {
-                *vote += 1;
+        let mut sums = vec![0.0; self.tokens];
+        for layer in &self.layers {
+            let mut votes = vec![0usize; self.tokens];
+            for &token in layer.heads.iter().flatten() {
+                if let Some(vote) = votes.get_mut(token as usize) {
+                    *vote += 1;
+                }
             }
+            // Whole votes first: where all heads agree the share is exactly 1.
+            let heads = layer.heads.len().max(1) as f64;
+            sums.iter_mut().zip(votes).for_each(|(sum, votes)| *sum += votes as f64 / heads);
         }
-        let all = lists().count().max(1) as f32;
-        let shares: Vec<f32> = votes.iter().map(|&v| v as f32 / all).collect();
-        let indices: Vec<u32> = (0..self.tokens as u32).filter(|&i| votes[i as usize] > 0).collect();
+        let shares: Vec<f32> = sums.iter().map(|sum| (sum / self.layers.len() as f64) as f32).collect();
+        let indices: Vec<u32> = (0..self.tokens as u32).filter(|&i| sums[i as usize] > 0.0).collect();
         let reason = format!("each head of each layer keeps up to {budget} of {} tokens", self.tokens);
         Some(Report {
             layer: last,
@@ -79,6 +84,14 @@ mod tests {
         assert_eq!(report.scores, [1.0, 0.25, 0.25, 0.5]);
         assert_eq!(report.all_scores.unwrap(), [1.0, 0.25, 0.0, 0.25, 0.5]);
         assert_eq!((report.layer, report.budget, report.heads.unwrap().len()), (1, 2, 2));
+    }
+
+    #[test]
+    fn layers_count_alike_however_many_lists_they_have() {
+        let heads = |layer, list: &[u32], count| LayerHeads { layer, heads: vec![list.to_vec(); count] };
+        let layers = vec![heads(0, &[0, 1, 2], 3), heads(1, &[0, 2], 9)];
+        let report = Lists { first: 0, tokens: 3, heads: 3, layers }.report(2).unwrap();
+        assert_eq!(report.all_scores.unwrap(), [1.0, 0.5, 1.0]);
     }
 
     #[test]
