@@ -4,24 +4,18 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use skimlm_core::{Policy, Reading, Result};
 
-use crate::fixed::Fixed;
+use crate::fixed::{self, Fixed};
 use crate::options::{Budget, Pins};
 use crate::registry::{About, Context, Method};
 
 /// Options of the first-and-last control.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub struct FirstLast {
-    /// Tokens to keep.
-    pub budget: Budget,
+    /// Tokens to keep; none: 1024, or more if the pins need it.
+    pub budget: Option<Budget>,
     /// Tokens that are always kept.
     pub pins: Pins,
-}
-
-impl Default for FirstLast {
-    fn default() -> Self {
-        Self { budget: Budget::Tokens(1024), pins: Pins::default() }
-    }
 }
 
 impl Method for FirstLast {
@@ -35,7 +29,7 @@ impl Method for FirstLast {
     };
 
     fn check(&self, _: &Context<'_>) -> Result<()> {
-        self.budget.check_blind()
+        fixed::check(self.budget)
     }
 
     fn build(self, _: &Context<'_>) -> Box<dyn Policy> {
@@ -45,7 +39,7 @@ impl Method for FirstLast {
     }
 
     fn reading(&self, _: &Context<'_>, tokens: usize) -> Reading {
-        Reading::Short { kept: self.budget.of(tokens) }
+        fixed::reading(self.budget, tokens)
     }
 }
 
@@ -63,7 +57,7 @@ mod tests {
         let none = json!({ "sinks": 0, "template": false, "system": false, "question": false, "last": 0 });
         for (budget, want) in [(1, vec![0]), (4, vec![0, 1, 8, 9]), (5, vec![0, 1, 2, 8, 9])] {
             let options =
-                FirstLast { budget: Budget::Tokens(budget), pins: serde_json::from_value(none.clone()).unwrap() };
+                FirstLast { budget: Some(Budget::Tokens(budget)), pins: serde_json::from_value(none.clone()).unwrap() };
             let rows = Rows::consecutive((0..10).collect(), 0, Role::Document);
             let mut policy = options.build(&Context::new(&shape, 1));
             let pass = policy.begin(Pass { stage: Stage::Prefill, rows, layers: 0..4 }, &shape).unwrap();

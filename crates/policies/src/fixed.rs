@@ -1,21 +1,34 @@
 //! Choices that no score makes: the controls that every method must beat.
 
-use skimlm_core::{Pass, Policy, Report, Result, Shape};
+use skimlm_core::{Pass, Policy, Reading, Report, Result, Shape};
 
 use crate::choose::free_tokens;
 use crate::options::{Budget, Pins};
 
+const DEFAULT_BUDGET: Budget = Budget::Tokens(1024);
+
+/// Refuses budgets that only scores can fill.
+pub(crate) fn check(budget: Option<Budget>) -> Result<()> {
+    budget.map_or(Ok(()), Budget::check_blind)
+}
+
+/// How a prompt of `tokens` tokens is read.
+pub(crate) fn reading(budget: Option<Budget>, tokens: usize) -> Reading {
+    Reading::Short { kept: budget.unwrap_or(DEFAULT_BUDGET).of(tokens) }
+}
+
 /// A prompt of which the pins and some other tokens are read, renumbered from the first position.
 pub(crate) struct Fixed<F> {
     pins: Pins,
-    budget: Budget,
+    /// None: [`DEFAULT_BUDGET`], or more if the pins need it.
+    budget: Option<Budget>,
     /// The order in which free tokens are taken, given their number.
     order: F,
     report: Option<Report>,
 }
 
 impl<F: FnMut(usize) -> Vec<usize> + Send> Fixed<F> {
-    pub(crate) fn new(pins: Pins, budget: Budget, order: F) -> Self {
+    pub(crate) fn new(pins: Pins, budget: Option<Budget>, order: F) -> Self {
         Self { pins, budget, order, report: None }
     }
 }
@@ -25,8 +38,9 @@ impl<F: FnMut(usize) -> Vec<usize> + Send> Policy for Fixed<F> {
         let n = prompt.rows.len();
         let mut keep = self.pins.flags(&prompt.rows);
         let pinned = keep.iter().filter(|k| **k).count();
-        let budget = self.budget.of(n);
-        let left = free_tokens(budget, pinned, self.pins.charge_budget, Some("policy.budget"))?;
+        let budget = self.budget.unwrap_or(DEFAULT_BUDGET).of(n);
+        let option = self.budget.map(|_| "policy.budget");
+        let left = free_tokens(budget, pinned, self.pins.charge_budget, option)?;
         let free: Vec<usize> = (0..n).filter(|&i| !keep[i]).collect();
         for i in (self.order)(free.len()).into_iter().take(left) {
             keep[free[i]] = true;

@@ -4,26 +4,20 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use skimlm_core::{Policy, Reading, Result};
 
-use crate::fixed::Fixed;
+use crate::fixed::{self, Fixed};
 use crate::options::{Budget, Pins};
 use crate::registry::{About, Context, Method};
 
 /// Options of the random control.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub struct Random {
-    /// Tokens to keep.
-    pub budget: Budget,
+    /// Tokens to keep; none: 1024, or more if the pins need it.
+    pub budget: Option<Budget>,
     /// The draw.
     pub seed: u64,
     /// Tokens that are always kept.
     pub pins: Pins,
-}
-
-impl Default for Random {
-    fn default() -> Self {
-        Self { budget: Budget::Tokens(1024), seed: 0, pins: Pins::default() }
-    }
 }
 
 impl Method for Random {
@@ -37,7 +31,7 @@ impl Method for Random {
     };
 
     fn check(&self, _: &Context<'_>) -> Result<()> {
-        self.budget.check_blind()
+        fixed::check(self.budget)
     }
 
     fn build(self, _: &Context<'_>) -> Box<dyn Policy> {
@@ -50,7 +44,7 @@ impl Method for Random {
     }
 
     fn reading(&self, _: &Context<'_>, tokens: usize) -> Reading {
-        Reading::Short { kept: self.budget.of(tokens) }
+        fixed::reading(self.budget, tokens)
     }
 }
 
