@@ -175,7 +175,7 @@ impl Policy for Filter {
             return Ok(pass);
         }
         let budget = self.budget(n);
-        if budget >= n {
+        if self.choice().budget.holds(n, n) {
             let reason = format!("the prompt has {n} tokens, no more than the budget of {budget}");
             let mut report = self.kept(budget, (0..n as u32).collect(), vec![0.0; n], None, reason.clone());
             report
@@ -260,23 +260,27 @@ impl Policy for Filter {
 
 impl Filter {
     fn budget(&self, n: usize) -> usize {
-        self.spec.budget.map_or(DEFAULT_BUDGET, |b| b.of(n))
+        self.choice().budget.of(n)
+    }
+
+    /// The choice itself, as a stage.
+    fn choice(&self) -> StageSpec {
+        StageSpec {
+            layer: self.layer,
+            budget: self.spec.budget.unwrap_or(Budget::Tokens(DEFAULT_BUDGET)),
+            score: self.spec.score.clone(),
+        }
     }
 
     /// The stages of a prompt of `n` tokens, the choice itself last. Those that would leave out nothing are none.
     fn stages(&self, n: usize) -> Vec<StageSpec> {
-        let choice = StageSpec {
-            layer: self.layer,
-            budget: self.spec.budget.unwrap_or(Budget::Tokens(DEFAULT_BUDGET)),
-            score: self.spec.score.clone(),
-        };
         let mut left = n;
         let narrows = |stage: &&StageSpec| {
-            let (budget, before) = (stage.budget.of(n), left);
-            left = left.min(budget);
-            budget < before
+            let narrows = !stage.budget.holds(n, left);
+            left = left.min(stage.budget.of(n));
+            narrows
         };
-        self.spec.stages.iter().filter(narrows).cloned().chain([choice]).collect()
+        self.spec.stages.iter().filter(narrows).cloned().chain([self.choice()]).collect()
     }
 
     /// Whether the question finds nothing in particular; then the report says that everything is read.

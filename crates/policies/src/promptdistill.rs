@@ -246,7 +246,7 @@ impl Policy for Distill {
 impl Distill {
     /// Whether the stage would keep everything.
     fn enough(&self, stage: &StageSpec) -> bool {
-        stage.budget.of(self.narrowing.length()) >= self.query
+        stage.budget.holds(self.narrowing.length(), self.query)
     }
 
     fn choose(&self, stage: &StageSpec, mut scores: Vec<f32>, rows: &Rows) -> Result<(Vec<u32>, Vec<f32>)> {

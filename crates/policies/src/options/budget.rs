@@ -82,6 +82,11 @@ impl Budget {
         }
     }
 
+    /// Whether it leaves out none of the `left` tokens of a prompt of `n`, whatever they score. A coverage may always.
+    pub(crate) fn holds(self, n: usize, left: usize) -> bool {
+        !matches!(self, Self::Coverage { .. }) && self.of(n) >= left
+    }
+
     /// Refuses what only scores can fill.
     pub(crate) fn check_blind(self) -> Result<()> {
         if let Self::Coverage { .. } = self {
