@@ -156,6 +156,8 @@ struct Filter {
 impl Policy for Filter {
     fn begin(&mut self, prompt: Pass, _: &Shape) -> Result<Pass> {
         let n = prompt.rows.len();
+        // What an earlier prompt kept says nothing of this one.
+        self.report = None;
         if let Some(forced) = &self.forced {
             let selection = Selection::shared(forced.clone())?;
             let kept = selection.as_shared().unwrap_or_default();
