@@ -167,6 +167,12 @@ impl Policy for Distill {
         if let Some(bad) = self.forced.iter().flatten().find(|&&i| i as usize >= n) {
             return Err(Error::invalid_option("forceIndices", *bad, format!("below the prompt's {n} tokens")));
         }
+        if self.forced.is_none() {
+            // Refuse a budget below the pins before the work, not after it. Pins survive, so every stage has as many.
+            let pinned = self.pinned(&prompt.rows);
+            let stages = self.narrowing.stages().iter().enumerate();
+            stages.map(|(at, stage)| self.free(at, stage, &pinned).map(|_| ())).collect::<Result<()>>()?;
+        }
         Ok(prompt)
     }
 
@@ -254,13 +260,18 @@ impl Distill {
             scores[self.query..].fill(0.0);
         }
         let pinned = self.pinned(rows);
-        let pins = pinned[..self.query].iter().filter(|p| **p).count();
-        let charged = self.spec.pins.charge_budget;
-        let option = self.named.then(|| StageSpec::option(self.narrowing.done(), "budget"));
-        let free = free_tokens(stage.budget.of(self.narrowing.length()), pins, charged, option.as_deref())?;
+        let free = self.free(self.narrowing.done(), stage, &pinned)?;
         let runs = self.ends.runs(stage.score.round, &rows.tokens);
         let kept = choose(&scores, stage, &pinned, free, runs.as_deref())?;
         Ok((kept.indices, kept.scores))
+    }
+
+    /// The tokens that the `at`-th stage leaves to its scores. The tail from the query token on is never charged.
+    fn free(&self, at: usize, stage: &StageSpec, pinned: &[bool]) -> Result<usize> {
+        let pins = pinned[..self.query].iter().filter(|p| **p).count();
+        let option = self.named.then(|| StageSpec::option(at, "budget"));
+        let budget = stage.budget.of(self.narrowing.length());
+        free_tokens(budget, pins, self.spec.pins.charge_budget, option.as_deref())
     }
 
     /// The pins and the tail from the query token on.
