@@ -174,6 +174,9 @@ impl PolicySpec {
                 format!("used with one of {}", able.join(", ")),
             ));
         }
+        if let Some(pair) = context.forced.unwrap_or_default().windows(2).find(|pair| pair[0] >= pair[1]) {
+            return Err(Error::invalid_option("forceIndices", pair[1], "ascending, each index once"));
+        }
         (entry.check)(&self.options, context)
     }
 
@@ -182,8 +185,9 @@ impl PolicySpec {
         (self.entry()?.token_rule)(&self.options)
     }
 
-    /// A policy for one session.
+    /// A policy for one session; what [`Self::check`] refuses is refused here, too.
     pub fn build(&self, context: &Context<'_>) -> Result<Box<dyn Policy>> {
+        self.check(context)?;
         (self.entry()?.build)(&self.options, context)
     }
 
