@@ -9,9 +9,7 @@ use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use skimlm_core::{
-    Error, Evidence, KvCache, Pass, Policy, Reading, Report, Result, Role, Rows, Seen, Shape, Step, Visibility,
-};
+use skimlm_core::{Error, Evidence, KvCache, Pass, Policy, Report, Result, Role, Rows, Seen, Shape, Step, Visibility};
 
 use crate::profile::Profile;
 use crate::registry::{About, Context, Method, PolicySpec};
@@ -55,7 +53,7 @@ impl Method for Auto {
     fn build(self, context: &Context<'_>) -> Box<dyn Policy> {
         let setting = context.profile.and_then(|profile| {
             let setting = profile.setting(self.recall)?;
-            let policy = self.serving(context)?.build(context).ok()?;
+            let policy = PolicySpec::parse(&setting.policy).and_then(|spec| spec.build(context)).ok()?;
             let about = format!(
                 "profile {}, setting {} (recall {:.2} in calibration)",
                 profile.name, setting.name, setting.recall.mean
@@ -72,20 +70,7 @@ impl Method for Auto {
         })
     }
 
-    fn reading(&self, context: &Context<'_>, tokens: usize) -> Reading {
-        if context.profile.is_none_or(|profile| tokens < profile.exact_below) {
-            return Reading::Whole;
-        }
-        self.serving(context).and_then(|spec| spec.reading(context, tokens).ok()).unwrap_or(Reading::Whole)
-    }
-}
-
-impl Auto {
-    /// The setting that would serve.
-    fn serving(&self, context: &Context<'_>) -> Option<PolicySpec> {
-        let setting = context.profile?.setting(self.recall)?;
-        PolicySpec::parse(&setting.policy).ok()
-    }
+    // `reading` is the default: only a prompt's roles and scores show whether it is read whole.
 }
 
 /// The policy that serves where selecting pays.
@@ -198,7 +183,7 @@ impl Policy for Choice {
 #[cfg(test)]
 mod tests {
     use serde_json::json;
-    use skimlm_core::{LayerShape, Stage};
+    use skimlm_core::{LayerShape, Reading, Stage};
 
     use super::*;
     use crate::profile::{Calibration, Measured, ModelKey, Setting};
@@ -281,8 +266,10 @@ mod tests {
         }
         let shape = shape();
         let context = Context { profile: Some(&profile), ..Context::new(&shape, 1) };
-        assert_eq!(Auto { recall: 0.9 }.reading(&context, 9), Reading::Whole);
-        assert_eq!(Auto { recall: 0.9 }.reading(&context, 10), Reading::Restart { kept: 6 });
+        for n in [9, 10, 40] {
+            // A prompt without a question is read whole, and nobody knows yet whether there is one.
+            assert_eq!(Auto { recall: 0.9 }.reading(&context, n), Reading::Whole);
+        }
     }
 
     #[test]
