@@ -158,9 +158,10 @@ pub(crate) fn profile(
     info: &skimlm_models::ModelInfo,
 ) -> Result<Option<Arc<Profile>>> {
     let beside = profile_beside(model);
+    let layer = info.default_filter_layer;
     match given.or(Some(beside.as_path()).filter(|path| path.is_file())) {
-        Some(path) => Profile::read(path, &info.shape).map(|profile| Some(Arc::new(profile))),
-        None => Profile::built_in(&info.shape, &info.fingerprint),
+        Some(path) => Profile::read(path, &info.shape, layer).map(|profile| Some(Arc::new(profile))),
+        None => Profile::built_in(&info.shape, layer, &info.fingerprint),
     }
 }
 

@@ -186,7 +186,7 @@ fn calibration_makes_a_profile_that_this_model_takes() {
     }
     let path = folder.path().join("tiny.gguf.skimlm.json");
     std::fs::write(&path, serde_json::to_string(&profile).unwrap()).unwrap();
-    assert_eq!(Profile::read(&path, loaded.model.shape()).unwrap(), profile);
+    assert_eq!(Profile::read(&path, loaded.model.shape(), loaded.info.file.default_filter_layer).unwrap(), profile);
     let again = load(&folder.path().join("tiny.gguf"), &LoadOptions::default(), &mut |_, _| Ok(())).unwrap();
     assert_eq!(again.profile.as_deref(), Some(&profile), "a profile beside the model is taken");
 }

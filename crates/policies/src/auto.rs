@@ -29,12 +29,8 @@ impl Default for Auto {
     }
 }
 
-impl Auto {
-    pub(crate) const KIND_NAME: &'static str = "auto";
-}
-
 impl Method for Auto {
-    const KIND: &'static str = Self::KIND_NAME;
+    const KIND: &'static str = "auto";
     const ABOUT: About = About {
         idea: "Reads short prompts whole and long ones by the cheapest setting that calibration has shown to find the evidence.",
         paper: "This project; the settings are GemFilter's with calibrated heads and stages",
@@ -284,13 +280,16 @@ mod tests {
             scale: 0.125,
             layers: vec![LayerShape::default(); 30],
         };
-        let profile = Profile::built_in(&smollm2, "").unwrap().unwrap();
+        let built_in = |shape: &Shape| Profile::built_in(shape, 15, "").unwrap();
+        let profile = built_in(&smollm2).unwrap();
         let serving = profile.setting(Auto::default().recall).unwrap();
         assert!(serving.cost < 0.4 && serving.recall.cases >= 30, "{serving:?}");
         for setting in &profile.settings {
             PolicySpec::parse(&setting.policy).unwrap().check(&Context::new(&smollm2, 15)).unwrap();
         }
-        assert_eq!(Profile::built_in(&shape(), "").unwrap(), None);
+        assert_eq!(built_in(&shape()), None);
+        let layers = vec![LayerShape { window: Some(512), rotary: 0 }; 30];
+        assert_eq!(built_in(&Shape { layers, ..smollm2 }), None, "no layer sees the whole prompt");
     }
 
     #[test]
@@ -299,9 +298,9 @@ mod tests {
         assert_eq!(Profile::parse(&json).unwrap(), *profile());
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), &json).unwrap();
-        assert_eq!(Profile::read(file.path(), &shape()).unwrap(), *profile());
+        assert_eq!(Profile::read(file.path(), &shape(), 1).unwrap(), *profile());
         let other = Shape { hidden: 16, ..shape() };
-        assert_eq!(Profile::read(file.path(), &other).unwrap_err().code.as_str(), "ERR_INVALID_ARG");
+        assert_eq!(Profile::read(file.path(), &other, 1).unwrap_err().code.as_str(), "ERR_INVALID_ARG");
         for bad in ["", "{}", &json.replace("gemfilter", "auto"), &json.replace("budget", "bugdet")] {
             assert_eq!(Profile::parse(bad).unwrap_err().code.as_str(), "ERR_INVALID_ARG", "{bad}");
         }

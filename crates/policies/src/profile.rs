@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use skimlm_core::{Code, Error, Result, Shape};
 
-use crate::registry::{Context, PolicySpec};
+use crate::registry::{Context, Method, PolicySpec};
 
 /// The profiles that come along.
 const BUILT_IN: &[&str] = &[include_str!("../profiles/smollm2-135m-instruct.json")];
@@ -53,7 +53,8 @@ pub struct Setting {
     pub policy: serde_json::Value,
     /// Evidence recall on cases that had no part in the choice of heads.
     pub recall: Measured,
-    /// Operations of the prompt passes as a share of full attention's, at the longest calibrated prompt.
+    /// Operations of the prompt passes as a share of full attention's, on 8000 tokens, or as many as
+    /// the model has positions.
     pub cost: f64,
 }
 
@@ -97,15 +98,16 @@ impl Profile {
         }
         for setting in &profile.settings {
             let spec = PolicySpec::parse(&setting.policy)?;
-            if spec.kind() == crate::Auto::KIND_NAME {
+            if spec.kind() == crate::Auto::KIND {
                 return Err(bad(format!("setting `{}` is `auto` itself", setting.name)));
             }
         }
         Ok(profile)
     }
 
-    /// Reads a profile for a model; one of another model is `ERR_INVALID_ARG`.
-    pub fn read(path: &Path, shape: &Shape) -> Result<Self> {
+    /// Reads a profile for a model and its default filter layer. `ERR_INVALID_ARG` for one of another model, and what
+    /// [`PolicySpec::check`] says of a setting that cannot work.
+    pub fn read(path: &Path, shape: &Shape, default_layer: usize) -> Result<Self> {
         let name = path.display().to_string();
         let json = std::fs::read_to_string(path).map_err(|e| {
             Error::invalid_option("profile", name.clone(), format!("a file that can be read ({e})")).caused_by(e)
@@ -115,16 +117,17 @@ impl Profile {
             let model = serde_json::json!(profile.model);
             return Err(Error::invalid_option("profile", name, "a profile of this model").with("model", model));
         }
-        profile.check(shape)?;
+        profile.check(shape, default_layer)?;
         Ok(profile)
     }
 
-    /// The built-in profile of a model: one measured on this very file, else one of a model of the same sizes.
-    pub fn built_in(shape: &Shape, fingerprint: &str) -> Result<Option<Arc<Self>>> {
+    /// The built-in profile of a model: one measured on this very file, else one of a model of the same sizes. None whose
+    /// settings cannot work, as where layers of such a model see a sliding window.
+    pub fn built_in(shape: &Shape, default_layer: usize, fingerprint: &str) -> Result<Option<Arc<Self>>> {
         let mut alike = None;
         for json in BUILT_IN {
             let profile = Self::parse(json)?;
-            if profile.model.fits(shape) {
+            if profile.model.fits(shape) && profile.check(shape, default_layer).is_ok() {
                 if profile.model.fingerprint == fingerprint {
                     return Ok(Some(Arc::new(profile)));
                 }
@@ -134,8 +137,8 @@ impl Profile {
         Ok(alike.map(Arc::new))
     }
 
-    fn check(&self, shape: &Shape) -> Result<()> {
-        let context = Context::new(shape, 0);
+    fn check(&self, shape: &Shape, default_layer: usize) -> Result<()> {
+        let context = Context::new(shape, default_layer);
         self.settings.iter().try_for_each(|setting| PolicySpec::parse(&setting.policy)?.check(&context))
     }
 

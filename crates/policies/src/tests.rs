@@ -1,7 +1,7 @@
 //! The edges of options: the last value that is taken beside the first that is refused, and what memory estimates are told.
 
 use serde_json::{Value, json};
-use skimlm_core::{LayerShape, Pass, Reading, Result, Role, Rows, Shape, Stage};
+use skimlm_core::{Evidence, LayerShape, Pass, Policy, Reading, Result, Role, Rows, Shape, Stage};
 
 use crate::{Context, PolicySpec, Profile, testing};
 
@@ -159,32 +159,114 @@ fn a_budget_below_the_pins_is_refused_by_the_name_of_its_option() {
         assert_eq!(refused(json!({ "kind": kind, "budget": 8 })), "policy.budget");
     }
     let stages = json!([{ "layer": 0, "budget": 25 }, { "layer": 1, "budget": 8 }]);
+    assert_eq!(refused(json!({ "kind": "promptdistill", "stages": stages.clone() })), "policy.stages[1].budget");
     assert_eq!(
         refused(json!({ "kind": "gemfilter", "stages": stages, "layer": 2, "budget": 12 })),
         "policy.stages[1].budget"
     );
 }
 
+/// A policy and what it makes of a prompt of documents and one question token.
+fn begun(policy: &Value, n: usize) -> (Box<dyn Policy>, Pass) {
+    let shape = shape();
+    let mut built = PolicySpec::parse(policy).unwrap().build(&Context::new(&shape, 2)).unwrap();
+    let pass = begin(&mut *built, n);
+    (built, pass)
+}
+
+fn begin(policy: &mut dyn Policy, n: usize) -> Pass {
+    let mut rows = Rows::consecutive(vec![0; n], 0, Role::Document);
+    rows.roles[n - 1] = Role::Question;
+    policy.begin(Pass { stage: Stage::Prefill, rows, layers: 0..4 }, &shape()).unwrap()
+}
+
+#[test]
+fn a_default_budget_grows_with_the_pins() {
+    for kind in ["random", "firstlast"] {
+        let (mut policy, _) = begun(&json!({ "kind": kind }), 20);
+        let rows = Rows::consecutive(vec![0; 1500], 0, Role::Question);
+        let pass = policy.begin(Pass { stage: Stage::Prefill, rows, layers: 0..4 }, &shape()).unwrap();
+        assert_eq!(pass.rows.len(), 1500, "{kind}: a question is pinned as a whole");
+    }
+}
+
+#[test]
+fn a_coverage_chooses_even_where_its_maximum_holds_the_prompt() {
+    let scored = |policy: &dyn Policy, layer: usize, pass: &Pass| {
+        matches!(policy.evidence(layer, pass), Evidence::Scores { .. })
+    };
+    for max in [json!({ "ratio": 1 }), json!(99)] {
+        let coverage = json!({ "coverage": 0.5, "max": max });
+        let (policy, pass) = begun(&json!({ "kind": "gemfilter", "budget": coverage }), 40);
+        assert_eq!((pass.stage, policy.report()), (Stage::Filter, None));
+        let stages = json!([{ "layer": 0, "budget": coverage }]);
+        let (policy, pass) = begun(&json!({ "kind": "gemfilter", "stages": stages, "budget": 8 }), 40);
+        assert!(scored(&*policy, 0, &pass));
+        let (policy, pass) = begun(&json!({ "kind": "promptdistill", "stages": stages }), 40);
+        assert!(scored(&*policy, 0, &pass));
+    }
+    let (policy, pass) = begun(&json!({ "kind": "gemfilter", "budget": { "ratio": 1 } }), 40);
+    assert_eq!((pass.stage, policy.report().unwrap().indices.len()), (Stage::Prefill, 40));
+}
+
+#[test]
+fn what_one_prompt_kept_is_not_reported_of_the_next() {
+    let (mut policy, _) = begun(&json!({ "kind": "gemfilter", "budget": 8 }), 6);
+    assert_eq!(policy.report().unwrap().indices.len(), 6);
+    assert_eq!(begin(&mut *policy, 40).stage, Stage::Filter);
+    assert_eq!(policy.report(), None);
+}
+
+#[test]
+fn what_check_refuses_is_not_built() {
+    let shape = shape();
+    for policy in [json!({ "kind": "snapkv", "budget": 8, "window": 32 }), json!({ "kind": "gemfilter", "layer": 99 })]
+    {
+        let error = PolicySpec::parse(&policy).unwrap().build(&Context::new(&shape, 1)).err().unwrap();
+        assert_eq!(error.code.as_str(), "ERR_INVALID_ARG", "{policy}");
+    }
+}
+
+#[test]
+fn forced_indices_ascend() {
+    let shape = shape();
+    for kind in ["gemfilter", "promptdistill"] {
+        let check = |forced: &[u32]| {
+            let context = Context { forced: Some(forced), ..Context::new(&shape, 1) };
+            PolicySpec::parse(&json!({ "kind": kind })).unwrap().check(&context)
+        };
+        check(&[1, 5, 9]).unwrap();
+        for (bad, value) in [([9, 1, 5], 1), ([1, 5, 5], 5)] {
+            let error = check(&bad).unwrap_err();
+            assert_eq!((&error.details["option"], &error.details["value"]), (&"forceIndices".into(), &value.into()));
+        }
+    }
+}
+
 #[test]
 fn a_profile_with_a_setting_that_cannot_work_is_refused() {
     let shape = shape();
-    let setting = |layer: usize| {
-        json!({
-            "name": "a", "cost": 0.5, "recall": { "mean": 0.9, "low": 0.8, "high": 1.0, "cases": 10 },
-            "policy": { "kind": "gemfilter", "layer": layer, "budget": 4 },
-        })
+    let setting = |policy: Value| {
+        let recall = json!({ "mean": 0.9, "low": 0.8, "high": 1.0, "cases": 10 });
+        json!({ "name": "a", "cost": 0.5, "recall": recall, "policy": policy })
     };
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("profile.json");
-    let read = |layer: usize| {
+    let read = |policy: Value| {
         let profile = json!({
-            "name": "tiny", "exactBelow": 10, "settings": [setting(layer)],
+            "name": "tiny", "exactBelow": 10, "settings": [setting(policy)],
             "model": { "fingerprint": "", "hidden": 8, "heads": 2, "vocab": 16, "layers": 4 },
             "calibration": { "tasks": [], "lengths": [], "cases": 0, "seed": 0, "version": "0" },
         });
         std::fs::write(&path, profile.to_string()).unwrap();
-        Profile::read(&path, &shape)
+        Profile::read(&path, &shape, 2)
     };
-    read(2).unwrap();
-    assert_eq!(read(3).unwrap_err().details["option"], "policy.layer");
+    let at = |layer: usize| json!({ "kind": "gemfilter", "layer": layer, "budget": 4 });
+    read(at(2)).unwrap();
+    assert_eq!(read(at(3)).unwrap_err().details["option"], "policy.layer");
+    // Without `layer` the model's own counts.
+    let staged =
+        |layer: usize| json!({ "kind": "gemfilter", "stages": [{ "layer": layer, "budget": 8 }], "budget": 4 });
+    read(staged(1)).unwrap();
+    assert_eq!(read(staged(2)).unwrap_err().details["option"], "policy.stages");
 }
