@@ -89,18 +89,39 @@ fn fill(
         return Ok(());
     };
     let own = runs.iter().filter(|run| span.contains(&run.start));
-    let mut order: Vec<(f32, &Range<usize>)> =
-        own.map(|run| (scores[run.clone()].iter().sum::<f32>() / run.len().max(1) as f32, run)).collect();
-    // The whole ranking, best first: `top_k` answers sets, and a greedy fill needs an order.
+    let ranked = ranked(own, scores, keep);
+    fill_runs(keep, &ranked, left);
+    Ok(())
+}
+
+/// The runs in which a token is not kept yet, the best first: by the mean score of those that are not. A sink or a
+/// question that is kept anyway buys nothing for its neighbours. Equal runs stand in the order they came in.
+pub fn ranked<'r>(
+    runs: impl IntoIterator<Item = &'r Range<usize>>,
+    scores: &[f32],
+    keep: &[bool],
+) -> Vec<&'r Range<usize>> {
+    let mean = |run: &Range<usize>| {
+        let open = run.clone().filter(|&i| !keep[i]);
+        let (sum, count) = open.fold((0.0, 0), |(sum, count), i| (sum + scores[i], count + 1));
+        (count > 0).then(|| sum / count as f32)
+    };
+    // The whole ranking: `top_k` answers sets, and a greedy fill needs an order.
+    let mut order: Vec<(f32, &Range<usize>)> = runs.into_iter().filter_map(|run| Some((mean(run)?, run))).collect();
     order.sort_by(|(a, _), (b, _)| b.total_cmp(a));
-    for (_, run) in order {
-        let new = keep[run.clone()].iter().filter(|kept| !**kept).count();
+    order.into_iter().map(|(_, run)| run).collect()
+}
+
+/// Keeps ranked runs, each as a whole, while what is not kept yet of one fits into `left`.
+pub fn fill_runs(keep: &mut [bool], ranked: &[&Range<usize>], left: &mut usize) {
+    for run in ranked {
+        let run = &mut keep[(*run).clone()];
+        let new = run.iter().filter(|kept| !**kept).count();
         if new <= *left {
             *left -= new;
-            keep[run.clone()].fill(true);
+            run.fill(true);
         }
     }
-    Ok(())
 }
 
 /// The tokens that end a sentence, ascending; none where nobody asks.
@@ -169,6 +190,18 @@ mod tests {
     #[test]
     fn a_run_costs_only_what_is_not_pinned_in_it() {
         assert_eq!(kept(&SCORES, Round::Chunk(3), &[0, 1], 3), [0, 1, 2, 6, 7]);
+    }
+
+    #[test]
+    fn what_is_pinned_buys_nothing_for_its_run() {
+        let scores = [100.0, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0, 1.0];
+        assert_eq!(kept(&scores, Round::Chunk(4), &[0], 4), [0, 4, 5, 6, 7]);
+        assert_eq!(kept(&scores, Round::Chunk(4), &[0], 7).len(), 8);
+        assert_eq!(
+            kept(&SCORES, Round::Chunk(3), &[6, 7], 3),
+            [0, 1, 2, 6, 7],
+            "a run that is pinned as a whole is none"
+        );
     }
 
     #[test]

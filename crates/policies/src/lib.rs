@@ -32,7 +32,7 @@ mod windows;
 pub use adakv::AdaKv;
 pub use anllm::{AnLlm, AnchorSpec};
 pub use auto::Auto;
-pub use choose::sentences;
+pub use choose::{fill_runs, ranked, sentences};
 pub use evict::HeadMode;
 pub use firstlast::FirstLast;
 pub use full::Full;

@@ -3,7 +3,7 @@ use std::ops::{Range, RangeInclusive};
 use rayon::prelude::*;
 use skimlm_core::Result;
 use skimlm_kernels::select::contrast;
-use skimlm_policies::{Budget, CONTRAST, Limit};
+use skimlm_policies::{Budget, CONTRAST, Limit, fill_runs, ranked};
 
 use super::listen::Heard;
 
@@ -44,7 +44,8 @@ impl HeadChoice {
         let candidates = scores.iter().zip(among).filter(|(_, open)| **open).map(|(score, _)| *score);
         let budget = self.budget();
         let left = budget.covering(candidates, budget.of(heard.len()));
-        Ok(keeps(heard, &ranked(heard, &scores, among), among, left))
+        let order = ranked(&heard.sentences, &scores, &closed(among));
+        Ok(keeps(&order, among, left))
     }
 }
 
@@ -73,8 +74,8 @@ pub(super) fn heads(
                 let scores = scored(case, &heads, among)?;
                 // At half the share, too: many heads find all that a few dozen cases hide, and some by a hair. Equal
                 // recalls are told apart by how much of the scores falls on the evidence.
-                let order = ranked(case, &scores, among);
-                let at = |keep: f64| recall(case, &keeps(case, &order, among, tokens(case, keep)));
+                let order = ranked(&case.sentences, &scores, &closed(among));
+                let at = |keep: f64| recall(case, &keeps(&order, among, tokens(case, keep)));
                 Ok(at(keep) + 0.5 * at(0.5 * keep) + 0.05 * margin(case, &scores, among))
             };
             let sum = cases.iter().zip(among).map(goodness).sum::<Result<f64>>()?;
@@ -115,38 +116,16 @@ fn margin(heard: &Heard, scores: &[f32], among: &[bool]) -> f64 {
     f64::from(on / all.max(f32::MIN_POSITIVE))
 }
 
-/// The tokens of a sentence that are left.
-fn open<'a>(sentence: &Range<usize>, among: &'a [bool]) -> impl Iterator<Item = usize> + use<'a> {
-    sentence.clone().filter(|&i| among[i])
+/// The tokens that are not left: what is no plain part of the document costs nothing.
+fn closed(among: &[bool]) -> Vec<bool> {
+    among.iter().map(|open| !open).collect()
 }
 
-/// The sentences of the document in which something is left, the best first.
-fn ranked<'h>(heard: &'h Heard, scores: &[f32], among: &[bool]) -> Vec<&'h Range<usize>> {
-    let mean = |sentence: &Range<usize>| {
-        let count = open(sentence, among).count();
-        if count == 0 {
-            f32::NEG_INFINITY
-        } else {
-            open(sentence, among).map(|i| scores[i]).sum::<f32>() / count as f32
-        }
-    };
-    let mut order: Vec<(f32, &Range<usize>)> = heard.sentences.iter().map(|s| (mean(s), s)).collect();
-    order.retain(|(mean, _)| mean.is_finite());
-    order.sort_by(|(a, _), (b, _)| b.total_cmp(a));
-    order.into_iter().map(|(_, sentence)| sentence).collect()
-}
-
-/// The first of some ranked sentences that fit `left` tokens; what is no plain part of the document costs nothing.
-fn keeps(heard: &Heard, ranked: &[&Range<usize>], among: &[bool], mut left: usize) -> Vec<bool> {
-    let mut kept = vec![false; heard.len()];
-    for sentence in ranked {
-        let new = open(sentence, among).count();
-        if new <= left {
-            left -= new;
-            open(sentence, among).for_each(|i| kept[i] = true);
-        }
-    }
-    kept
+/// The tokens of `among` in the first of some ranked sentences that fit `left` tokens.
+fn keeps(ranked: &[&Range<usize>], among: &[bool], mut left: usize) -> Vec<bool> {
+    let mut kept = closed(among);
+    fill_runs(&mut kept, ranked, &mut left);
+    kept.iter().zip(among).map(|(kept, open)| *kept && *open).collect()
 }
 
 #[cfg(test)]
@@ -185,7 +164,7 @@ mod tests {
         let case = heard();
         let scores = [0.0, 3.0, 0.0, 0.0, 2.0, 2.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0];
         let kept = |among: &[bool], tokens: usize| -> Vec<usize> {
-            let kept = keeps(&case, &ranked(&case, &scores, among), among, tokens);
+            let kept = keeps(&ranked(&case.sentences, &scores, &closed(among)), among, tokens);
             (0..12).filter(|&i| kept[i]).collect()
         };
         let all = [true; 12];
