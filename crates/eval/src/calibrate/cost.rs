@@ -10,11 +10,12 @@ pub(super) struct Cost {
 }
 
 impl Cost {
-    /// `parameters`: all weights but the embedding's and the head's.
-    pub(super) fn new(shape: &Shape, parameters: u64) -> Self {
+    /// `parameters`: all weights of the model; the head is the embedding where it is `tied`, and neither counts.
+    pub(super) fn new(shape: &Shape, parameters: u64, tied: bool) -> Self {
         let layers = shape.layers.len() as f64;
+        let outside = (1 + u64::from(!tied)) * (shape.vocab * shape.hidden) as u64;
         Self {
-            weights: parameters as f64 / layers,
+            weights: parameters.saturating_sub(outside) as f64 / layers,
             heads: (shape.heads * shape.head_dim) as f64,
             kv: (shape.hidden * shape.kv_heads * shape.head_dim) as f64,
             layers,
@@ -53,7 +54,8 @@ mod tests {
     use super::*;
     use skimlm_core::LayerShape;
 
-    fn smollm() -> Cost {
+    /// The weights of the layers and, as often as `tables` says, those of an embedding or a head.
+    fn smollm(tables: u64, tied: bool) -> Cost {
         let shape = Shape {
             hidden: 576,
             heads: 9,
@@ -64,18 +66,19 @@ mod tests {
             scale: 0.125,
             layers: vec![LayerShape::default(); 30],
         };
-        Cost::new(&shape, 30 * 3_538_944)
+        Cost::new(&shape, 30 * 3_538_944 + tables * 49152 * 576, tied)
     }
 
     #[test]
     fn the_default_model_at_8k_costs_what_the_table_says() {
-        let full = smollm().full(8192.0) / 1e12;
+        let full = smollm(1, true).full(8192.0) / 1e12;
         assert!((4.0..4.1).contains(&full), "{full}");
+        assert_eq!(smollm(2, false).full(8192.0) / 1e12, full, "a head of its own is no layer either");
     }
 
     #[test]
     fn narrowing_early_is_cheap_and_keeping_everything_is_not() {
-        let cost = smollm();
+        let cost = smollm(1, true);
         let share = |stages: &[(usize, f64)]| cost.staged(7500.0, stages) / cost.full(7500.0);
         assert!((0.25..0.32).contains(&share(&[(7, 0.1)])), "{}", share(&[(7, 0.1)]));
         assert!(share(&[(7, 0.25), (15, 0.1)]) < 0.36);
