@@ -25,6 +25,6 @@ pub use policy::{Among, Evidence, Flow, Keep, LayerHeads, Policy, Queries, Repor
 pub use reading::Reading;
 pub use selection::Selection;
 
-pub use skimlm_kernels::attention::{ANCHOR, Visibility};
+pub use skimlm_kernels::attention::{ANCHOR, PINNED, Visibility};
 pub use skimlm_kernels::rope::Rotary;
 pub use skimlm_kernels::scores::{Form, Heads};

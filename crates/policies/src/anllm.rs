@@ -16,13 +16,12 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use skimlm_core::{ANCHOR, Error, Evidence, Pass, Policy, Report, Result, Seen, Selection, Shape, Step, Visibility};
+use skimlm_core::{
+    ANCHOR, Error, Evidence, PINNED, Pass, Policy, Report, Result, Seen, Selection, Shape, Step, Visibility,
+};
 
 use crate::options::Pins;
 use crate::registry::{About, Context, Method};
-
-/// The tag of entries that stay visible without ending a segment.
-const PINNED: u32 = 2;
 
 /// Which tokens are anchors.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -42,6 +42,8 @@ pub enum Visibility {
 
 /// The tag of an entry that ends a segment.
 pub const ANCHOR: u32 = 1;
+/// The tag of an entry that stays visible and ends nothing.
+pub const PINNED: u32 = 2;
 
 impl Visibility {
     /// The entries a row at `position` sees, of entries at these positions, ascending; under anchors the
