@@ -26,5 +26,6 @@ pub use reading::Reading;
 pub use selection::Selection;
 
 pub use skimlm_kernels::attention::{ANCHOR, PINNED, Visibility};
+pub use skimlm_kernels::keys::Measure;
 pub use skimlm_kernels::rope::Rotary;
 pub use skimlm_kernels::scores::{Form, Heads};

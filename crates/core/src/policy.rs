@@ -3,6 +3,7 @@ use std::ops::Range;
 use candle_core::Tensor;
 use serde::Serialize;
 use skimlm_kernels::attention::Visibility;
+use skimlm_kernels::keys::Measure;
 use skimlm_kernels::scores::{Form, Heads};
 
 use crate::cache::{KvCache, LayerCache};
@@ -51,6 +52,8 @@ pub enum Evidence {
         /// How heads combine.
         heads: Heads,
     },
+    /// What is measured of the keys of all entries of the layer, this pass's own included. Nobody asks.
+    Keys(Measure),
 }
 
 /// What a policy is shown at a layer, once the layer's keys are known and before it attends.
@@ -62,7 +65,8 @@ pub struct Seen<'a> {
     pub pass: &'a Pass,
     /// The layer's entries; the last `pass.rows.len()` of every bank are the rows of this pass.
     pub cache: &'a LayerCache,
-    /// The scores asked for, `[rows, entries]` f32, one tensor a bank of the cache.
+    /// The scores asked for, `[rows, entries]` f32, or what was measured of the keys, `[kv_heads, entries]` f32 (one head in
+    /// a bank of its own); one tensor a bank of the cache.
     pub scores: &'a [Tensor],
 }
 

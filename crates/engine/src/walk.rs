@@ -151,6 +151,7 @@ impl Walk<'_, '_> {
                 asked = Some(q);
                 scores
             }
+            Evidence::Keys(what) => cache.measure(*what).map_err(|error| error.in_layer(layer))?,
             Evidence::None | Evidence::Entries => Vec::new(),
         };
         let step = self

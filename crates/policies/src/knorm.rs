@@ -2,8 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use skimlm_core::{Policy, Reading, Result};
-use skimlm_kernels::keys::Measure;
+use skimlm_core::{Measure, Policy, Reading, Result};
 
 use crate::evict::{Even, Evict, OfKeys, Rule};
 use crate::registry::{About, Context, Method};

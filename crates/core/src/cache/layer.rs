@@ -3,6 +3,7 @@ use std::ops::Range;
 use candle_core::{DType, Device, Tensor};
 use skimlm_kernels::attention::{Visibility, attention};
 use skimlm_kernels::cached;
+use skimlm_kernels::keys::{Measure, measure};
 use skimlm_kernels::rope::Rotary;
 use skimlm_kernels::scores::{Form, Heads, scores};
 
@@ -137,6 +138,12 @@ impl LayerCache {
                 Ok(scores(&q, positions, bank.keys(), scale, form, visibility, heads)?)
             })
             .collect()
+    }
+
+    /// What is measured of every key, one tensor `[kv_heads, entries]` f32 a bank, of one head where heads keep different
+    /// entries. `ERR_NUMERICS` for a key that is NaN or infinite.
+    pub fn measure(&self, what: Measure) -> Result<Vec<Tensor>> {
+        self.banks.iter().map(|bank| Ok(measure(bank.keys(), what)?)).collect()
     }
 
     /// Drops all entries but the selected ones. Lists a head split the layer into banks.

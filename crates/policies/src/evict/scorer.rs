@@ -1,6 +1,5 @@
 use candle_core::Tensor;
-use skimlm_core::{Bank, Error, Evidence, Form, Heads, Queries, Result, Seen};
-use skimlm_kernels::keys::{Measure, measure};
+use skimlm_core::{Error, Evidence, Form, Heads, Measure, Queries, Result, Seen};
 
 /// What counts.
 pub(crate) trait Scorer: Send {
@@ -83,12 +82,13 @@ pub(crate) struct OfKeys(pub(crate) Measure);
 
 impl Scorer for OfKeys {
     fn evidence(&self) -> Evidence {
-        Evidence::Entries
+        Evidence::Keys(self.0)
     }
 
     fn score(&mut self, seen: &Seen<'_>) -> Result<Vec<Vec<f32>>> {
-        let of_bank = |bank: &Bank| Ok(measure(bank.keys(), self.0)?.neg()?);
-        rows(&seen.cache.banks().iter().map(of_bank).collect::<Result<Vec<_>>>()?)
+        let mut measured = rows(seen.scores)?;
+        measured.iter_mut().flatten().for_each(|score| *score = -*score);
+        Ok(measured)
     }
 }
 

@@ -265,7 +265,7 @@ mod tests {
         rows.roles.copy_from_slice(roles);
         match score.evidence(layer, 3, &rows, Some(1.0)) {
             Evidence::Scores { queries, form, scale, heads } => Some((queries, form, scale, heads)),
-            Evidence::None | Evidence::Entries => None,
+            Evidence::None | Evidence::Entries | Evidence::Keys(_) => None,
         }
     }
 
