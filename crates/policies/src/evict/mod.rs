@@ -13,7 +13,7 @@ pub(crate) use share::{Across, Even, Pyramid, Share};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use skimlm_core::{
-    Among, Error, Evidence, Flow, Heads, Keep, KvCache, Pass, Policy, Report, Result, Seen, Selection, Shape, Stage,
+    Among, Evidence, Flow, Heads, Keep, KvCache, Pass, Policy, Report, Result, Seen, Selection, Shape, Stage,
     Step,
 };
 use skimlm_kernels::select::{Pool, pool, top_k};
@@ -109,11 +109,6 @@ impl<S: Scorer, B: Share> Policy for Evict<S, B> {
 
     fn at_layer(&mut self, seen: Seen<'_>) -> Result<Step> {
         let mut scores = self.scorer.score(&seen)?;
-        if let Some(index) = scores.iter().flatten().position(|s| !s.is_finite()) {
-            let message =
-                format!("a score at layer {} is not a number (entry {index}); load with `dtype: \"f32\"`.", seen.layer);
-            return Err(Error::new(skimlm_core::Code::Numerics, message).with("layer", seen.layer));
-        }
         let chosen = self.choose(seen.layer, &scores)?;
         if let Some(lists) = &chosen {
             for (row, list) in scores.iter_mut().zip(lists) {
