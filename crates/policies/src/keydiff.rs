@@ -12,9 +12,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use skimlm_core::{Measure, Policy, Reading, Result};
 
-use crate::evict::{Even, Evict, OfKeys, Rule};
+use crate::evict::{Even, Evict, OfKeys, Rule, check_budget};
 use crate::registry::{About, Context, Method};
-use crate::snapkv::check_budget;
 use crate::windows::check_none;
 
 /// Options of KeyDiff.

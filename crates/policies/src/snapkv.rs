@@ -12,7 +12,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use skimlm_core::{Error, Policy, Reading, Result};
 
-use crate::evict::{Even, Evict, HeadMode, Rule, WindowScores};
+use crate::evict::{Even, Evict, HeadMode, Rule, WindowScores, check_budget};
 use crate::options::{EdgeSpec, PoolKind, PoolSpec};
 use crate::registry::{About, Context, Method};
 
@@ -59,14 +59,6 @@ impl SnapKv {
     }
 }
 
-/// Refuses a budget that the always-kept part fills.
-pub(crate) fn check_budget(budget: usize, guarded: usize, what: &str) -> Result<()> {
-    if budget > guarded {
-        return Ok(());
-    }
-    Err(Error::invalid_option("policy.budget", budget, format!("more than {what}, which is {guarded}")))
-}
-
 impl Method for SnapKv {
     const KIND: &'static str = "snapkv";
     const ABOUT: About = About {
@@ -90,7 +82,7 @@ impl Method for SnapKv {
         {
             return Err(Error::invalid_option("policy.kernel", kernel, "odd"));
         }
-        check_budget(self.budget, self.window, "`window`")
+        check_budget(self.budget, self.window, "the window")
     }
 
     fn build(self, _: &Context<'_>) -> Box<dyn Policy> {

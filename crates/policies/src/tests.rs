@@ -34,6 +34,8 @@ fn budgets_leave_room_beside_what_is_always_kept() {
     for kind in ["tova", "knorm", "keydiff"] {
         edge(json!({ "kind": kind, "budget": 2 }), json!({ "budget": 1 }), "policy.budget");
     }
+    let error = check(&json!({ "kind": "tova", "budget": 1 })).unwrap_err();
+    assert!(error.message.contains("at least 2: the newest token always stays"), "{error}");
     edge(json!({ "kind": "h2o", "heavy": 1, "recent": 1 }), json!({ "heavy": 0 }), "policy.heavy");
     edge(json!({ "kind": "h2o", "heavy": 1, "recent": 1 }), json!({ "recent": 0 }), "policy.recent");
     edge(json!({ "kind": "sinkwindow", "recent": 1 }), json!({ "recent": 0 }), "policy.recent");
@@ -74,6 +76,8 @@ fn scores_name_what_the_model_has() {
     score(json!({ "heads": [head(2, 1)] }), json!({ "heads": [head(2, 2)] }), "policy.score.heads");
     score(json!({ "heads": [head(2, 1)] }), json!({ "heads": [head(3, 1)] }), "policy.score.heads");
     score(json!({ "heads": [head(2, 1)] }), json!({ "heads": [] }), "policy.score.heads");
+    let error = PolicySpec::parse(&with(json!({ "heads": "most" }))).unwrap_err();
+    assert!(error.message.contains("sum, mean, max, groups, or a list"), "{error}");
     score(json!({ "queries": { "window": 1 } }), json!({ "queries": { "window": 0 } }), "policy.score.queries.window");
     score(json!({ "contrast": 3 }), json!({ "contrast": 2 }), "policy.score.contrast");
     score(

@@ -4,9 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use skimlm_core::{Heads, Policy, Reading, Result};
 
-use crate::evict::{Even, Evict, Rule, WindowScores};
+use crate::evict::{Even, Evict, Rule, WindowScores, check_budget};
 use crate::registry::{About, Context, Method};
-use crate::snapkv::check_budget;
 
 /// Options of TOVA.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

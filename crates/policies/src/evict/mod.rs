@@ -13,7 +13,7 @@ pub(crate) use share::{Across, Even, Pyramid, Share};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use skimlm_core::{
-    Among, Evidence, Flow, Heads, Keep, KvCache, Pass, Policy, Report, Result, Seen, Selection, Shape, Stage,
+    Among, Error, Evidence, Flow, Heads, Keep, KvCache, Pass, Policy, Report, Result, Seen, Selection, Shape, Stage,
     Step,
 };
 use skimlm_kernels::select::{Pool, pool, top_k};
@@ -54,6 +54,15 @@ pub(crate) struct Rule {
     pub(crate) every_step: bool,
     /// Kept entries move to the positions 0, 1, 2, ...
     pub(crate) renumber: bool,
+}
+
+/// Refuses a budget that the `guarded` entries fill, which are `what`.
+pub(crate) fn check_budget(budget: usize, guarded: usize, what: &str) -> Result<()> {
+    if budget > guarded {
+        return Ok(());
+    }
+    let expected = format!("at least {}: {what} always stays", guarded.saturating_add(1));
+    Err(Error::invalid_option("policy.budget", budget, expected))
 }
 
 /// A scorer, a share and a rule: the policy of one session.

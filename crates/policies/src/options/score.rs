@@ -27,7 +27,7 @@ pub enum QueriesSpec {
 
 /// How query heads combine.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(untagged, expecting = "sum, mean, max, or a list of { layer, head, weight? }")]
+#[serde(untagged, expecting = "sum, mean, max, groups, or a list of { layer, head, weight? }")]
 #[schemars(rename = "Heads")]
 pub enum HeadsSpec {
     /// All heads of the filter layer alike.
