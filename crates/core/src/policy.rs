@@ -169,7 +169,7 @@ pub struct Report {
     /// The policy that served, as `{ kind, ...options }`, where a policy chose one.
     pub served: Option<serde_json::Value>,
     /// Where layers or heads keep different tokens: what each head of each layer keeps, by index in the
-    /// prompt. Then a token's score is the share of heads that keep it.
+    /// prompt. Then a token's score is the share of heads that keep it, layers counting alike.
     pub heads: Option<Vec<LayerHeads>>,
     /// Remarks.
     pub warnings: Vec<Warning>,

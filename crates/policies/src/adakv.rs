@@ -1,4 +1,8 @@
 //! Ada-KV (Feng et al., arXiv 2407.11550): SnapKV's scores, heads compete for their layer's budget.
+//!
+//! Deviations: heads get their certain part first and compete for the rest (published: they compete for everything, and
+//! each then gets a mixture of what it won and the even part); kv heads choose (published: query heads); scores are
+//! averages of 5 (published: maxima of 7), shortened at the ends as in SnapKV's defaults.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

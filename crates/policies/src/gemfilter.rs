@@ -30,7 +30,8 @@ const DEFAULT_BUDGET: usize = 1024;
 pub struct GemFilter {
     /// Tokens to keep; none: 1024, or more if the pins need it.
     pub budget: Option<Budget>,
-    /// Filter layer, 0-based; none: the model's own.
+    /// Filter layer, 0-based; none: the model's own. With a list of heads the last layer of the list decides in any case,
+    /// and may not be above this one.
     pub layer: Option<usize>,
     /// Layers below it at which the filter pass narrows already, so that the layers between read less. Where positions are
     /// fresh, they are so between stages, too: heads see badly over distances that are rare in training.

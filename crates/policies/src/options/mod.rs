@@ -15,7 +15,7 @@ pub use stage::StageSpec;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Where the kept tokens of a second pass stand.
+/// Where kept tokens stand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Positions {

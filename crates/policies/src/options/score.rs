@@ -19,7 +19,7 @@ pub const POOL: usize = 13;
 pub enum QueriesSpec {
     /// The last row (the papers).
     Last,
-    /// The rows of the question, where the prompt has one.
+    /// The rows of the question; the last 16 where the prompt has none.
     Question,
     /// The last rows, this many.
     Window(#[schemars(range(min = 1))] usize),
@@ -170,7 +170,7 @@ impl Score {
                 match (rows.roles.iter().position(is_question), rows.roles.iter().rposition(is_question)) {
                     (Some(first), Some(last)) => Queries::Rows(first..last + 1),
                     // A prompt without a recognisable question asks with its end.
-                    _ => Queries::Window(16),
+                    _ => Queries::Window(WINDOW),
                 }
             }
         }
