@@ -46,9 +46,7 @@ impl<F: FnMut(usize) -> Vec<usize> + Send> Policy for Fixed<F> {
             keep[free[i]] = true;
         }
         let indices: Vec<u32> = (0..n as u32).filter(|&i| keep[i as usize]).collect();
-        let first = prompt.rows.positions.first().copied().unwrap_or(0);
-        prompt.rows = prompt.rows.gather(&indices);
-        prompt.rows.positions = (first..).take(indices.len()).collect();
+        prompt.rows = prompt.rows.gather_fresh(&indices);
         self.report = Some(Report {
             layer: 0,
             budget,

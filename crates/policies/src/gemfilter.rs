@@ -320,11 +320,10 @@ impl Filter {
 
     /// Leaves the kept rows of a prompt, at the positions the options ask for.
     fn shorten(&self, prompt: &mut Pass, kept: &[u32]) {
-        let first = prompt.rows.positions.first().copied().unwrap_or(0);
-        prompt.rows = prompt.rows.gather(kept);
-        if self.spec.positions == Positions::Fresh {
-            prompt.rows.positions = (first..).take(kept.len()).collect();
-        }
+        prompt.rows = match self.spec.positions {
+            Positions::Fresh => prompt.rows.gather_fresh(kept),
+            Positions::Original => prompt.rows.gather(kept),
+        };
         prompt.layers = 0..self.layers;
     }
 
