@@ -151,8 +151,8 @@ pub struct Warning {
     pub message: String,
 }
 
-/// What a policy kept of the prompt, and why.
-#[derive(Debug, Clone, PartialEq)]
+/// What a policy kept of the prompt, and why. Default: nothing, of nothing.
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Report {
     /// The layer whose scores chose (the last one where several did).
     pub layer: usize,

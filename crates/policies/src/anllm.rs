@@ -119,15 +119,11 @@ impl Policy for Anchors {
         let (kept, n) = (kept(&prompt.rows.tags), prompt.rows.len());
         let anchors = prompt.rows.tags.iter().filter(|&&tag| tag == ANCHOR).count();
         self.report = Some(Report {
-            layer: 0,
             budget: kept.len(),
             scores: vec![1.0; kept.len()],
-            all_scores: None,
             reason: format!("{anchors} anchors, pins and the open segment: {} of {n} tokens stay", kept.len()),
             indices: kept,
-            served: None,
-            heads: None,
-            warnings: Vec::new(),
+            ..Report::default()
         });
         Ok(prompt)
     }

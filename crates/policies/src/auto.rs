@@ -159,15 +159,12 @@ impl Policy for Choice {
     fn report(&self) -> Option<Report> {
         let Some(serving) = self.serving() else {
             return Some(Report {
-                layer: 0,
                 budget: self.tokens,
                 indices: (0..self.tokens as u32).collect(),
                 scores: vec![0.0; self.tokens],
-                all_scores: None,
                 reason: format!("everything is read: {}", self.exact),
                 served: Some(serde_json::json!({ "kind": crate::Full::KIND })),
-                heads: None,
-                warnings: Vec::new(),
+                ..Report::default()
             });
         };
         let report = serving.policy.report()?;
@@ -215,17 +212,7 @@ mod tests {
         }
         let pass = policy.begin(Pass { stage: Stage::Prefill, rows, layers: 0..4 }, &shape).unwrap();
         // Before its filter layer a serving setting has nothing to report.
-        let nothing = Report {
-            layer: 0,
-            budget: 0,
-            indices: Vec::new(),
-            scores: Vec::new(),
-            all_scores: None,
-            reason: "serving".into(),
-            served: None,
-            heads: None,
-            warnings: Vec::new(),
-        };
+        let nothing = Report { reason: "serving".into(), ..Report::default() };
         (pass, policy.report().unwrap_or(nothing))
     }
 

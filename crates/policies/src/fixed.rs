@@ -48,15 +48,11 @@ impl<F: FnMut(usize) -> Vec<usize> + Send> Policy for Fixed<F> {
         let indices: Vec<u32> = (0..n as u32).filter(|&i| keep[i as usize]).collect();
         prompt.rows = prompt.rows.gather_fresh(&indices);
         self.report = Some(Report {
-            layer: 0,
             budget,
             scores: vec![0.0; indices.len()],
             reason: format!("{} of {n} tokens, chosen without looking at them", indices.len()),
             indices,
-            all_scores: None,
-            served: None,
-            heads: None,
-            warnings: Vec::new(),
+            ..Report::default()
         });
         Ok(prompt)
     }

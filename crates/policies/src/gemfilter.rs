@@ -335,16 +335,6 @@ impl Filter {
         all_scores: Option<Vec<f32>>,
         reason: String,
     ) -> Report {
-        Report {
-            layer: self.layer,
-            budget,
-            indices,
-            scores,
-            all_scores,
-            reason,
-            served: None,
-            heads: None,
-            warnings: Vec::new(),
-        }
+        Report { layer: self.layer, budget, indices, scores, all_scores, reason, ..Report::default() }
     }
 }

@@ -290,9 +290,7 @@ impl Distill {
             scores,
             all_scores: self.all_scores.clone(),
             reason: format!("{} of {length} tokens go on above layer {}", rows.len(), stage.layer),
-            served: None,
-            heads: None,
-            warnings: Vec::new(),
+            ..Report::default()
         }
     }
 

@@ -63,9 +63,8 @@ impl Lists {
             indices,
             all_scores: Some(shares),
             reason,
-            served: None,
             heads: Some(self.layers.clone()),
-            warnings: Vec::new(),
+            ..Report::default()
         })
     }
 }
