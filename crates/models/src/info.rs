@@ -130,8 +130,6 @@ pub fn inspect_source(source: &Source) -> Result<(ModelInfo, Config)> {
 pub(crate) fn of(source: &Source, config: &Config) -> Result<ModelInfo> {
     let tensors = source.listed();
     let tensor_types = tensor_types(&tensors);
-    let most = tensor_types.iter().max_by_key(|of| of.elements);
-    let plain = |name: &str| ["F32", "F16", "BF16", "F64"].contains(&name);
     Ok(ModelInfo {
         architecture: config.architecture.clone(),
         layers: config.layers.len(),
@@ -141,7 +139,7 @@ pub(crate) fn of(source: &Source, config: &Config) -> Result<ModelInfo> {
         hidden_size: config.hidden,
         vocab_size: config.vocab,
         max_positions: config.max_positions,
-        quantization: most.map(|of| of.kind.clone()).filter(|name| !plain(name)),
+        quantization: quantization(&tensor_types),
         parameters: parameters(&tensors),
         chat_template: source.chat_template()?,
         default_filter_layer: default_filter_layer(config),
@@ -152,6 +150,17 @@ pub(crate) fn of(source: &Source, config: &Config) -> Result<ModelInfo> {
         fingerprint: fingerprint(&tensors),
         shape: config.shape(),
     })
+}
+
+/// The format that most values have; none if they are plain floats.
+fn quantization(types: &[TensorTypeInfo]) -> Option<String> {
+    let most = types.iter().max_by_key(|of| of.elements)?;
+    (!["F32", "F16", "BF16", "F64"].contains(&most.kind.as_str())).then(|| most.kind.clone())
+}
+
+/// Whether most values are plain floats.
+pub(crate) fn of_floats(tensors: &[Listed<'_>]) -> bool {
+    quantization(&tensor_types(tensors)).is_none()
 }
 
 /// All tensors but the rotary factors, which nobody trained.

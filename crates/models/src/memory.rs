@@ -10,6 +10,7 @@ use serde::Serialize;
 use skimlm_core::{Reading, Result};
 
 use crate::config::{Activation, Config};
+use crate::info;
 use crate::source::Source;
 use crate::weights::Part;
 use crate::weights::quantized::Quantization;
@@ -68,7 +69,7 @@ pub struct Footprint {
     config: Config,
     /// Bytes of the weights in their files.
     stored: u64,
-    /// Whether the weights are plain floats, which alone are brought to a smaller format.
+    /// Whether most weights are plain floats, which alone are brought to a smaller format.
     floats: bool,
 }
 
@@ -79,7 +80,7 @@ impl Footprint {
         Ok(Self {
             config: source.weights()?.config().clone(),
             stored: tensors.iter().map(|tensor| tensor.bytes.len() as u64).sum(),
-            floats: tensors.iter().all(|tensor| tensor.block.is_some_and(|block| block.block_size() == 1)),
+            floats: info::of_floats(&tensors),
         })
     }
 
