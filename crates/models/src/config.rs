@@ -79,7 +79,8 @@ impl Config {
         if !self.heads.is_multiple_of(self.kv_heads) {
             return Err(corrupt(format!("{} heads cannot share {} kv heads evenly.", self.heads, self.kv_heads)));
         }
-        if self.heads.checked_mul(self.head_dim).is_none() {
+        // What adds such widths has room for the sum.
+        if self.heads.checked_mul(self.head_dim).is_none_or(|width| width > u32::MAX as usize) {
             return Err(corrupt(format!("{} heads of size {} are too many.", self.heads, self.head_dim)));
         }
         let numbers = [

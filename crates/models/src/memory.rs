@@ -123,7 +123,9 @@ fn quantized(config: &Config, to: Quantization) -> u64 {
 
 fn kv_cache(config: &Config, need: &Need) -> u64 {
     let (layers, prompt, new) = (config.layers.len() as u64, need.prompt_tokens as u64, need.new_tokens as u64);
-    let entry = |heads: usize, banks: usize| product(&[2, heads as u64, need.cache_row as u64]) + banks as u64 * ENTRY;
+    let entry = |heads: usize, banks: usize| {
+        product(&[2, heads as u64, need.cache_row as u64]).saturating_add(banks as u64 * ENTRY)
+    };
     let shared = entry(config.kv_heads, 1);
     let kept = |kept: usize| (kept as u64).min(prompt).saturating_add(new);
     let whole = |layers: u64| product(&[layers, prompt.saturating_add(new), shared]);

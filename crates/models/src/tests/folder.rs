@@ -151,6 +151,21 @@ fn settings_that_cannot_be_run_are_refused() {
         let error = code(key, value.clone()).unwrap_or_else(|| panic!("{key} {value}"));
         assert_eq!(error.code, Code::ModelCorrupt, "{key} {value}: {error}");
     }
+    // Widths whose sum is more than a number holds, in a family that adds them to find its rows.
+    let wide = |config: &mut Value| {
+        for key in ["num_attention_heads", "num_key_value_heads", "head_dim"] {
+            config[key] = u32::MAX.into();
+        }
+    };
+    let error = changed("phi3", wide, |_| {}).unwrap_err();
+    assert!(error.code == Code::ModelCorrupt && error.message.contains("too many"), "{error}");
+    // More layers than tensors, said by the header alone.
+    let folder = tempfile::tempdir().unwrap();
+    let mut deep = case("llama");
+    deep.config["num_hidden_layers"] = 4096.into();
+    deep.write(folder.path(), Dtype::F32, 1);
+    let error = inspect(folder.path()).unwrap_err();
+    assert_eq!((error.code, &error.details["claimed"]), (Code::ModelCorrupt, &json!(4096)), "{error}");
     for (key, value) in [
         ("model_type", json!("mamba")),
         ("hidden_act", json!("relu")),

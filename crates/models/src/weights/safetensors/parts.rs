@@ -27,6 +27,11 @@ impl Folder {
         let (family, config) = families::of_json(&self.settings, &|name| self.info(name).is_some())
             .and_then(|(family, config)| config.check().map(|()| (family, config)))
             .map_err(in_file(&settings))?;
+        let (layers, tensors) = (config.layers.len(), self.tensors.len());
+        if layers > tensors {
+            let what = format!("`num_hidden_layers` is {layers}; the folder holds {tensors} tensors.");
+            return Err(in_file(&settings)(corrupt(what).with("claimed", layers).with("limit", tensors)));
+        }
         let weights = FolderWeights { folder: self, family, config };
         weights.refuse_leftovers().map_err(in_file(&self.path))?;
         Ok(weights)
