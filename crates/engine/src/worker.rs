@@ -95,7 +95,8 @@ impl Worker {
             move || {
                 // Held until everything below is dropped: its end tells that the memory is free.
                 let _gone = gone_sender;
-                let opened = catch_unwind(AssertUnwindSafe(|| load(&path, &options, &mut progress)));
+                let opened =
+                    catch_unwind(AssertUnwindSafe(|| threads.install(|| load(&path, &options, &mut progress))));
                 match opened.unwrap_or_else(|panic| Err(internal(&*panic))) {
                     Ok(loaded) => {
                         let face = (

@@ -58,7 +58,8 @@ pub fn open(path: &Path) -> Result<Opened> {
 /// matrix at a time, which takes the memory of the result and no more.
 ///
 /// Errors: `ERR_MODEL_NOT_FOUND`, `ERR_MODEL_CORRUPT`, `ERR_MODEL_UNSUPPORTED`, and whatever the
-/// progress callback answers. All shapes are checked before any weight is read.
+/// progress callback answers. With `quantize` all shapes are checked before the work begins; otherwise a missing or
+/// misshapen part ends the loading when its turn comes.
 pub fn open_with(path: &Path, options: OpenOptions<'_>) -> Result<Opened> {
     open_source(Source::open(path)?, options)
 }
@@ -73,12 +74,12 @@ pub fn open_source(source: Source, options: OpenOptions<'_>) -> Result<Opened> {
         |inner: &dyn Weights| Decoder::new(&Rounded { inner, activations: options.activations }, &options.device);
     let model = match options.quantize {
         Some(to) => {
-            // Shapes are checked once before the work begins, with nothing copied to a GPU.
-            Decoder::new(&*weights, &Device::Cpu)?;
+            let quantized = Quantized::new(&*weights, to, progress)?;
             if options.verify {
-                source.scan(true, &mut |_, _| Ok(()))?;
+                // Nothing of the result is done meanwhile, but the caller may end the loading.
+                source.scan(true, &mut |_, _| quantized.report(0))?;
             }
-            rounded(&Quantized::new(&*weights, to, progress)?)?
+            rounded(&quantized)?
         }
         None => {
             let model = rounded(&*weights)?;

@@ -99,8 +99,10 @@ pub(crate) fn each_of<T: Send>(parallel: bool, items: impl IntoIterator<Item = T
     });
 }
 
-/// [`each_of`] for work that may fail. After a failure no task is begun; one of the errors is the answer.
-pub(crate) fn try_each_of<T: Send, E: Send>(
+/// Does `work` for each item, which a task takes as its own: on the threads that are installed here if `parallel`, each
+/// as soon as one is free; otherwise, and inside another task, on this thread. After a failure no task is begun; one of
+/// the errors is the answer.
+pub fn try_each_of<T: Send, E: Send>(
     parallel: bool,
     items: impl IntoIterator<Item = T>,
     work: impl Fn(T) -> Result<(), E> + Sync,

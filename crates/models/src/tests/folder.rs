@@ -236,8 +236,15 @@ fn damaged_weights_are_found() {
     }
 }
 
-/// A case with rows that hold whole blocks of 256.
+/// A folder with rows that hold whole blocks of 256.
 fn wide() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let (config, tensors) = wide_case();
+    write_folder(folder.path(), &config, &tensors, 1).unwrap();
+    folder
+}
+
+fn wide_case() -> (String, Vec<TensorData>) {
     let mut case = case("llama");
     for (key, value) in [("hidden_size", 256), ("intermediate_size", 512), ("head_dim", 64)] {
         case.config[key] = value.into();
@@ -245,9 +252,7 @@ fn wide() -> tempfile::TempDir {
     for shape in case.tensors.values_mut() {
         shape.iter_mut().for_each(|size| *size *= if *size == 97 { 1 } else { 8 });
     }
-    let folder = tempfile::tempdir().unwrap();
-    case.write(folder.path(), Dtype::BF16, 1);
-    folder
+    (case.config.to_string(), case.tensors(Dtype::BF16))
 }
 
 /// The floats that another source's weights stand for.
@@ -304,25 +309,64 @@ fn weights_are_quantised_on_load() {
             let weight = small.matrix(part).unwrap();
             assert_eq!((weight.dtype(), (weight.rows(), weight.cols())), (format, part.shape(config)));
         }
-        let taken: usize = Part::all(config)
+        let taken: u64 = Part::all(config)
             .map(|part| match part.shape(config) {
-                (1, cols) => cols * 4,
-                (rows, _) => small.matrix(part).unwrap().row_bytes() * rows,
+                (1, cols) => cols as u64 * 4,
+                (rows, _) => (small.matrix(part).unwrap().row_bytes() * rows) as u64,
             })
             .sum();
+        assert_eq!(total, taken);
         let need = |quantize| {
             let reading = Reading::Whole;
             let footprint = Footprint::of(&Source::open(folder.path()).unwrap()).unwrap();
             footprint.estimate(&Need { prompt_tokens: 100, new_tokens: 10, reading, cache_row: 32, quantize })
         };
         let (small, whole) = (need(Some(to)), need(None));
-        assert_eq!(small.weights, taken as u64);
+        assert_eq!(small.weights, taken);
         assert!(small.weights < whole.weights && small.kv_cache == whole.kv_cache);
     }
     let mut stop = |done, _| if done > 0 { Err(Error::new(Code::Cancelled, "enough")) } else { Ok(()) };
     let options =
         OpenOptions { quantize: Some(Quantization::Q8_0), progress: Some(&mut stop), ..OpenOptions::default() };
     assert_eq!(open_with(folder.path(), options).unwrap_err().code, Code::Cancelled);
+}
+
+/// A tensor that is no part of the model says nothing of its weights.
+#[test]
+fn memory_of_a_smaller_format_counts_what_is_brought_to_it() {
+    let need = Need {
+        prompt_tokens: 1,
+        new_tokens: 1,
+        reading: Reading::Whole,
+        cache_row: 32,
+        quantize: Some(Quantization::Q4K),
+    };
+    let folder = wide();
+    let weights = || Footprint::of(&Source::open(folder.path()).unwrap()).unwrap().estimate(&need).weights;
+    let plain = weights();
+    let (config, mut tensors) = wide_case();
+    tensors.push(TensorData::new("vision.ids", &[0.0; 8], &[4], Dtype::I64));
+    write_folder(folder.path(), &config, &tensors, 1).unwrap();
+    assert_eq!(weights(), plain);
+}
+
+/// A look through the weights before they are quantised can be ended too.
+#[test]
+fn a_verification_before_quantising_can_be_ended() {
+    let folder = wide();
+    let mut calls = 0;
+    let mut stop = |done, _| {
+        calls += 1;
+        if calls > 2 { Err(Error::new(Code::Cancelled, format!("at {done}"))) } else { Ok(()) }
+    };
+    let options = OpenOptions {
+        verify: true,
+        quantize: Some(Quantization::Q8_0),
+        progress: Some(&mut stop),
+        ..OpenOptions::default()
+    };
+    let error = open_with(folder.path(), options).unwrap_err();
+    assert_eq!((error.code, error.message.as_str()), (Code::Cancelled, "at 0"));
 }
 
 #[test]

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use candle_core::quantized::QTensor;
 use candle_core::{Device, Tensor};
-use rayon::prelude::*;
 use skimlm_core::{Error, Result};
 use skimlm_kernels::linear::{BlockType, Bytes, Weight};
+use skimlm_kernels::threads::try_each_of;
 
 use super::{Part, Weights};
 use crate::config::Config;
@@ -45,24 +45,39 @@ pub struct Quantized<'a> {
 }
 
 impl<'a> Quantized<'a> {
-    /// `progress` gets the values done and their total; its error ends the work and is returned.
+    /// Looks at every part, so that a missing or misshapen one is an error before the work begins; errors as in
+    /// [`Weights::matrix`]. `progress` gets the bytes of the result that are done and their total; its error ends the
+    /// work and is returned.
     pub fn new(inner: &'a dyn Weights, to: Quantization, progress: Progress<'a>) -> Result<Self> {
-        let config = inner.config();
-        let total = Part::all(config).map(|part| values(part, config)).sum();
-        progress(0, total)?;
-        Ok(Self { inner, to, progress: RefCell::new((progress, 0)), total })
+        // One part at a time: a source copies those that its file does not align.
+        let bytes = |part: Part| Ok(part_bytes(to, part, &inner.matrix(part)?));
+        let total = Part::all(inner.config()).map(bytes).sum::<Result<u64>>()?;
+        let all = Self { inner, to, progress: RefCell::new((progress, 0)), total };
+        all.report(0)?;
+        Ok(all)
     }
 
-    fn report(&self, part: Part) -> Result<()> {
+    /// So many bytes more are done; with 0, a chance for the caller to end the loading.
+    pub(crate) fn report(&self, bytes: u64) -> Result<()> {
         let (progress, done) = &mut *self.progress.borrow_mut();
-        *done += values(part, self.inner.config());
+        *done = done.saturating_add(bytes);
         progress((*done).min(self.total), self.total)
     }
 }
 
-fn values(part: Part, config: &Config) -> u64 {
-    let (rows, cols) = part.shape(config);
-    (rows as u64).saturating_mul(cols as u64)
+/// The format that a matrix is brought to; none: it stays as it is.
+fn becomes(to: Quantization, part: Part, weight: &Weight) -> Option<BlockType> {
+    to.format(part, weight.cols()).filter(|&format| larger(weight, format))
+}
+
+/// Bytes of a part in the result: a vector is of f32.
+fn part_bytes(to: Quantization, part: Part, weight: &Weight) -> u64 {
+    let row = match becomes(to, part, weight) {
+        _ if weight.rows() == 1 => size_of::<f32>() * weight.cols(),
+        Some(format) => weight.cols() / format.block_size() * format.type_size(),
+        None => weight.row_bytes(),
+    };
+    weight.rows() as u64 * row as u64
 }
 
 impl Weights for Quantized<'_> {
@@ -72,21 +87,22 @@ impl Weights for Quantized<'_> {
 
     fn matrix(&self, part: Part) -> Result<Weight> {
         let weight = self.inner.matrix(part)?;
-        let weight = match self.to.format(part, weight.cols()) {
-            Some(format) if larger(&weight, format) => {
+        let bytes = part_bytes(self.to, part, &weight);
+        let weight = match becomes(self.to, part, &weight) {
+            Some(format) => {
                 let small = quantize(&weight, format)?;
                 self.inner.release(part);
                 small
             }
-            _ => weight,
+            None => weight,
         };
-        self.report(part)?;
+        self.report(bytes)?;
         Ok(weight)
     }
 
     fn vector(&self, part: Part) -> Result<Vec<f32>> {
         let values = self.inner.vector(part)?;
-        self.report(part)?;
+        self.report(size_of_val(values.as_slice()) as u64)?;
         Ok(values)
     }
 }
@@ -96,13 +112,13 @@ fn larger(weight: &Weight, format: BlockType) -> bool {
     weight.dtype().block_size() == 1 && weight.dtype() != format
 }
 
-/// A matrix in another format, by candle's own conversion, the rows in parallel. Fails where that does
-/// (`ERR_INTERNAL`).
+/// A matrix in another format, by candle's own conversion, the rows in parallel on the threads of the kernels. Fails
+/// where that does (`ERR_INTERNAL`).
 pub fn quantize(weight: &Weight, format: BlockType) -> Result<Weight> {
     let (rows, cols) = (weight.rows(), weight.cols());
     let width = cols / format.block_size() * format.type_size();
     let mut out = vec![0u8; rows * width];
-    out.par_chunks_mut(width).enumerate().try_for_each(|(row, out)| {
+    try_each_of(true, out.chunks_mut(width).enumerate(), |(row, out)| {
         let mut values = vec![0f32; cols];
         weight.dequantize_row(row, &mut values)?;
         let tensor = QTensor::quantize(&Tensor::from_vec(values, (1, cols), &Device::Cpu)?, format)?;
