@@ -190,10 +190,11 @@ impl Model for Decoder {
 
     fn finish(&self, layer: usize, x: &Tensor, attended: Tensor) -> Result<Tensor> {
         let layer = self.layer(layer)?;
-        let attended = attended.reshape((attended.dim(0)?, self.config.query_width()))?;
-        // The product is nobody else's yet, so the sums may be made in it.
-        let sum = self.joining(linear(&attended, &layer.output)?, &layer.post_attention_norm)?;
+        let rows = attended.dim(0)?;
+        let product = linear(&attended.reshape((rows, self.config.query_width()))?, &layer.output)?;
         drop(attended);
+        // The product is nobody else's yet, so the sums may be made in it.
+        let sum = self.joining(product, &layer.post_attention_norm)?;
         let normed = add_rms_norm(&sum, x, &layer.mlp_norm, self.config.eps)?;
         let gated = match self.config.activation {
             Activation::Silu => linear::gated(&normed, &layer.gate, &layer.up)?,
