@@ -32,7 +32,7 @@ use skimlm_core::Result;
 use skimlm_kernels::linear::{Bytes, Weight};
 
 pub use super::map::Owner;
-use super::map::map;
+use super::map::{Mapped, map};
 use super::scan::{self, Listed};
 use crate::fail::{corrupt, in_file, unsupported};
 use header::Header;
@@ -40,10 +40,30 @@ use header::Header;
 /// An open GGUF model: its header, and its tensors on demand.
 pub struct Gguf {
     /// One, or the parts of a split model in their order.
-    files: Vec<Owner>,
+    files: Vec<File>,
     /// Of the first file.
     path: PathBuf,
     header: Header,
+}
+
+/// One file in memory.
+#[derive(Clone)]
+struct File {
+    bytes: Owner,
+    /// The same memory, if it is a map.
+    map: Option<Arc<Mapped>>,
+}
+
+impl From<Arc<Mapped>> for File {
+    fn from(map: Arc<Mapped>) -> Self {
+        Self { bytes: Arc::clone(&map) as _, map: Some(map) }
+    }
+}
+
+impl File {
+    fn bytes(&self) -> &[u8] {
+        (*self.bytes).as_ref()
+    }
 }
 
 impl Gguf {
@@ -51,7 +71,7 @@ impl Gguf {
     /// `ERR_MODEL_NOT_FOUND` if one cannot be read, with `{ missing }` where parts are not there;
     /// `ERR_MODEL_CORRUPT` if one is not a GGUF file or damaged.
     pub fn open(path: &Path) -> Result<Self> {
-        let gguf = map(path).and_then(|owner| Self::parse(owner, path.into())).map_err(in_file(path))?;
+        let gguf = map(path).and_then(|map| Self::parse(map.into(), path.into())).map_err(in_file(path))?;
         match gguf.split_count()? {
             0 | 1 => Ok(gguf),
             count => split::join(gguf, count),
@@ -60,12 +80,12 @@ impl Gguf {
 
     /// The same for a whole file that lies in memory already; `ERR_MODEL_CORRUPT` if it is not one.
     pub fn from_bytes(owner: Owner) -> Result<Self> {
-        Self::parse(owner, "(in memory)".into())
+        Self::parse(File { bytes: owner, map: None }, "(in memory)".into())
     }
 
-    fn parse(owner: Owner, path: PathBuf) -> Result<Self> {
-        let header = header::parse((*owner).as_ref())?;
-        Ok(Self { files: vec![owner], path, header })
+    fn parse(file: File, path: PathBuf) -> Result<Self> {
+        let header = header::parse(file.bytes())?;
+        Ok(Self { files: vec![file], path, header })
     }
 
     /// How many files the model says it is split over.
@@ -80,7 +100,7 @@ impl Gguf {
 
     /// Size of the file, or of all parts.
     pub fn file_bytes(&self) -> u64 {
-        self.files.iter().map(|file| (**file).as_ref().len() as u64).sum()
+        self.files.iter().map(|file| file.bytes().len() as u64).sum()
     }
 
     /// What tensor offsets are multiples of.
@@ -135,7 +155,7 @@ impl Gguf {
             ));
         }
         let range = info.range.start + rows.start * row..info.range.start + rows.end * row;
-        let bytes = Bytes::new(Arc::clone(&self.files[info.file]), range).map_err(damaged)?;
+        let bytes = Bytes::new(Arc::clone(&self.files[info.file].bytes), range).map_err(damaged)?;
         Weight::new(block, rows.len(), cols, bytes).map_err(damaged)
     }
 
@@ -148,6 +168,14 @@ impl Gguf {
         })
     }
 
+    /// Gives the memory of a tensor's map back.
+    pub(crate) fn release(&self, name: &str) {
+        let Some(info) = self.info(name) else { return };
+        if let Some(map) = &self.files[info.file].map {
+            map.release(info.range.clone());
+        }
+    }
+
     /// Reads all tensors into memory, and with `verify` looks for NaN and infinities. `progress` gets the
     /// bytes done and their total; its error ends the scan and is returned.
     pub fn scan(&self, verify: bool, progress: &mut dyn FnMut(u64, u64) -> Result<()>) -> Result<()> {
@@ -155,13 +183,13 @@ impl Gguf {
     }
 
     pub(crate) fn listed(&self) -> Vec<Listed<'_>> {
-        let bytes = |info: &TensorInfo| (*self.files[info.file]).as_ref().get(info.range.clone()).unwrap_or_default();
+        let bytes = |info: &TensorInfo| self.files[info.file].bytes().get(info.range.clone()).unwrap_or_default();
         self.tensors().iter().map(|info| Listed::new(&info.name, info.kind, info.elements, bytes(info))).collect()
     }
 
     /// The first file, which holds the metadata.
     fn bytes(&self) -> &[u8] {
-        self.files.first().map_or(&[], |file| (**file).as_ref())
+        self.files.first().map_or(&[], File::bytes)
     }
 }
 

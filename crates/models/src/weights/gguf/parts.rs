@@ -103,4 +103,8 @@ impl Weights for GgufWeights<'_> {
         weight.dequantize_row(0, &mut out)?;
         Ok(out)
     }
+
+    fn release(&self, part: Part) {
+        self.gguf.release(&self.place(part).tensor);
+    }
 }

@@ -50,7 +50,7 @@ pub(super) fn join(one: Gguf, count: u32) -> Result<Gguf> {
         let next = if path == one.path {
             Gguf { files: one.files.clone(), path: path.clone(), header: header::parse(one.bytes())? }
         } else {
-            super::map(&path).and_then(|owner| Gguf::parse(owner, path.clone())).map_err(in_file(&path))?
+            super::map(&path).and_then(|map| Gguf::parse(map.into(), path.clone())).map_err(in_file(&path))?
         };
         check(&next, part as u32, count).map_err(in_file(&path))?;
         match &mut model {
