@@ -90,10 +90,10 @@ impl Error {
         Self { code, message: message.into(), details: Map::new(), source: None }
     }
 
-    /// `ERR_INVALID_ARG` with `{ option, value, expected }`.
+    /// `ERR_INVALID_ARG` with `{ option, value, expected }`; a value of more than 80 characters is cut.
     pub fn invalid_option(option: &str, value: impl Into<Value>, expected: impl Into<String>) -> Self {
-        let (value, expected) = (value.into(), expected.into());
-        Self::new(Code::InvalidArg, format!("`{option}` is {value}; it must be {expected}."))
+        let ((shown, value), expected) = (shown(value.into()), expected.into());
+        Self::new(Code::InvalidArg, format!("`{option}` is {shown}; it must be {expected}."))
             .with("option", option)
             .with("value", value)
             .with("expected", expected)
@@ -125,6 +125,17 @@ impl Error {
         self.source = Some(Box::new(source));
         self
     }
+}
+
+/// A value for a sentence and for the details: one of more than 80 characters is cut in both, for it may be a book.
+pub(crate) fn shown(value: Value) -> (String, Value) {
+    let mut text = value.to_string();
+    if text.chars().nth(80).is_none() {
+        return (text, value);
+    }
+    text.truncate(text.char_indices().nth(77).map_or(text.len(), |(at, _)| at));
+    text.push_str("...");
+    (text.clone(), text.into())
 }
 
 /// What a panic says, as `catch_unwind` hands it over.

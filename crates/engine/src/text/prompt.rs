@@ -64,24 +64,22 @@ struct TokensForm {
 impl<'de> Deserialize<'de> for Prompt {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         fn form<T: for<'a> Deserialize<'a>, E: serde::de::Error>(value: Value, at: &str) -> Result<T, E> {
-            serde_json::from_value(value).map_err(|e| E::custom(format!("{at}: {e}")))
+            serde_json::from_value(value).map_err(|e| E::custom(format!("{at}{e}")))
         }
         match Value::deserialize(deserializer)? {
             Value::String(text) => Ok(Self::Text(text)),
             Value::Array(messages) => {
-                let message = |(i, value)| form(value, &format!("prompt[{i}]"));
+                let message = |(i, value)| form(value, &format!("prompt[{i}]: "));
                 Ok(Self::Messages(messages.into_iter().enumerate().map(message).collect::<Result<_, _>>()?))
             }
             value @ Value::Object(_) if value.get("tokens").is_some() => {
-                Ok(Self::Tokens(form::<TokensForm, _>(value, "prompt")?.tokens))
+                Ok(Self::Tokens(form::<TokensForm, _>(value, "")?.tokens))
             }
             value @ Value::Object(_) => {
-                let DocumentForm { document, question, system } = form(value, "prompt")?;
+                let DocumentForm { document, question, system } = form(value, "")?;
                 Ok(Self::Document { document, question, system })
             }
-            _ => Err(D::Error::custom(
-                "prompt: must be a string, a list of messages, { document, question } or { tokens }",
-            )),
+            _ => Err(D::Error::custom("it must be a string, a list of messages, { document, question } or { tokens }")),
         }
     }
 }
