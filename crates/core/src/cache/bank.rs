@@ -116,6 +116,14 @@ impl Bank {
         {
             return Err(Error::new(Code::Internal, format!("position {first} appended behind {last}.")));
         }
+        let rows = k.dims3()?.0;
+        let ascending = positions.windows(2).all(|pair| pair[0] < pair[1]);
+        if [positions.len(), tags.len()] != [rows; 2] || !ascending {
+            let (positions, tags) = (positions.len(), tags.len());
+            let message =
+                format!("{rows} keys need as many ascending positions and tags; {positions} and {tags} came.");
+            return Err(Error::new(Code::Internal, message));
+        }
         let start = self.len();
         if start + positions.len() > self.k.dims()[1] {
             // Doubling keeps token-by-token appending cheap.
@@ -263,6 +271,19 @@ mod tests {
                 assert_eq!(numbers(&bank.v, bank.with_values), numbers(&want.v, want.with_values));
             }
         }
+    }
+
+    #[test]
+    fn positions_and_tags_go_with_their_rows() {
+        let mut bank = filled(DType::F32, 3, 3);
+        let x = Tensor::zeros((2, 3, 32), DType::F32, &Device::Cpu).unwrap();
+        for (positions, tags) in
+            [(&[9, 9][..], &[0, 0][..]), (&[9, 8], &[0, 0]), (&[4, 9], &[0, 0]), (&[9], &[0]), (&[9, 10], &[0])]
+        {
+            let error = bank.append_keys(&x, 0..3, positions, tags).unwrap_err();
+            assert_eq!((error.code, bank.len()), (Code::Internal, 3), "{positions:?} {tags:?}");
+        }
+        bank.append_keys(&x, 0..3, &[9, 10], &[0, 0]).unwrap();
     }
 
     #[test]
