@@ -7,6 +7,7 @@ use skimlm_kernels::attention::{Reach, Visibility, attention_ahead};
 use skimlm_kernels::cached;
 use skimlm_kernels::steps::Steps;
 
+use super::layer::{by_bank, joined};
 use super::{Bank, KvCache, LayerCache};
 use crate::error::{Code, Error, Result};
 
@@ -65,16 +66,9 @@ impl LayerAhead {
 
     /// Attention of the step's rotated query `[1, heads, dim]`, its own entry included.
     pub fn attend(&self, q: &Tensor, steps: &Steps) -> Result<Tensor> {
-        let width = q.dims3()?.1 / self.banks.len();
-        let of_bank = |(i, bank): (usize, &BankAhead)| -> Result<Tensor> {
-            let q = q.narrow(1, i * width, width)?.contiguous()?;
-            Ok(attention_ahead(&q, &bank.k, &bank.v, &bank.reach, self.scale, steps)?)
-        };
-        let mut parts = self.banks.iter().enumerate().map(of_bank).collect::<Result<Vec<_>>>()?;
-        match parts.len() {
-            1 => Ok(parts.remove(0)),
-            _ => Ok(Tensor::cat(&parts, 1)?),
-        }
+        joined(by_bank(&self.banks, q, |bank, q| {
+            Ok(attention_ahead(q, &bank.k, &bank.v, &bank.reach, self.scale, steps)?)
+        })?)
     }
 }
 
@@ -163,6 +157,27 @@ mod tests {
                 assert_eq!(cache.note(9).unwrap_err().code, Code::Internal, "the position is taken");
             }
         }
+    }
+
+    #[test]
+    fn rows_of_a_pass_are_counted_by_each_bank() {
+        let selected = Selection::shared(vec![1]).unwrap();
+        let kept: Vec<Vec<Vec<u32>>> = caches()
+            .into_iter()
+            .map(|mut cache| {
+                let layer = cache.layer_mut(0).unwrap();
+                layer.append_keys(&rows(1.0, 2, 2), &[7, 8], &[0; 2]).unwrap();
+                layer.append_values(&rows(2.0, 2, 2)).unwrap();
+                layer.keep_of_rows(&selected, 2).unwrap();
+                layer.banks().iter().map(|bank| bank.positions().to_vec()).collect()
+            })
+            .collect();
+        assert_eq!(kept[0], [[0, 1, 2, 3, 4, 5, 6, 8]]);
+        assert_eq!(kept[1], [vec![0, 3, 4, 8], vec![1, 2, 5, 6, 8]]);
+        assert_eq!(kept[2], [vec![0, 8], vec![1, 2, 8], vec![0, 6, 8], vec![3, 4, 5, 8]]);
+        let differ = Selection::per_head(vec![vec![0], vec![1]]).unwrap();
+        let error = caches()[1].layer_mut(0).unwrap().keep_of_rows(&differ, 2).unwrap_err();
+        assert_eq!(error.code, Code::Internal);
     }
 
     #[test]

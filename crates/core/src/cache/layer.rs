@@ -72,7 +72,7 @@ impl LayerCache {
     }
 
     /// Appends rotated keys `[rows, kv_heads, dim]` f32. Their values must follow before the layer attends.
-    /// `ERR_INTERNAL` unless the positions go on ascending.
+    /// `ERR_INTERNAL` unless the positions go on ascending, one and a tag for each row.
     pub fn append_keys(&mut self, k: &Tensor, positions: &[u32], tags: &[u32]) -> Result<()> {
         let heads = self.heads_of_bank();
         for (i, bank) in self.banks.iter_mut().enumerate() {
@@ -93,19 +93,9 @@ impl LayerCache {
     /// Attention of rotated queries `[rows, heads, dim]` over all entries they may see. `ERR_INTERNAL` while values are
     /// missing.
     pub fn attend(&self, q: &Tensor, positions: &[u32], visibility: Visibility) -> Result<Tensor> {
-        if let [bank] = self.banks.as_slice() {
-            return Ok(attention(q, positions, bank.entries()?, self.scale, visibility)?);
-        }
-        let parts = self
-            .banks
-            .iter()
-            .enumerate()
-            .map(|(i, bank)| {
-                let q = self.queries_of_bank(q, i)?;
-                Ok(attention(&q, positions, bank.entries()?, self.scale, visibility)?)
-            })
-            .collect::<Result<Vec<_>>>()?;
-        Ok(Tensor::cat(&parts, 1)?)
+        joined(by_bank(&self.banks, q, |bank, q| {
+            Ok(attention(q, positions, bank.entries()?, self.scale, visibility)?)
+        })?)
     }
 
     /// The scores that rotated queries `[rows, heads, dim]` give every entry, one tensor
@@ -123,21 +113,11 @@ impl LayerCache {
         heads: &Heads,
     ) -> Result<Vec<Tensor>> {
         let scale = scale.unwrap_or(self.scale);
-        if let [bank] = self.banks.as_slice() {
-            return Ok(vec![scores(q, positions, bank.keys(), scale, form, visibility, heads)?]);
-        }
-        if !matches!(heads, Heads::Each | Heads::EachKv) {
+        if self.banks.len() > 1 && !matches!(heads, Heads::Each | Heads::EachKv) {
             let message = "the heads of this layer keep different entries, so their scores cannot be combined.";
             return Err(Error::new(Code::PolicyUnsupported, message));
         }
-        self.banks
-            .iter()
-            .enumerate()
-            .map(|(i, bank)| {
-                let q = self.queries_of_bank(q, i)?;
-                Ok(scores(&q, positions, bank.keys(), scale, form, visibility, heads)?)
-            })
-            .collect()
+        by_bank(&self.banks, q, |bank, q| Ok(scores(q, positions, bank.keys(), scale, form, visibility, heads)?))
     }
 
     /// What is measured of every key, one tensor `[kv_heads, entries]` f32 a bank, of one head where heads keep different
@@ -179,6 +159,18 @@ impl LayerCache {
         self.banks.iter_mut().zip(lists).try_for_each(|(bank, list)| bank.keep(list))
     }
 
+    /// Of the last `rows` entries of every bank, drops all but the selected ones, counted from the first of them; older
+    /// entries stay. `ERR_INVALID_ARG` for an entry that is not there, `ERR_INTERNAL` for lists that differ by head.
+    pub fn keep_of_rows(&mut self, selection: &Selection, rows: usize) -> Result<()> {
+        let Some(list) = selection.as_shared() else {
+            return Err(Error::new(Code::Internal, "rows of a pass are kept for all heads alike."));
+        };
+        self.banks.iter_mut().try_for_each(|bank| {
+            let old = bank.len().saturating_sub(rows) as u32;
+            bank.keep(&(0..old).chain(list.iter().map(|&i| i + old)).collect::<Vec<_>>())
+        })
+    }
+
     /// Moves the entries of every bank to the positions 0, 1, 2, ... and turns their keys with them. Fails only where a
     /// tensor operation does.
     pub fn renumber(&mut self, rotary: &Rotary) -> Result<()> {
@@ -202,10 +194,22 @@ impl LayerCache {
             head..head + 1
         }
     }
+}
 
-    /// The query heads that read a bank, `[rows, heads / banks, dim]`.
-    fn queries_of_bank(&self, q: &Tensor, bank: usize) -> Result<Tensor> {
-        let width = self.heads / self.banks.len();
-        Ok(q.narrow(1, bank * width, width)?.contiguous()?)
+/// What `of` makes of each bank and of the query heads `[rows, heads / banks, dim]` that read it.
+pub(super) fn by_bank<B>(banks: &[B], q: &Tensor, of: impl Fn(&B, &Tensor) -> Result<Tensor>) -> Result<Vec<Tensor>> {
+    if let [bank] = banks {
+        return Ok(vec![of(bank, q)?]);
+    }
+    let width = q.dims3()?.1 / banks.len();
+    let part = |(i, bank): (usize, &B)| of(bank, &q.narrow(1, i * width, width)?.contiguous()?);
+    banks.iter().enumerate().map(part).collect()
+}
+
+/// The heads of all banks beside each other.
+pub(super) fn joined(mut parts: Vec<Tensor>) -> Result<Tensor> {
+    match parts.len() {
+        1 => Ok(parts.remove(0)),
+        _ => Ok(Tensor::cat(&parts, 1)?),
     }
 }

@@ -15,10 +15,9 @@ use skimlm_kernels::rope::Rotary;
 use crate::error::{Code, Error, Result};
 use crate::model::Shape;
 use crate::policy::{Among, Keep};
-use crate::selection::Selection;
 
-/// Rotated keys and values of every layer. Grown by appending, shrunk by [`KvCache::keep`], nothing
-/// else.
+/// Rotated keys and values of every layer. Grown by appending, or by [`KvCache::note`] of a step that a device has
+/// done; shrunk by [`KvCache::keep`], which may renumber what stays; nothing else.
 #[derive(Debug)]
 pub struct KvCache {
     layers: Vec<LayerCache>,
@@ -57,17 +56,17 @@ impl KvCache {
         self.layers.get_mut(layer).ok_or_else(|| no_layer(layer, count))
     }
 
-    /// Drops all entries of some layers but the selected ones and frees their memory. `rows` is the
+    /// Drops all entries of some layers but the selected ones; where many go, their memory is freed. `rows` is the
     /// number of rows of the pass that the selection may count ([`Among::Rows`]); `rotary` gives each
     /// layer's rotation, for keys that move.
     ///
-    /// Errors as in [`LayerCache::keep`], and `ERR_INTERNAL` for a layer or a rotation that is not there.
+    /// Errors as in [`LayerCache::keep`] and [`LayerCache::keep_of_rows`], and `ERR_INTERNAL` for a layer or a rotation that is not there.
     pub fn keep(&mut self, keep: &Keep, rows: usize, rotary: &dyn Fn(usize) -> Option<Rotary>) -> Result<()> {
         for layer in keep.layers.clone() {
             let cache = self.layer_mut(layer)?;
             match keep.among {
                 Among::Entries => cache.keep(&keep.entries)?,
-                Among::Rows => cache.keep(&behind(cache.len().saturating_sub(rows), &keep.entries)?)?,
+                Among::Rows => cache.keep_of_rows(&keep.entries, rows)?,
             }
             if keep.renumber {
                 let rotary = rotary(layer).ok_or_else(|| {
@@ -105,19 +104,6 @@ impl KvCache {
     /// where a GPU has no room for it.
     pub fn fork(&self) -> Result<Self> {
         Ok(Self { layers: self.layers.iter().map(LayerCache::fork).collect::<Result<_>>()? })
-    }
-}
-
-/// The first `old` entries and the selected ones behind them.
-fn behind(old: usize, entries: &Selection) -> Result<Selection> {
-    if old == 0 {
-        return Ok(entries.clone());
-    }
-    let shift = |list: &Vec<u32>| (0..old as u32).chain(list.iter().map(|&i| i + old as u32)).collect();
-    let mut lists: Vec<Vec<u32>> = entries.lists().iter().map(shift).collect();
-    match (entries.as_shared(), lists.pop()) {
-        (Some(_), Some(list)) => Selection::shared(list),
-        (_, last) => Selection::per_head(lists.into_iter().chain(last).collect()),
     }
 }
 
