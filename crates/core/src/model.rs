@@ -57,7 +57,7 @@ impl Which {
 }
 
 /// The projections asked for, not rotated yet.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Projected {
     /// `[rows, heads, head_dim]`.
     pub q: Option<Tensor>,
@@ -70,7 +70,7 @@ pub struct Projected {
 /// A decoder: weights and nothing else. It knows no cache, mask, position or policy.
 ///
 /// Activations are f32 tensors on the model's device. What a method fails with is what a kernel or a tensor operation
-/// says: `ERR_OUT_OF_MEMORY` on a GPU, else `ERR_INTERNAL` or `ERR_INVALID_ARG`.
+/// says: `ERR_OUT_OF_MEMORY` or `ERR_DEVICE` on a GPU, else `ERR_INTERNAL` or `ERR_INVALID_ARG`.
 pub trait Model: Send + Sync {
     /// The sizes.
     fn shape(&self) -> &Shape;

@@ -232,7 +232,7 @@ pub trait Policy: Send {
         None
     }
 
-    /// After a pass, prefill or decode: another pass, or none. Default: none.
+    /// After a pass of any stage: another pass, or none. Default: none.
     fn after_pass(&mut self, pass: &Pass, cache: &mut KvCache) -> Result<Option<Pass>> {
         let _ = (pass, cache);
         Ok(None)
