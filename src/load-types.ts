@@ -94,7 +94,7 @@ export interface DeviceInfo {
 
 /** What a model's header says. */
 export interface ModelInfo {
-  /** `llama`, `qwen2`, `gemma3`, ...: the family. */
+  /** As the file names it: `llama` (Mistral as GGUF too), `qwen2`, `gemma3` (in folders `gemma3_text`), ... */
   architecture: string
   /** Decoder layers. */
   layers: number

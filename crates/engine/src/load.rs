@@ -74,8 +74,8 @@ impl ModelInfo {
     }
 }
 
-/// Reads a model's header. Weights are not touched. What is unsupported is listed, except for an
-/// unknown architecture, which is `ERR_MODEL_UNSUPPORTED`.
+/// Reads a model's header, of its weights the first bytes of each tensor (for the fingerprint), and what it says about
+/// text. What is unsupported is listed, except for an unknown architecture, which is `ERR_MODEL_UNSUPPORTED`.
 pub fn inspect(path: &Path) -> Result<ModelInfo> {
     let source = Source::open(path)?;
     let (file, config) = skimlm_models::inspect_source(&source)?;

@@ -113,7 +113,8 @@ pub struct TensorTypeInfo {
     pub supported: bool,
 }
 
-/// Reads a model's header and nothing else. `path` as in [`crate::open`].
+/// Reads a model's header, the first bytes of each tensor (for the fingerprint) and, of a folder, the files about text.
+/// `path` as in [`crate::open_with`].
 ///
 /// A number format without a kernel is listed, not an error; an unknown architecture is
 /// `ERR_MODEL_UNSUPPORTED`.

@@ -4,7 +4,7 @@
 //! [`skimlm_core::Model`] only. The way there: a [`weights::Weights`] source (a GGUF file, a
 //! safetensors folder, or the hash-made [`weights::random`] model) states a family-neutral [`Config`]
 //! and hands out its [`weights::Part`]s; a [`families::Family`] is what the models of one architecture
-//! have in common. No other crate knows a weight format.
+//! have in common. No other crate decodes a weight.
 
 pub mod families;
 pub mod rope;

@@ -129,8 +129,8 @@ impl Family {
     }
 }
 
-/// The layer whose attention selects tokens unless told otherwise: the known one, else two fifths of
-/// the depth, or the nearest one without a sliding window. It leaves at least one layer above it.
+/// The layer whose attention selects tokens unless told otherwise: the known one, else two fifths of the depth, or the
+/// nearest one without a sliding window if there is any. It leaves a layer above it, unless there is but one.
 pub fn default_filter_layer(config: &Config) -> usize {
     let layers = config.layers.len();
     let wanted = FAMILIES

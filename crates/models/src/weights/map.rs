@@ -64,9 +64,9 @@ pub(crate) fn map(path: &Path) -> Result<Arc<Mapped>> {
     if metadata.len() == 0 {
         return Ok(Arc::new(Mapped(None)));
     }
-    // SAFETY: the map is private to this process and only read. Its bytes change or vanish only if
-    // another program writes to or cuts the file while it is in use, which no program can rule out
-    // for a file it shares; models are replaced by renaming, never written in place.
+    // SAFETY: this process only reads the map. It is shared with the file, so its bytes change or vanish if another
+    // program writes to or cuts the file while it is in use, which no program can rule out; models are replaced by
+    // renaming, never written in place.
     #[allow(unsafe_code)]
     let map = unsafe { memmap2::Mmap::map(&file) }.map_err(unreadable)?;
     Ok(Arc::new(Mapped(Some(map))))

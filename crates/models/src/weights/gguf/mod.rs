@@ -1,9 +1,9 @@
 //! GGUF files: <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>, versions 2 and 3, little-endian.
 //!
-//! A model may be split over several files; the first holds the metadata. Files are mapped, never
-//! copied: metadata and tensors are borrowed from the maps. The header is
-//! not trusted. Every length is compared with the file's size before it is used, no number in it
-//! decides an allocation, and every tensor's end is checked before a tensor is handed out.
+//! A model may be split over several files; the first holds the metadata. Files are mapped: metadata and tensors are
+//! borrowed from the maps, but a tensor that does not start at a multiple of 4 bytes is copied. The header is not
+//! trusted. Every length is compared with the file's size before it is used, no number in it decides an allocation, and
+//! every tensor's end is checked before a tensor is handed out.
 
 mod cursor;
 mod header;
