@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use candle_core::DType;
 use serde::{Deserialize, Serialize};
-use skimlm_core::{Code, Error, Model, Result, Shape};
+use skimlm_core::{Code, Error, Model, Result};
 use skimlm_kernels::cached::{self, Q8_0};
 use skimlm_kernels::linear::Activations;
 use skimlm_kernels::threads::Threads;
@@ -61,8 +61,8 @@ pub struct ModelInfo {
 }
 
 impl ModelInfo {
-    fn new(file: skimlm_models::ModelInfo, source: &Source, shape: &Shape) -> Self {
-        let context = Context::new(shape, file.default_filter_layer);
+    fn new(file: skimlm_models::ModelInfo, source: &Source) -> Self {
+        let context = Context::new(&file.shape, file.default_filter_layer);
         let mut unsupported: Vec<String> = file
             .tensor_types
             .iter()
@@ -78,8 +78,7 @@ impl ModelInfo {
 /// text. What is unsupported is listed, except for an unknown architecture, which is `ERR_MODEL_UNSUPPORTED`.
 pub fn inspect(path: &Path) -> Result<ModelInfo> {
     let source = Source::open(path)?;
-    let (file, config) = skimlm_models::inspect_source(&source)?;
-    Ok(ModelInfo::new(file, &source, &config.shape()))
+    Ok(ModelInfo::new(skimlm_models::inspect_source(&source)?, &source))
 }
 
 /// A model, its tokenizer and its template.
@@ -144,7 +143,7 @@ pub fn load(path: &Path, options: &LoadOptions, progress: &mut dyn FnMut(u64, u6
         profile,
         tokenizer: Arc::new(tokenizer),
         template: template.map(Arc::new),
-        info: ModelInfo::new(opened.info, &opened.source, shape),
+        info: ModelInfo::new(opened.info, &opened.source),
         model: Box::new(opened.model),
         dtype,
         limit,

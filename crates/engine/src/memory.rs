@@ -6,7 +6,7 @@ use candle_core::Device;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use skimlm_core::{Code, Error, Reading, Result, read_options};
-use skimlm_models::{Estimate, Footprint, Need, Quantization, Source, families};
+use skimlm_models::{Estimate, Footprint, Need, Quantization, Source};
 use skimlm_policies::{Context, PolicySpec};
 
 use crate::device::{free, memory};
@@ -78,11 +78,11 @@ impl MemoryNeed {
 /// Errors as in [`Source::open`] and [`Source::weights`]; `ERR_INVALID_ARG` and `ERR_POLICY_UNSUPPORTED` for a need that the
 /// model cannot meet, or a profile beside it of another model.
 pub fn estimate_memory(path: &Path, needs: &[MemoryNeed]) -> Result<Vec<MemoryEstimate>> {
-    let footprint = Footprint::of(&Source::open(path)?)?;
-    let shape = footprint.config().shape();
-    let default_layer = families::default_filter_layer(footprint.config());
-    let profile = profile(path, None, &skimlm_models::inspect(path)?)?;
-    let context = Context { profile: profile.as_ref(), ..Context::new(&shape, default_layer) };
+    let source = Source::open(path)?;
+    let footprint = Footprint::of(&source)?;
+    let info = skimlm_models::inspect_source(&source)?;
+    let profile = profile(path, None, &info)?;
+    let context = Context { profile: profile.as_ref(), ..Context::new(&info.shape, info.default_filter_layer) };
     let (_, free_on_device) = memory();
     needs
         .iter()
@@ -93,7 +93,7 @@ pub fn estimate_memory(path: &Path, needs: &[MemoryNeed]) -> Result<Vec<MemoryEs
                 prompt_tokens: need.prompt_tokens,
                 new_tokens: need.max_new_tokens,
                 reading: need.policy.reading(&context, need.prompt_tokens)?,
-                cache_row: row_bytes(dtype, shape.head_dim)?,
+                cache_row: row_bytes(dtype, info.shape.head_dim)?,
                 quantize,
             });
             let total = parts.total();

@@ -119,13 +119,12 @@ pub struct TensorTypeInfo {
 /// A number format without a kernel is listed, not an error; an unknown architecture is
 /// `ERR_MODEL_UNSUPPORTED`.
 pub fn inspect(path: &Path) -> Result<ModelInfo> {
-    Ok(inspect_source(&Source::open(path)?)?.0)
+    inspect_source(&Source::open(path)?)
 }
 
-/// The same of an open source, with its settings and the same errors.
-pub fn inspect_source(source: &Source) -> Result<(ModelInfo, Config)> {
-    let config = source.weights()?.config().clone();
-    Ok((of(source, &config)?, config))
+/// The same of an open source, with the same errors.
+pub fn inspect_source(source: &Source) -> Result<ModelInfo> {
+    of(source, source.weights()?.config())
 }
 
 pub(crate) fn of(source: &Source, config: &Config) -> Result<ModelInfo> {
