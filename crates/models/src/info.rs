@@ -1,5 +1,4 @@
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use serde::Serialize;
 use skimlm_core::{Result, Shape};
@@ -114,15 +113,9 @@ pub struct TensorTypeInfo {
 }
 
 /// Reads a model's header, the first bytes of each tensor (for the fingerprint) and, of a folder, the files about text.
-/// `path` as in [`crate::open_with`].
 ///
 /// A number format without a kernel is listed, not an error; an unknown architecture is
 /// `ERR_MODEL_UNSUPPORTED`.
-pub fn inspect(path: &Path) -> Result<ModelInfo> {
-    inspect_source(&Source::open(path)?)
-}
-
-/// The same of an open source, with the same errors.
 pub fn inspect_source(source: &Source) -> Result<ModelInfo> {
     of(source, source.weights()?.config())
 }

@@ -1,18 +1,18 @@
 //! Models: weights, and the one decoder that runs them.
 //!
-//! [`open`] turns a file or a folder into a [`Decoder`], which the rest of skimlm sees as
+//! [`open_source`] turns a file or a folder into a [`Decoder`], which the rest of skimlm sees as
 //! [`skimlm_core::Model`] only. The way there: a [`weights::Weights`] source (a GGUF file, a
 //! safetensors folder, or the hash-made [`weights::random`] model) states a family-neutral [`Config`]
-//! and hands out its [`weights::Part`]s; a [`families::Family`] is what the models of one architecture
+//! and hands out its [`weights::Part`]s; a family is what the models of one architecture
 //! have in common. No other crate decodes a weight.
 
-pub mod families;
 pub mod rope;
 pub mod weights;
 
 mod config;
 mod decoder;
 mod fail;
+mod families;
 mod fingerprint;
 mod info;
 mod locate;
@@ -27,9 +27,8 @@ mod tests;
 
 pub use config::{Activation, Config};
 pub use decoder::Decoder;
-pub use info::{LayerInfo, ModelInfo, RopeInfo, TensorTypeInfo, inspect, inspect_source};
-pub use locate::locate;
+pub use info::{LayerInfo, ModelInfo, RopeInfo, TensorTypeInfo, inspect_source};
 pub use memory::{DEFAULT_CHUNK, Estimate, Footprint, Need};
-pub use open::{OpenOptions, Opened, Progress, open, open_source, open_with};
+pub use open::{OpenOptions, Opened, Progress, open_source};
 pub use source::Source;
 pub use weights::quantized::Quantization;

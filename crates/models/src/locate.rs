@@ -8,7 +8,7 @@ use crate::weights::gguf::part_of;
 /// one GGUF model means that file, or the first of its parts, and a safetensors file the folder that it is in.
 ///
 /// `ERR_MODEL_NOT_FOUND` otherwise, with the absolute path and what is there instead.
-pub fn locate(path: &Path) -> Result<PathBuf> {
+pub(crate) fn locate(path: &Path) -> Result<PathBuf> {
     // `absolute` fails for an empty path only.
     let full = std::path::absolute(path).unwrap_or_else(|_| path.into());
     if full.is_dir() {

@@ -1,5 +1,3 @@
-use std::path::Path;
-
 use candle_core::Device;
 use skimlm_core::Result;
 use skimlm_kernels::linear::Activations;
@@ -46,25 +44,13 @@ impl Default for OpenOptions<'_> {
     }
 }
 
-/// Opens a model on the CPU. Errors as in [`open_with`].
-pub fn open(path: &Path) -> Result<Opened> {
-    open_with(path, OpenOptions::default())
-}
-
-/// Opens a model: `path` is a GGUF file (any part of a split one), a folder with exactly one, or a
-/// folder with `config.json` and safetensors files.
+/// Opens a model whose headers have been read.
 ///
 /// Weights stay in the mapped files. With `quantize` float ones are copied in the smaller format, one
 /// matrix at a time, which takes the memory of the result and no more.
 ///
-/// Errors: `ERR_MODEL_NOT_FOUND`, `ERR_MODEL_CORRUPT`, `ERR_MODEL_UNSUPPORTED`, and whatever the
-/// progress callback answers. With `quantize` all shapes are checked before the work begins; otherwise a missing or
+/// Errors: `ERR_MODEL_CORRUPT`, `ERR_MODEL_UNSUPPORTED`, and whatever the progress callback answers. With `quantize` all shapes are checked before the work begins; otherwise a missing or
 /// misshapen part ends the loading when its turn comes.
-pub fn open_with(path: &Path, options: OpenOptions<'_>) -> Result<Opened> {
-    open_source(Source::open(path)?, options)
-}
-
-/// The same of a source whose headers have been read, with the same errors but `ERR_MODEL_NOT_FOUND`.
 pub fn open_source(source: Source, options: OpenOptions<'_>) -> Result<Opened> {
     let weights = source.weights()?;
     let info = info::of(&source, weights.config())?;

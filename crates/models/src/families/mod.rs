@@ -22,10 +22,10 @@ use crate::rope::Pairing;
 
 pub(crate) use gguf::of_gguf;
 pub(crate) use json::{ConfigJson, Ids, of_json};
-pub use place::Place;
+pub(crate) use place::Place;
 
 /// All families.
-pub static FAMILIES: &[&Family] = &[
+pub(crate) static FAMILIES: &[&Family] = &[
     &llama::FAMILY,
     &mistral::FAMILY,
     &qwen2::FAMILY,
@@ -37,42 +37,42 @@ pub static FAMILIES: &[&Family] = &[
 
 /// What models of one family have in common and their files do not state.
 #[derive(Debug)]
-pub struct Family {
+pub(crate) struct Family {
     /// Its name.
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     /// Values of `general.architecture` in GGUF files.
-    pub gguf_architectures: &'static [&'static str],
+    pub(crate) gguf_architectures: &'static [&'static str],
     /// Values of `model_type` in `config.json`.
-    pub model_types: &'static [&'static str],
+    pub(crate) model_types: &'static [&'static str],
     /// Which numbers of a head are a pair in GGUF files; elsewhere always [`Pairing::Half`].
-    pub gguf_pairing: Pairing,
+    pub(crate) gguf_pairing: Pairing,
     /// Whether query, key and value share a tensor, and gate and up another.
-    pub fused: bool,
+    pub(crate) fused: bool,
     /// Which layers have the sliding window.
-    pub windows: Windows,
+    pub(crate) windows: Windows,
     /// Base of the rotation in layers with a window, where it is not that of the others.
-    pub local_base: Option<f64>,
+    pub(crate) local_base: Option<f64>,
     /// Base of the rotation where the file states none.
-    pub global_base: f64,
+    pub(crate) global_base: f64,
     /// Whether there are norms behind attention and MLP.
-    pub post_norms: bool,
+    pub(crate) post_norms: bool,
     /// Added to every norm weight of a Hugging Face checkpoint; GGUF files hold the sum.
-    pub norm_offset: f32,
+    pub(crate) norm_offset: f32,
     /// Whether embedded tokens are multiplied with the root of the hidden size.
-    pub scaled_embedding: bool,
+    pub(crate) scaled_embedding: bool,
     /// The factor on `q.k` where `config.json` states none; none: by the head's size.
-    pub unstated_scale: Option<f32>,
+    pub(crate) unstated_scale: Option<f32>,
     /// The function on the gate, where the file states none.
-    pub activation: Activation,
+    pub(crate) activation: Activation,
     /// What GGUF files of the family leave unsaid.
-    pub gguf_adjust: fn(&mut Config),
+    pub(crate) gguf_adjust: fn(&mut Config),
     /// Models whose best filter layer has been measured or published.
-    pub filter_layers: &'static [FilterLayer],
+    pub(crate) filter_layers: &'static [FilterLayer],
 }
 
 /// Which layers see a sliding window, if the model has one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Windows {
+pub(crate) enum Windows {
     /// All.
     All,
     /// In `config.json`: none unless `use_sliding_window`, then those from `max_window_layers` on.
@@ -83,20 +83,20 @@ pub enum Windows {
 
 /// A known model, recognised by its sizes, and the layer that selects tokens best on it.
 #[derive(Debug, Clone, Copy)]
-pub struct FilterLayer {
+pub(crate) struct FilterLayer {
     /// Number of layers.
-    pub layers: usize,
+    pub(crate) layers: usize,
     /// Width of the residual stream.
-    pub hidden: usize,
+    pub(crate) hidden: usize,
     /// Rows of the embedding.
-    pub vocab: usize,
+    pub(crate) vocab: usize,
     /// The filter layer, from 0.
-    pub layer: usize,
+    pub(crate) layer: usize,
 }
 
 impl Family {
     /// The plainest family. Others state how they differ.
-    pub const COMMON: Self = Self {
+    pub(crate) const COMMON: Self = Self {
         name: "",
         gguf_architectures: &[],
         model_types: &[],
@@ -131,7 +131,7 @@ impl Family {
 
 /// The layer whose attention selects tokens unless told otherwise: the known one, else two fifths of the depth, or the
 /// nearest one without a sliding window if there is any. It leaves a layer above it, unless there is but one.
-pub fn default_filter_layer(config: &Config) -> usize {
+pub(crate) fn default_filter_layer(config: &Config) -> usize {
     let layers = config.layers.len();
     let wanted = FAMILIES
         .iter()
@@ -143,12 +143,12 @@ pub fn default_filter_layer(config: &Config) -> usize {
 }
 
 /// The filter layer of a model nobody has measured: `round(0.4 * layers)`.
-pub fn fallback_filter_layer(layers: usize) -> usize {
+pub(crate) fn fallback_filter_layer(layers: usize) -> usize {
     ((layers * 4 + 5) / 10).min(layers.saturating_sub(2))
 }
 
 /// Every architecture that can be run, by the names of either format.
-pub fn architectures() -> Vec<&'static str> {
+pub(crate) fn architectures() -> Vec<&'static str> {
     let mut names: Vec<&str> =
         FAMILIES.iter().flat_map(|f| f.gguf_architectures.iter().chain(f.model_types)).copied().collect();
     names.sort_unstable();

@@ -6,21 +6,21 @@ use crate::weights::{LayerPart, Part};
 
 /// Where a part of a model is found in a file.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Place {
+pub(crate) struct Place {
     /// The tensor's name.
-    pub tensor: String,
+    pub(crate) tensor: String,
     /// Its rows, where several parts share a tensor; none: all.
-    pub rows: Option<Range<usize>>,
+    pub(crate) rows: Option<Range<usize>>,
 }
 
 impl Family {
     /// Where a part is in a GGUF file.
-    pub fn gguf_place(&self, part: Part, config: &Config) -> Place {
+    pub(crate) fn gguf_place(&self, part: Part, config: &Config) -> Place {
         self.place(part, config, part.gguf(), "attn_qkv.weight", "ffn_up.weight", "blk")
     }
 
     /// Where a part is in a Hugging Face checkpoint.
-    pub fn checkpoint_place(&self, part: Part, config: &Config) -> Place {
+    pub(crate) fn checkpoint_place(&self, part: Part, config: &Config) -> Place {
         let name = part.hugging_face(config.post_norms);
         self.place(part, config, name, "self_attn.qkv_proj.weight", "mlp.gate_up_proj.weight", "model.layers")
     }

@@ -7,12 +7,12 @@ use skimlm_core::{Code, Error, Reading};
 use skimlm_kernels::linear::{BlockType, Weight};
 
 use super::reference::{Case, cases};
-use super::walk;
+use super::{inspect, open, open_with, walk};
 use crate::weights::quantized::{Quantization, Quantized, quantize};
 use crate::weights::random::golden_ids;
 use crate::weights::safetensors::write::{TensorData, write_folder};
 use crate::weights::{LayerPart, Part, Weights};
-use crate::{Config, Decoder, Footprint, ModelInfo, Need, OpenOptions, Source, inspect, open, open_with};
+use crate::{Config, Decoder, Footprint, ModelInfo, Need, OpenOptions, Source};
 
 fn case(name: &str) -> Case {
     cases().remove(name).unwrap()

@@ -2,11 +2,11 @@ use candle_core::Device;
 use skimlm_core::{Code, Model, Which};
 use skimlm_kernels::linear::BlockType;
 
-use super::{argmax, walk};
+use super::{argmax, open, open_with, walk};
 use crate::weights::gguf::write::{TensorData, Tiny, write_gguf, write_tiny};
 use crate::weights::random::{Random, Sizes, golden_ids};
 use crate::weights::{LayerPart, Part};
-use crate::{Decoder, OpenOptions, Opened, Source, open, open_with};
+use crate::{Decoder, OpenOptions, Opened, Source};
 
 const FULL: [f32; 6] = [0.43779, 0.06069, -0.57557, 0.08559, -0.12044, -0.37390];
 

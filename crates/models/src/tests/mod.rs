@@ -7,12 +7,26 @@ mod real;
 mod reference;
 mod split;
 
+use std::path::Path;
+
 use candle_core::Tensor;
-use skimlm_core::{Model, Visibility, Which};
+use skimlm_core::{Model, Result, Visibility, Which};
 use skimlm_kernels::attention::{Entries, attention};
 use skimlm_kernels::rope::rotate;
 
-use crate::Decoder;
+use crate::{Decoder, ModelInfo, OpenOptions, Opened, Source, inspect_source, open_source};
+
+fn open(path: &Path) -> Result<Opened> {
+    open_with(path, OpenOptions::default())
+}
+
+fn open_with(path: &Path, options: OpenOptions<'_>) -> Result<Opened> {
+    open_source(Source::open(path)?, options)
+}
+
+fn inspect(path: &Path) -> Result<ModelInfo> {
+    inspect_source(&Source::open(path)?)
+}
 
 /// The logits of the last token of `ids`, and the residual stream after each layer.
 fn walk(model: &Decoder, ids: &[u32]) -> (Vec<f32>, Vec<Tensor>) {

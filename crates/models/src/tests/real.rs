@@ -1,6 +1,6 @@
-use super::{argmax, walk};
+use super::{argmax, inspect, open, walk};
+use crate::Source;
 use crate::testing::default_model;
-use crate::{Source, inspect, open};
 
 #[test]
 fn the_header_of_the_default_model() {

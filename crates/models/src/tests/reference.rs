@@ -9,11 +9,11 @@ use serde_json::Value;
 use skimlm_core::Model;
 
 use super::convert::gguf_of;
-use super::walk_at;
+use super::{open, walk_at};
 use crate::weights::gguf::write::write_gguf;
 use crate::weights::random::{golden_ids, hashed};
 use crate::weights::safetensors::write::{TensorData, write_folder};
-use crate::{Decoder, Source, open};
+use crate::{Decoder, Source};
 
 const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/reference");
 

@@ -2,11 +2,10 @@ use std::path::Path;
 
 use skimlm_core::{Code, Model};
 
-use super::walk;
+use super::{inspect, open, walk};
 use crate::weights::gguf::Gguf;
 use crate::weights::gguf::write::{Meta, TensorData, Tiny, write_gguf};
 use crate::weights::random::golden_ids;
-use crate::{inspect, open};
 
 /// A tiny model split as `llama-gguf-split` does: the settings in the first part, the numbers in each.
 fn write_split(folder: &Path, parts: usize, promised: usize) -> Vec<TensorData> {

@@ -23,7 +23,6 @@ pub(super) struct Header {
     pub(super) entries: BTreeMap<String, Entry>,
     pub(super) tensors: Vec<TensorInfo>,
     pub(super) index: HashMap<String, usize>,
-    pub(super) alignment: u64,
 }
 
 /// Where a metadata value stands.
@@ -50,7 +49,7 @@ pub(super) fn parse(file: &[u8]) -> Result<Header> {
     let mut infos = read_tensors(&mut cursor, tensors)?;
     place(&mut infos, cursor.at() as u64, alignment, file.len())?;
     let index = index(&infos)?;
-    Ok(Header { entries, tensors: infos, index, alignment })
+    Ok(Header { entries, tensors: infos, index })
 }
 
 /// The tensors by name, which must be unique.

@@ -13,11 +13,6 @@ impl Gguf {
         self.header.entries.keys().map(|key| (key.as_str(), self.require(key)))
     }
 
-    /// The keys, sorted.
-    pub fn keys(&self) -> impl Iterator<Item = &str> {
-        self.header.entries.keys().map(String::as_str)
-    }
-
     /// A value of any type.
     pub fn get(&self, key: &str) -> Result<Option<Value<'_>>> {
         let Some(entry) = self.header.entries.get(key) else { return Ok(None) };

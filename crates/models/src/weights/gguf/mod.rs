@@ -98,16 +98,6 @@ impl Gguf {
         &self.path
     }
 
-    /// Size of the file, or of all parts.
-    pub fn file_bytes(&self) -> u64 {
-        self.files.iter().map(|file| file.bytes().len() as u64).sum()
-    }
-
-    /// What tensor offsets are multiples of.
-    pub fn alignment(&self) -> u64 {
-        self.header.alignment
-    }
-
     /// The tensors in the order of the files.
     pub fn tensors(&self) -> &[TensorInfo] {
         &self.header.tensors

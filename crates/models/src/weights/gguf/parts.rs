@@ -46,11 +46,6 @@ impl Gguf {
 }
 
 impl GgufWeights<'_> {
-    /// The family that reads the file.
-    pub fn family(&self) -> &'static Family {
-        self.family
-    }
-
     fn place(&self, part: Part) -> Place {
         self.family.gguf_place(part, &self.config)
     }

@@ -43,7 +43,7 @@ fn what_was_written_is_read() {
     assert_eq!((tokens[1], tokens[3 + 32], tokens[3 + 65]), ("<|im_start|>", "Ġ", "A"));
     assert_eq!(tokens.len(), gguf.get_array("tokenizer.ggml.tokens").unwrap().unwrap().len());
     assert_eq!(gguf.integers("tokenizer.ggml.token_type").unwrap().unwrap()[..4], [3, 3, 3, 1]);
-    assert_eq!(gguf.metadata().count(), gguf.keys().count());
+    assert_eq!(gguf.metadata().count(), tiny().metadata().unwrap().len());
     assert!(gguf.metadata().all(|(_, value)| value.is_ok()));
     for wanted in tiny().tensors().unwrap() {
         let info = gguf.info(&wanted.name).unwrap();
@@ -178,7 +178,7 @@ fn alignment_is_a_power_of_two() {
         |alignment| file(vec![("general.alignment", alignment)], &[tensor("t", &[2], 0, 8), tensor("u", &[2], 0, 8)]);
     for sound in [1, 8, 64, 4096] {
         let gguf = read(with(Meta::U32(sound))).unwrap();
-        assert_eq!(gguf.alignment(), u64::from(sound));
+        assert_eq!(gguf.info("u").unwrap().range.start as u32 % sound, 0);
         assert!(gguf.tensor("u").is_ok());
     }
     for bad in [0, 3, 24, 1 << 31] {
@@ -357,7 +357,7 @@ fn files_are_mapped_and_named_in_errors() {
     let path = folder.path().join("a.gguf");
     write_gguf(&path, &tiny().metadata().unwrap(), &tiny().tensors().unwrap()).unwrap();
     let gguf = Gguf::open(&path).unwrap();
-    assert_eq!(gguf.file_bytes(), std::fs::metadata(&path).unwrap().len());
+    assert_eq!(gguf.bytes(), std::fs::read(&path).unwrap());
     drop(gguf);
     std::fs::write(&path, "").unwrap();
     for (path, code) in [

@@ -39,11 +39,6 @@ impl Folder {
 }
 
 impl FolderWeights<'_> {
-    /// The family that reads the folder.
-    pub fn family(&self) -> &'static Family {
-        self.family
-    }
-
     /// A weight that the decoder does not know would change every answer without a word.
     fn refuse_leftovers(&self) -> Result<()> {
         let place = |part| self.family.checkpoint_place(part, &self.config).tensor;
