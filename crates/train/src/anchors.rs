@@ -2,9 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
-use skimlm_core::{LayerShape, Result};
-use skimlm_models::rope::{Pairing, RotaryConfig};
-use skimlm_models::{Activation, Config};
+use skimlm_core::Result;
+use skimlm_models::Config;
+use skimlm_models::weights::Weights;
+use skimlm_models::weights::random::{self, Sizes};
 
 use crate::checkpoint::{Files, config_json};
 use crate::course::Course;
@@ -102,31 +103,12 @@ impl Course for Anchors {
     }
 }
 
-/// A Llama of 4 heads with the vocabulary of the task.
-pub fn config(hidden: usize, layers: usize, mlp: usize) -> Config {
-    let (heads, head_dim) = (4, hidden / 4);
-    Config {
-        architecture: "llama".into(),
-        hidden,
-        heads,
-        kv_heads: heads,
-        head_dim,
-        mlp,
-        vocab: Words::count(),
-        max_positions: 8192,
-        eps: 1e-5,
-        scale: (head_dim as f32).powf(-0.5),
-        layers: vec![LayerShape::default(); layers],
-        rotaries: vec![RotaryConfig::plain(10000.0, head_dim, Pairing::Half)],
-        qkv_bias: false,
-        qk_norm: false,
-        post_norms: false,
-        tied_head: true,
-        embed_scale: 1.0,
-        residual_scale: 1.0,
-        logit_scale: 1.0,
-        activation: Activation::Silu,
-    }
+/// A Llama of 4 heads with the vocabulary of the task. `ERR_MODEL_CORRUPT` for sizes that cannot be.
+pub fn config(hidden: usize, layers: usize, mlp: usize) -> Result<Config> {
+    let (vocab, heads, head_dim) = (Words::count(), 4, hidden / 4);
+    let sizes = Sizes { vocab, hidden, layers, heads, kv_heads: heads, head_dim, mlp, ..Sizes::default() };
+    let plain = random::Random::new(&sizes)?.config().clone();
+    Ok(Config { architecture: "llama".into(), tied_head: true, ..plain })
 }
 
 /// The files of the model beside its weights.

@@ -179,8 +179,7 @@ fn train_anchors(args: &AnchorArgs) -> Result<()> {
     if args.hidden == 0 || !args.hidden.is_multiple_of(8) {
         return Err(Error::invalid_option("hidden", args.hidden, "a multiple of 8"));
     }
-    let config = anchors::config(args.hidden, args.layers, args.mlp);
-    config.check()?;
+    let config = anchors::config(args.hidden, args.layers, args.mlp)?;
     let files = anchors::files(&config)?;
     let net = Net::random(config, args.seed, &Device::Cpu)?;
     let settings = AdamW { beta1: 0.9, beta2: 0.98, eps: 1e-8, decay: 0.05, clip: 1.0 };

@@ -295,7 +295,7 @@ mod tests {
 
     #[test]
     fn the_gradient_is_the_slope() {
-        let mut config = anchors::config(16, 2, 24);
+        let mut config = anchors::config(16, 2, 24).unwrap();
         (config.kv_heads, config.vocab) = (2, 13);
         config.layers = vec![LayerShape::default(); 2];
         let net = Net::random(config, 3, &Device::Cpu).unwrap();

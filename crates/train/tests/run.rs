@@ -28,7 +28,7 @@ fn plan(steps: u64, peak: f64, files: Vec<(String, Vec<u8>)>) -> Plan {
 }
 
 fn small(folder: &Path, steps: u64, peak: f64) -> Run<Anchors> {
-    let config = anchors::config(16, 2, 24);
+    let config = anchors::config(16, 2, 24).unwrap();
     let files = anchors::files(&config).unwrap();
     let net = Net::random(config, 5, &Device::Cpu).unwrap();
     let optimizer = Optimizer::new(SETTINGS, net.trained()).unwrap();
