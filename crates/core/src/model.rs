@@ -1,4 +1,5 @@
 use candle_core::{Device, Tensor};
+use serde::Serialize;
 use skimlm_kernels::rope::Rotary;
 use skimlm_kernels::steps::Steps;
 
@@ -26,11 +27,12 @@ pub struct Shape {
 }
 
 /// What may differ from layer to layer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct LayerShape {
     /// Positions a row sees, its own included; none: all earlier ones.
     pub window: Option<u32>,
     /// Which of the model's rotations the layer uses.
+    #[serde(rename = "rope")]
     pub rotary: usize,
 }
 

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use skimlm_core::{Result, Shape};
+use skimlm_core::{LayerShape, Result, Shape};
 
 use crate::config::Config;
 use crate::families::default_filter_layer;
@@ -42,8 +42,8 @@ pub struct ModelInfo {
     pub rope: Vec<RopeInfo>,
     /// Positions that layers with a sliding window see; none if no layer has one.
     pub window: Option<u32>,
-    /// One entry a layer.
-    pub layout: Vec<LayerInfo>,
+    /// One entry a layer; its rotation is an index of `rope`.
+    pub layout: Vec<LayerShape>,
     /// The tensors by number format, most bytes first.
     pub tensor_types: Vec<TensorTypeInfo>,
     /// A short name for these very weights.
@@ -83,16 +83,6 @@ impl From<&RotaryConfig> for RopeInfo {
         };
         Self { kind, base: rotary.base, factor, original_positions, dims: rotary.dims }
     }
-}
-
-/// What one layer has of its own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct LayerInfo {
-    /// Positions that it sees back; none: all.
-    pub window: Option<u32>,
-    /// Its rotation, an index of [`ModelInfo::rope`].
-    pub rope: usize,
 }
 
 /// The tensors of one number format.
@@ -138,7 +128,7 @@ pub(crate) fn of(source: &Source, config: &Config) -> Result<ModelInfo> {
         default_filter_layer: default_filter_layer(config),
         rope: config.rotaries.iter().map(RopeInfo::from).collect(),
         window: config.layers.iter().filter_map(|layer| layer.window).max(),
-        layout: config.layers.iter().map(|layer| LayerInfo { window: layer.window, rope: layer.rotary }).collect(),
+        layout: config.layers.clone(),
         tensor_types,
         fingerprint: fingerprint(&tensors),
         shape: config.shape(),

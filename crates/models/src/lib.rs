@@ -27,7 +27,7 @@ mod tests;
 
 pub use config::{Activation, Config};
 pub use decoder::Decoder;
-pub use info::{LayerInfo, ModelInfo, RopeInfo, TensorTypeInfo, inspect_source};
+pub use info::{ModelInfo, RopeInfo, TensorTypeInfo, inspect_source};
 pub use memory::{DEFAULT_CHUNK, Estimate, Footprint, Need};
 pub use open::{OpenOptions, Opened, Progress, open_source};
 pub use source::Source;
