@@ -4,6 +4,7 @@ use serde_json::Value;
 use skimlm_core::Rotary;
 use skimlm_kernels::linear::BlockType;
 
+use super::floats;
 use crate::Config;
 use crate::rope::Pairing;
 use crate::weights::gguf::write::{Meta, TensorData, interleave};
@@ -109,7 +110,7 @@ fn stored(weights: &dyn Weights, architecture: &str) -> Vec<TensorData> {
     let mut tensors: Vec<TensorData> = Vec::new();
     for part in Part::all(config) {
         let (rows, cols) = part.shape(config);
-        let values = if rows == 1 { weights.vector(part).unwrap() } else { rows_of(weights, part, cols) };
+        let values = if rows == 1 { weights.vector(part).unwrap() } else { floats(&weights.matrix(part).unwrap()) };
         let values = match part {
             Part::Layer(_, LayerPart::Query) if permuted => interleave(&values, config.heads, cols),
             Part::Layer(_, LayerPart::Key) if permuted => interleave(&values, config.kv_heads, cols),
@@ -126,13 +127,6 @@ fn stored(weights: &dyn Weights, architecture: &str) -> Vec<TensorData> {
         }
     }
     tensors
-}
-
-fn rows_of(weights: &dyn Weights, part: Part, cols: usize) -> Vec<f32> {
-    let weight = weights.matrix(part).unwrap();
-    let mut values = vec![0f32; weight.rows() * cols];
-    values.chunks_mut(cols).enumerate().for_each(|(row, out)| weight.dequantize_row(row, out).unwrap());
-    values
 }
 
 /// The names of gguf-py, written out once more.

@@ -7,7 +7,7 @@ use skimlm_core::{Code, Error, Reading};
 use skimlm_kernels::linear::{BlockType, Weight};
 
 use super::reference::{Case, cases};
-use super::{inspect, open, open_with, walk};
+use super::{floats, inspect, open, open_with, walk};
 use crate::weights::quantized::{Quantization, Quantized, quantize};
 use crate::weights::random::golden_ids;
 use crate::weights::safetensors::write::{TensorData, write_folder};
@@ -55,19 +55,16 @@ fn halves_answer_as_the_floats_they_stand_for() {
         case("qwen3").write(folder.path(), kind, 3);
         let opened = open(folder.path()).unwrap();
         let Source::Folder(source) = &opened.source else { panic!("a folder") };
-        let floats: Vec<TensorData> = source
+        let all: Vec<TensorData> = source
             .tensors()
             .iter()
             .map(|info| {
                 let weight = source.tensor(&info.name, None).unwrap();
-                let mut values = vec![0f32; weight.rows() * weight.cols()];
-                let rows = values.chunks_mut(weight.cols()).enumerate();
-                rows.for_each(|(row, out)| weight.dequantize_row(row, out).unwrap());
-                TensorData::new(&info.name, &values, &info.shape, Dtype::F32)
+                TensorData::new(&info.name, &floats(&weight), &info.shape, Dtype::F32)
             })
             .collect();
         let plain = tempfile::tempdir().unwrap();
-        write_folder(plain.path(), &case("qwen3").config.to_string(), &floats, 1).unwrap();
+        write_folder(plain.path(), &case("qwen3").config.to_string(), &all, 1).unwrap();
         // So few rows are multiplied without rounding.
         let ids = golden_ids(8, 97);
         let (got, want) = (walk(&opened.model, &ids).0, walk(&open(plain.path()).unwrap().model, &ids).0);
@@ -265,9 +262,7 @@ impl Weights for Floats<'_> {
 
     fn matrix(&self, part: Part) -> Result<Weight, Error> {
         let weight = self.0.matrix(part)?;
-        let mut values = vec![0f32; weight.rows() * weight.cols()];
-        values.chunks_mut(weight.cols()).enumerate().try_for_each(|(row, out)| weight.dequantize_row(row, out))?;
-        Ok(Weight::from_f32(values, weight.rows(), weight.cols())?)
+        Ok(Weight::from_f32(floats(&weight), weight.rows(), weight.cols())?)
     }
 
     fn vector(&self, part: Part) -> Result<Vec<f32>, Error> {
@@ -388,9 +383,7 @@ fn quantising_by_rows_is_candles_own() {
     let folder = wide();
     let Source::Folder(source) = Source::open(folder.path()).unwrap() else { panic!("a folder") };
     let weight = source.tensor("model.layers.0.mlp.up_proj.weight", None).unwrap();
-    let mut values = vec![0f32; weight.rows() * weight.cols()];
-    values.chunks_mut(weight.cols()).enumerate().for_each(|(row, out)| weight.dequantize_row(row, out).unwrap());
-    let tensor = candle_core::Tensor::from_vec(values, (weight.rows(), weight.cols()), &Device::Cpu).unwrap();
+    let tensor = candle_core::Tensor::from_vec(floats(&weight), (weight.rows(), weight.cols()), &Device::Cpu).unwrap();
     for format in [BlockType::Q8_0, BlockType::Q4K] {
         let ours = quantize(&weight, format).unwrap();
         let theirs = QTensor::quantize(&tensor, format).unwrap();

@@ -2,7 +2,7 @@ use candle_core::Device;
 use skimlm_core::{Code, Model, Which};
 use skimlm_kernels::linear::BlockType;
 
-use super::{argmax, open, open_with, walk};
+use super::{argmax, floats, open, open_with, walk};
 use crate::weights::gguf::write::{TensorData, Tiny, write_gguf, write_tiny};
 use crate::weights::random::{Random, Sizes, golden_ids};
 use crate::weights::{LayerPart, Part};
@@ -70,15 +70,11 @@ fn every_block_format_answers_as_its_floats() {
         let Opened { model, source: Source::Gguf(gguf), info } = open(&path).unwrap() else { panic!("a GGUF file") };
         assert_eq!(info.tensor_types[0].tensors, 2 * 7 + 2, "{block:?}");
         let (logits, _) = walk(&model, &ids);
-        let floats = |wanted: TensorData| {
+        let plain = |wanted: TensorData| {
             let weight = gguf.tensor(&wanted.name).unwrap();
-            let mut values = vec![0f32; weight.rows() * weight.cols()];
-            for (row, out) in values.chunks_mut(weight.cols()).enumerate() {
-                weight.dequantize_row(row, out).unwrap();
-            }
-            TensorData::new(&wanted.name, &values, weight.cols(), BlockType::F32).unwrap()
+            TensorData::new(&wanted.name, &floats(&weight), weight.cols(), BlockType::F32).unwrap()
         };
-        let tensors: Vec<_> = tiny.tensors().unwrap().into_iter().map(floats).collect();
+        let tensors: Vec<_> = tiny.tensors().unwrap().into_iter().map(plain).collect();
         let plain = folder.path().join("plain.gguf");
         write_gguf(&plain, &tiny.metadata().unwrap(), &tensors).unwrap();
         let (expected, _) = walk(&open(&plain).unwrap().model, &ids);

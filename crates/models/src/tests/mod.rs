@@ -12,6 +12,7 @@ use std::path::Path;
 use candle_core::Tensor;
 use skimlm_core::{Model, Result, Visibility, Which};
 use skimlm_kernels::attention::{Entries, attention};
+use skimlm_kernels::linear::Weight;
 use skimlm_kernels::rope::rotate;
 
 use crate::{Decoder, ModelInfo, OpenOptions, Opened, Source, inspect_source, open_source};
@@ -56,6 +57,13 @@ fn walk_at(model: &Decoder, ids: &[u32], positions: &[u32]) -> (Vec<f32>, Vec<Te
         outputs.push(x.clone());
     }
     (model.head(&x).unwrap().flatten_all().unwrap().to_vec1().unwrap(), outputs)
+}
+
+/// All rows of a matrix, one after the other.
+fn floats(weight: &Weight) -> Vec<f32> {
+    let mut values = vec![0f32; weight.rows() * weight.cols()];
+    values.chunks_mut(weight.cols()).enumerate().for_each(|(row, out)| weight.dequantize_row(row, out).unwrap());
+    values
 }
 
 fn argmax(logits: &[f32]) -> usize {

@@ -4,24 +4,16 @@ use safetensors::Dtype;
 use skimlm_core::{Code, Error};
 
 use super::write::{TensorData, safetensors_bytes, write_folder};
-use super::{Folder, Words, header};
-use crate::weights::random::{Random, Sizes, values};
-use crate::weights::{Part, Weights};
+use super::{Folder, Words, header, write};
+use crate::weights::Weights;
+use crate::weights::random::Sizes;
 
 const CONFIG: &str = r#"{"model_type": "llama", "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4,
     "num_key_value_heads": 2, "intermediate_size": 64, "vocab_size": 97, "max_position_embeddings": 8192,
     "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "bos_token_id": 1, "eos_token_id": [2, 3]}"#;
 
 fn tensors() -> Vec<TensorData> {
-    let random = Random::new(&Sizes { layers: 1, ..Sizes::default() }).unwrap();
-    let config = random.config();
-    Part::all(config)
-        .map(|part| {
-            let (rows, cols) = part.shape(config);
-            let shape = if rows == 1 { vec![cols] } else { vec![rows, cols] };
-            TensorData::new(&part.hugging_face(false), &values(part, config), &shape, Dtype::F32)
-        })
-        .collect()
+    write::tensors(&Sizes { layers: 1, ..Sizes::default() }, Dtype::F32).unwrap()
 }
 
 fn open(folder: &Path) -> Result<(), Error> {

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use skimlm_core::{Code, Error, Result};
 
 use crate::weights::gguf::write::{Tiny, Vocabulary};
-use crate::weights::random::{self, Random};
+use crate::weights::random::{self, Random, Sizes};
 use crate::weights::{Part, Weights};
 
 /// A tensor with its bytes.
@@ -86,19 +86,22 @@ fn put(folder: &Path, name: &str, bytes: &[u8]) -> Result<()> {
     })
 }
 
+/// The tensors of the random model of some sizes, by their Hugging Face names.
+pub(super) fn tensors(sizes: &Sizes, kind: Dtype) -> Result<Vec<TensorData>> {
+    let random = Random::new(sizes)?;
+    let config = random.config();
+    let tensor = |part: Part| {
+        let (rows, cols) = part.shape(config);
+        let shape = if rows == 1 { vec![cols] } else { vec![rows, cols] };
+        TensorData::new(&part.hugging_face(false), &random::values(part, config), &shape, kind)
+    };
+    Ok(Part::all(config).map(tensor).collect())
+}
+
 /// Writes a [`Tiny`] model with weights of one format into a folder that is there. Its `block` and
 /// vocabulary sizes beyond the tokenizer's are ignored.
 pub fn write_tiny(folder: &Path, tiny: &Tiny, kind: Dtype) -> Result<()> {
     let sizes = &tiny.sizes;
-    let random = Random::new(sizes)?;
-    let config = random.config();
-    let tensors: Vec<TensorData> = Part::all(config)
-        .map(|part| {
-            let (rows, cols) = part.shape(config);
-            let shape = if rows == 1 { vec![cols] } else { vec![rows, cols] };
-            TensorData::new(&part.hugging_face(false), &random::values(part, config), &shape, kind)
-        })
-        .collect();
     let settings = json!({
         "model_type": "llama", "hidden_size": sizes.hidden, "num_hidden_layers": sizes.layers,
         "num_attention_heads": sizes.heads, "num_key_value_heads": sizes.kv_heads, "head_dim": sizes.head_dim,
@@ -106,7 +109,7 @@ pub fn write_tiny(folder: &Path, tiny: &Tiny, kind: Dtype) -> Result<()> {
         "rms_norm_eps": sizes.eps, "rope_theta": sizes.theta, "hidden_act": "silu", "tie_word_embeddings": false,
         "bos_token_id": 1, "eos_token_id": 2,
     });
-    write_folder(folder, &settings.to_string(), &tensors, 1)?;
+    write_folder(folder, &settings.to_string(), &tensors(sizes, kind)?, 1)?;
     put(folder, "generation_config.json", json!({ "eos_token_id": [2, 0] }).to_string().as_bytes())?;
     if tiny.tokenizer {
         put(folder, "tokenizer.json", tokenizer().to_string().as_bytes())?;
