@@ -13,10 +13,13 @@ mod part;
 
 pub use part::{LayerPart, Part};
 
+use std::collections::HashMap;
+
 use skimlm_core::Result;
 use skimlm_kernels::linear::Weight;
 
 use crate::config::Config;
+use crate::fail::corrupt;
 
 /// A source of weights.
 ///
@@ -36,4 +39,26 @@ pub trait Weights {
     fn release(&self, part: Part) {
         let _ = part;
     }
+}
+
+/// Where each name stands; `ERR_MODEL_CORRUPT` with `{ tensor }` if one stands there twice.
+pub(crate) fn index<'a>(names: impl Iterator<Item = &'a str>) -> Result<HashMap<String, usize>> {
+    let mut index = HashMap::new();
+    for (i, name) in names.enumerate() {
+        if index.insert(name.to_owned(), i).is_some() {
+            let what = format!("two tensors are called `{name}`. Remove files of other models, or download it again.");
+            return Err(corrupt(what).with("tensor", name));
+        }
+    }
+    Ok(index)
+}
+
+/// A part's weight; `ERR_MODEL_CORRUPT` with `{ tensor }` unless it has the shape that `settings` ask for.
+pub(crate) fn shaped(weight: Weight, tensor: &str, part: Part, config: &Config, settings: &str) -> Result<Weight> {
+    let (is, wanted) = ([weight.rows(), weight.cols()], <[usize; 2]>::from(part.shape(config)));
+    if is == wanted {
+        return Ok(weight);
+    }
+    let what = format!("tensor `{tensor}` is {is:?}; {settings} asks for {wanted:?}.");
+    Err(corrupt(what).with("tensor", tensor))
 }

@@ -8,6 +8,7 @@ use super::magic;
 use super::tensor::{TensorInfo, TensorType};
 use super::value::Kind;
 use crate::fail::{corrupt, unsupported};
+use crate::weights::index;
 
 /// Far above any real file; keeps a file made of empty entries from filling memory.
 const MAX_ENTRIES: u64 = 1 << 16;
@@ -48,19 +49,8 @@ pub(super) fn parse(file: &[u8]) -> Result<Header> {
     let alignment = alignment(file, &entries)?;
     let mut infos = read_tensors(&mut cursor, tensors)?;
     place(&mut infos, cursor.at() as u64, alignment, file.len())?;
-    let index = index(&infos)?;
+    let index = index(infos.iter().map(|info| info.name.as_str()))?;
     Ok(Header { entries, tensors: infos, index })
-}
-
-/// The tensors by name, which must be unique.
-pub(super) fn index(tensors: &[TensorInfo]) -> Result<HashMap<String, usize>> {
-    let mut index = HashMap::new();
-    for (i, info) in tensors.iter().enumerate() {
-        if index.insert(info.name.clone(), i).is_some() {
-            return Err(corrupt(format!("two tensors are called `{}`.", info.name)).with("tensor", info.name.clone()));
-        }
-    }
-    Ok(index)
 }
 
 fn version(version: u32) -> Result<()> {

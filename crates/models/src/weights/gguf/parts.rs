@@ -5,9 +5,9 @@ use skimlm_kernels::linear::Weight;
 
 use super::Gguf;
 use crate::config::Config;
-use crate::fail::{corrupt, in_file, unsupported};
+use crate::fail::{in_file, unsupported};
 use crate::families::{self, Family, Place};
-use crate::weights::{Part, Weights};
+use crate::weights::{Part, Weights, shaped};
 
 /// The weights of a GGUF file, read by the family it belongs to.
 pub struct GgufWeights<'a> {
@@ -68,18 +68,7 @@ impl GgufWeights<'_> {
             Some(rows) => self.gguf.tensor_rows(&tensor, rows)?,
             None => self.gguf.tensor(&tensor)?,
         };
-        let (rows, cols) = part.shape(&self.config);
-        if (weight.rows(), weight.cols()) != (rows, cols) {
-            return Err(in_file(&self.gguf.path)(
-                corrupt(format!(
-                    "tensor `{tensor}` is [{}, {}]; the metadata asks for [{rows}, {cols}].",
-                    weight.rows(),
-                    weight.cols()
-                ))
-                .with("tensor", tensor),
-            ));
-        }
-        Ok(weight)
+        shaped(weight, &tensor, part, &self.config, "the metadata").map_err(in_file(&self.gguf.path))
     }
 }
 

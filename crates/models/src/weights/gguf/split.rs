@@ -2,6 +2,7 @@ use skimlm_core::{Code, Error, Result};
 
 use super::{Gguf, header};
 use crate::fail::{corrupt, in_file};
+use crate::weights::index;
 
 /// A file name such as `tiny-00002-of-00003.gguf`: what precedes the numbers, the part from 1, and
 /// how many there are.
@@ -59,7 +60,7 @@ pub(super) fn join(one: Gguf, count: u32) -> Result<Gguf> {
         }
     }
     let mut model = model.unwrap_or(one);
-    model.header.index = header::index(&model.header.tensors).map_err(in_file(&path))?;
+    model.header.index = index(model.tensors().iter().map(|info| info.name.as_str())).map_err(in_file(&path))?;
     match model.get_u32("split.tensors.count")? {
         Some(tensors) if tensors as usize != model.header.tensors.len() => {
             let held = model.header.tensors.len();

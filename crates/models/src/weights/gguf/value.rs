@@ -119,23 +119,18 @@ impl std::fmt::Debug for Array<'_> {
 impl<'a> Value<'a> {
     /// Reads one value. Lengths have been checked once; they are checked again, which costs nothing.
     pub(super) fn read(kind: Kind, cursor: &mut Cursor<'a>, what: &str) -> Result<Self> {
-        fn fixed<const N: usize>(cursor: &mut Cursor<'_>, what: &str) -> Result<[u8; N]> {
-            let mut out = [0; N];
-            out.copy_from_slice(cursor.take(N as u64, what)?);
-            Ok(out)
-        }
         Ok(match kind {
-            Kind::U8 => Self::Unsigned(u8::from_le_bytes(fixed(cursor, what)?).into()),
-            Kind::U16 => Self::Unsigned(u16::from_le_bytes(fixed(cursor, what)?).into()),
-            Kind::U32 => Self::Unsigned(u32::from_le_bytes(fixed(cursor, what)?).into()),
-            Kind::U64 => Self::Unsigned(u64::from_le_bytes(fixed(cursor, what)?)),
-            Kind::I8 => Self::Signed(i8::from_le_bytes(fixed(cursor, what)?).into()),
-            Kind::I16 => Self::Signed(i16::from_le_bytes(fixed(cursor, what)?).into()),
-            Kind::I32 => Self::Signed(i32::from_le_bytes(fixed(cursor, what)?).into()),
-            Kind::I64 => Self::Signed(i64::from_le_bytes(fixed(cursor, what)?)),
-            Kind::F32 => Self::Float(f32::from_le_bytes(fixed(cursor, what)?).into()),
-            Kind::F64 => Self::Float(f64::from_le_bytes(fixed(cursor, what)?)),
-            Kind::Bool => match fixed::<1>(cursor, what)? {
+            Kind::U8 => Self::Unsigned(u8::from_le_bytes(cursor.array(what)?).into()),
+            Kind::U16 => Self::Unsigned(u16::from_le_bytes(cursor.array(what)?).into()),
+            Kind::U32 => Self::Unsigned(u32::from_le_bytes(cursor.array(what)?).into()),
+            Kind::U64 => Self::Unsigned(u64::from_le_bytes(cursor.array(what)?)),
+            Kind::I8 => Self::Signed(i8::from_le_bytes(cursor.array(what)?).into()),
+            Kind::I16 => Self::Signed(i16::from_le_bytes(cursor.array(what)?).into()),
+            Kind::I32 => Self::Signed(i32::from_le_bytes(cursor.array(what)?).into()),
+            Kind::I64 => Self::Signed(i64::from_le_bytes(cursor.array(what)?)),
+            Kind::F32 => Self::Float(f32::from_le_bytes(cursor.array(what)?).into()),
+            Kind::F64 => Self::Float(f64::from_le_bytes(cursor.array(what)?)),
+            Kind::Bool => match cursor.array::<1>(what)? {
                 [0] => Self::Bool(false),
                 [1] => Self::Bool(true),
                 [byte] => return Err(corrupt(format!("{what} is the byte {byte}; a truth value is 0 or 1."))),

@@ -27,6 +27,7 @@ use std::sync::Arc;
 use skimlm_core::Result;
 use skimlm_kernels::linear::{Bytes, Weight};
 
+use super::index;
 use super::map::{Mapped, map};
 use super::scan::{self, Listed};
 use crate::fail::{corrupt, in_file, unsupported};
@@ -55,13 +56,7 @@ impl Folder {
             tensors.extend(header::parse((*owner).as_ref(), files.len()).map_err(in_file(&file))?);
             files.push(owner);
         }
-        let mut index = HashMap::new();
-        for (i, info) in tensors.iter().enumerate() {
-            if index.insert(info.name.clone(), i).is_some() {
-                let what = format!("two tensors are called `{}`. Remove files of other models.", info.name);
-                return Err(in_file(path)(corrupt(what).with("tensor", info.name.clone())));
-            }
-        }
+        let index = index(tensors.iter().map(|info| info.name.as_str())).map_err(in_file(path))?;
         Ok(Self { path: path.into(), settings, files, tensors, index })
     }
 

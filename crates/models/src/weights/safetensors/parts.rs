@@ -7,7 +7,7 @@ use super::Folder;
 use crate::config::Config;
 use crate::fail::{corrupt, in_file};
 use crate::families::{self, Family, Place};
-use crate::weights::{Part, Weights};
+use crate::weights::{Part, Weights, shaped};
 
 /// The weights of a folder, read by the family it belongs to.
 pub struct FolderWeights<'a> {
@@ -62,18 +62,7 @@ impl Weights for FolderWeights<'_> {
     fn matrix(&self, part: Part) -> Result<Weight> {
         let Place { tensor, rows } = self.family.checkpoint_place(part, &self.config);
         let weight = self.folder.tensor(&tensor, rows)?;
-        let (rows, cols) = part.shape(&self.config);
-        if (weight.rows(), weight.cols()) == (rows, cols) {
-            return Ok(weight);
-        }
-        Err(in_file(&self.folder.path)(
-            corrupt(format!(
-                "tensor `{tensor}` is [{}, {}]; config.json asks for [{rows}, {cols}].",
-                weight.rows(),
-                weight.cols()
-            ))
-            .with("tensor", tensor),
-        ))
+        shaped(weight, &tensor, part, &self.config, "config.json").map_err(in_file(&self.folder.path))
     }
 
     fn vector(&self, part: Part) -> Result<Vec<f32>> {
