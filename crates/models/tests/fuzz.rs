@@ -1,7 +1,7 @@
 //! Fuzz target of the GGUF and safetensors headers.
 //!
 //! As a test it runs a few thousand random edits of sound files. For hours, with coverage:
-//! `cargo install cargo-bolero && cargo bolero test -p skimlm-engine --test fuzz headers`.
+//! `cargo install cargo-bolero && cargo bolero test -p skimlm-models --test fuzz headers`.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)]
 
