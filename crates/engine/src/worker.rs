@@ -214,6 +214,10 @@ fn disposed() -> Error {
     Error::new(Code::Disposed, "the model has been disposed of; load it again.")
 }
 
+fn cancelled() -> Error {
+    Error::new(Code::Cancelled, "the request was cancelled.")
+}
+
 fn internal(panic: &(dyn std::any::Any + Send)) -> Error {
     let what = panic_text(panic);
     Error::new(Code::Internal, format!("skimlm failed inside ({what}); please report it. Load the model again."))
@@ -231,7 +235,7 @@ fn serve(loaded: &Loaded, threads: &Threads, work: &mpsc::Receiver<Job>, shared:
             }
         };
         let result = if run.cancel.is_aborted() {
-            Err(Error::new(Code::Cancelled, "the request was cancelled while it waited."))
+            Err(cancelled())
         } else {
             let work = AssertUnwindSafe(|| {
                 threads.install(|| match task {
@@ -281,9 +285,11 @@ impl Run {
         self.cancel.stop();
     }
 
-    /// End the work with [`Code::Cancelled`].
+    /// End the work with [`Code::Cancelled`]. Events that are ready may still be read.
     pub fn abort(&self) {
         self.cancel.abort();
+        // Wakes a generation that waits for its reader.
+        self.events.close();
     }
 
     fn batch(&self, first: Option<Result<Event>>) -> Option<Result<Vec<Event>>> {
@@ -294,9 +300,11 @@ impl Run {
         if let Some(error) = failed.take() {
             return Some(Err(error));
         }
-        let mut events = match first? {
-            Ok(event) => vec![event],
-            Err(error) => return Some(Err(error)),
+        let mut events = match first {
+            Some(Ok(event)) => vec![event],
+            Some(Err(error)) => return Some(Err(error)),
+            None if self.cancel.is_aborted() => return Some(Err(cancelled())),
+            None => return None,
         };
         while let Ok(next) = self.events.try_recv() {
             match next {

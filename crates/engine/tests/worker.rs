@@ -4,6 +4,7 @@
 use std::pin::pin;
 use std::sync::mpsc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use skimlm_core::{Code, Error};
@@ -30,6 +31,10 @@ fn request(value: Value) -> Request {
 /// Generates until told otherwise: greedily, the random model runs in circles and never ends by itself.
 fn endless() -> Request {
     request(json!({ "prompt": "once upon a time", "maxNewTokens": 8000 }))
+}
+
+fn short() -> Request {
+    request(json!({ "prompt": "a", "maxNewTokens": 2 }))
 }
 
 fn drain(run: &Run) -> Result<(Vec<Event>, Outcome), Error> {
@@ -229,6 +234,19 @@ fn requests_wait_for_each_other() {
     // A run that nobody wants any more makes room for the next.
     drop(worker.start(endless()).unwrap());
     drain(&worker.start(request(json!({ "prompt": "a", "maxNewTokens": 2 }))).unwrap()).unwrap();
+}
+
+#[test]
+fn an_abort_wakes_a_generation_that_waits_for_its_reader() {
+    let (worker, _folder) = worker();
+    let run = worker.start(endless()).unwrap();
+    first_text(&run);
+    // Long enough for the generation to fill all the room that events have.
+    std::thread::sleep(Duration::from_millis(500));
+    run.abort();
+    drain(&worker.start(short()).unwrap()).unwrap();
+    assert_eq!(drain(&run).unwrap_err().code, Code::Cancelled);
+    assert_eq!(run.next_blocking().unwrap().unwrap_err().code, Code::Cancelled);
 }
 
 #[test]
