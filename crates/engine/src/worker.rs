@@ -165,8 +165,7 @@ impl Worker {
 
     fn queue(&self, task: Task) -> Result<Run> {
         if self.shared.poisoned.load(Ordering::Acquire) {
-            let message = "an earlier request on this model failed inside; load the model again.";
-            return Err(Error::new(Code::Internal, message));
+            return Err(poisoned());
         }
         let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(jobs) = jobs.as_ref() else {
@@ -218,6 +217,10 @@ fn cancelled() -> Error {
     Error::new(Code::Cancelled, "the request was cancelled.")
 }
 
+fn poisoned() -> Error {
+    Error::new(Code::Internal, "an earlier request on this model failed inside; load the model again.")
+}
+
 fn internal(panic: &(dyn std::any::Any + Send)) -> Error {
     let what = panic_text(panic);
     Error::new(Code::Internal, format!("skimlm failed inside ({what}); please report it. Load the model again."))
@@ -234,7 +237,9 @@ fn serve(loaded: &Loaded, threads: &Threads, work: &mpsc::Receiver<Job>, shared:
                 }
             }
         };
-        let result = if run.cancel.is_aborted() {
+        let result = if shared.poisoned.load(Ordering::Acquire) {
+            Err(poisoned())
+        } else if run.cancel.is_aborted() {
             Err(cancelled())
         } else {
             let work = AssertUnwindSafe(|| {

@@ -250,6 +250,25 @@ fn an_abort_wakes_a_generation_that_waits_for_its_reader() {
 }
 
 #[test]
+fn a_panic_poisons_its_model_and_no_other() {
+    let ((worker, _folder), (other, _other)) = (worker(), worker());
+    let (go, wait) = mpsc::channel::<()>();
+    let bad = worker
+        .study(move |_, _| {
+            wait.recv().unwrap();
+            panic!("on purpose")
+        })
+        .unwrap();
+    let waiting = worker.start(short()).unwrap();
+    go.send(()).unwrap();
+    let error = bad.next_blocking().unwrap().unwrap_err();
+    assert!(error.code == Code::Internal && error.message.contains("on purpose"), "{error}");
+    assert_eq!(drain(&waiting).unwrap_err().code, Code::Internal);
+    assert_eq!(worker.start(short()).err().unwrap().code, Code::Internal);
+    drain(&other.start(short()).unwrap()).unwrap();
+}
+
+#[test]
 fn what_nobody_waits_for_is_cancelled() {
     let (worker, _folder) = worker();
     let ((dropped, wait), (tell, told)) = (mpsc::channel(), mpsc::channel());
