@@ -1,9 +1,10 @@
 //! A model on a thread of its own: requests queue up, events stream out.
 
+use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::Instant;
 
 use async_channel::{Receiver, Sender};
@@ -27,7 +28,6 @@ const QUEUE: usize = 256;
 ///
 /// Dropping it disposes of it.
 pub struct Worker {
-    jobs: Mutex<Option<mpsc::Sender<Job>>>,
     shared: Arc<Shared>,
     gone: Receiver<()>,
     info: ModelInfo,
@@ -41,15 +41,38 @@ pub struct Worker {
 struct Shared {
     disposed: AtomicBool,
     poisoned: AtomicBool,
-    /// Requests that are waiting or running.
-    open: AtomicUsize,
-    /// Whoever must be told when the model is disposed of.
-    runs: Mutex<Vec<std::sync::Weak<RunState>>>,
+    queue: Mutex<Queue>,
+    /// Something has changed in the queue.
+    changed: Condvar,
+}
+
+/// What the thread has to do.
+#[derive(Default)]
+struct Queue {
+    waiting: VecDeque<Job>,
+    running: Option<Arc<RunState>>,
+    /// Nothing more comes.
+    closed: bool,
 }
 
 impl Shared {
-    fn runs(&self) -> MutexGuard<'_, Vec<std::sync::Weak<RunState>>> {
-        self.runs.lock().unwrap_or_else(PoisonError::into_inner)
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The next job, which runs from here on, once there is one; none after the end.
+    fn next(&self) -> Option<Job> {
+        let mut queue = self.queue();
+        loop {
+            if let Some(job) = queue.waiting.pop_front() {
+                queue.running = Some(Arc::clone(&job.run));
+                return Some(job);
+            }
+            if queue.closed {
+                return None;
+            }
+            queue = self.changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
+        }
     }
 }
 
@@ -84,7 +107,6 @@ impl Worker {
         options: LoadOptions,
         mut progress: impl FnMut(u64, u64) -> Result<()> + Send + 'static,
     ) -> Result<Self> {
-        let (jobs, work) = mpsc::channel();
         let (gone_sender, gone) = async_channel::bounded(1);
         let (ready_sender, ready) = mpsc::sync_channel(1);
         let shared = Arc::new(Shared::default());
@@ -107,7 +129,7 @@ impl Worker {
                         );
                         // Nobody waits any more only if the loading thread died, which ends this one too.
                         if ready_sender.send(Ok(face)).is_ok() {
-                            serve(&loaded, &threads, &work, &shared);
+                            serve(&loaded, &threads, &shared);
                         }
                     }
                     Err(error) => drop(ready_sender.send(Err(error))),
@@ -120,7 +142,7 @@ impl Worker {
             .map_err(|e| Error::new(Code::Internal, "the inference thread did not start.").caused_by(e))?;
         let (info, shape, tokenizer, template) =
             ready.recv().map_err(|_| Error::new(Code::Internal, "the inference thread ended while loading."))??;
-        Ok(Self { jobs: Mutex::new(Some(jobs)), shared, gone, info, shape, tokenizer, template, max_queue })
+        Ok(Self { shared, gone, info, shape, tokenizer, template, max_queue })
     }
 
     /// What is known of the model.
@@ -167,25 +189,25 @@ impl Worker {
         if self.shared.poisoned.load(Ordering::Acquire) {
             return Err(poisoned());
         }
-        let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(jobs) = jobs.as_ref() else {
+        let mut queue = self.shared.queue();
+        if queue.closed {
             return Err(disposed());
-        };
+        }
+        // Whoever has left takes nobody's place.
+        queue.waiting.retain(|job| !job.run.events.is_closed());
         // One runs, the others wait.
-        let open = self.shared.open.fetch_add(1, Ordering::AcqRel);
+        let open = queue.waiting.len() + usize::from(queue.running.is_some());
         if open > self.max_queue {
-            self.shared.open.fetch_sub(1, Ordering::AcqRel);
             let message =
                 format!("{} requests are waiting, the most is {}; try again later.", open - 1, self.max_queue);
             return Err(Error::new(Code::Busy, message).with("waiting", open - 1).with("limit", self.max_queue));
         }
         let (sender, events) = async_channel::bounded(EVENTS);
         let run = Arc::new(RunState { cancel: Cancel::default(), events: sender });
-        let mut runs = self.shared.runs();
-        runs.retain(|run| run.strong_count() > 0);
-        runs.push(Arc::downgrade(&run));
         let cancel = run.cancel.clone();
-        jobs.send(Job { task, run, queued: Instant::now() }).map_err(|_| disposed())?;
+        queue.waiting.push_back(Job { task, run, queued: Instant::now() });
+        drop(queue);
+        self.shared.changed.notify_one();
         Ok(Run { events, cancel, shared: Arc::clone(&self.shared), failed: Mutex::new(None) })
     }
 
@@ -193,12 +215,16 @@ impl Worker {
     /// again changes nothing.
     pub fn dispose(&self) -> Receiver<()> {
         self.shared.disposed.store(true, Ordering::Release);
-        self.jobs.lock().unwrap_or_else(PoisonError::into_inner).take();
-        for run in self.shared.runs().drain(..).filter_map(|run| run.upgrade()) {
+        let mut queue = self.shared.queue();
+        queue.closed = true;
+        let waiting = std::mem::take(&mut queue.waiting);
+        for run in waiting.iter().map(|job| &job.run).chain(&queue.running) {
             run.cancel.abort();
             // Wakes a generation that waits for its reader; the reader learns why from `Run::next`.
             run.events.close();
         }
+        drop(queue);
+        self.shared.changed.notify_one();
         self.gone.clone()
     }
 }
@@ -226,8 +252,8 @@ fn internal(panic: &(dyn std::any::Any + Send)) -> Error {
     Error::new(Code::Internal, format!("skimlm failed inside ({what}); please report it. Load the model again."))
 }
 
-fn serve(loaded: &Loaded, threads: &Threads, work: &mpsc::Receiver<Job>, shared: &Shared) {
-    while let Ok(Job { task, run, queued }) = work.recv() {
+fn serve(loaded: &Loaded, threads: &Threads, shared: &Shared) {
+    while let Some(Job { task, run, queued }) = shared.next() {
         let mut emit = |event: Event| match event {
             // Progress is worth nothing later, so a slow reader does not hold up the prompt.
             Event::Prefill { .. } => drop(run.events.try_send(Ok(event))),
@@ -255,7 +281,7 @@ fn serve(loaded: &Loaded, threads: &Threads, work: &mpsc::Receiver<Job>, shared:
                 Err(internal(&*panic))
             })
         };
-        shared.open.fetch_sub(1, Ordering::AcqRel);
+        shared.queue().running = None;
         if let Some(last) = result.map(|outcome| outcome.map(|o| Event::Finish(Box::new(o)))).transpose() {
             // Nobody reads any more if this fails.
             drop(run.events.send_blocking(last));

@@ -292,6 +292,22 @@ fn a_full_queue_is_busy() {
 }
 
 #[test]
+fn who_has_left_takes_no_place_in_the_queue() {
+    let (worker, _folder) = worker_with(LoadOptions { max_queue: Some(1), ..LoadOptions::default() });
+    let running = worker.start(endless()).unwrap();
+    first_text(&running);
+    drop(worker.start(endless()).unwrap());
+    let aborted = worker.start(endless()).unwrap();
+    aborted.abort();
+    let stopped = worker.start(endless()).unwrap();
+    stopped.cancel();
+    assert_eq!(worker.start(short()).err().unwrap().code, Code::Busy, "who waits for an end still waits");
+    running.cancel();
+    assert_eq!(drain(&stopped).unwrap().1.finish_reason, FinishReason::Cancelled);
+    assert_eq!(drain(&aborted).unwrap_err().code, Code::Cancelled);
+}
+
+#[test]
 fn disposing_ends_everything() {
     let (worker, _folder) = worker();
     let running = worker.start(endless()).unwrap();
