@@ -4,7 +4,7 @@
 use std::pin::pin;
 use std::sync::mpsc;
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use skimlm_core::{Code, Error};
@@ -226,14 +226,16 @@ fn cancelling_keeps_the_text_and_aborting_does_not() {
 fn requests_wait_for_each_other() {
     let (worker, _folder) = worker();
     let first = worker.start(endless()).unwrap();
-    let second = worker.start(request(json!({ "prompt": "a", "maxNewTokens": 2 }))).unwrap();
+    let began = Instant::now();
+    let second = worker.start(short()).unwrap();
     first_text(&first);
+    let held = began.elapsed();
     first.cancel();
     let waited = drain(&second).unwrap().1.timings.queue_ms;
-    assert!(waited > 0.0);
+    assert!(waited >= held.as_secs_f64() * 1e3 * 0.9, "{waited} ms, held for {held:?}");
     // A run that nobody wants any more makes room for the next.
     drop(worker.start(endless()).unwrap());
-    drain(&worker.start(request(json!({ "prompt": "a", "maxNewTokens": 2 }))).unwrap()).unwrap();
+    drain(&worker.start(short()).unwrap()).unwrap();
 }
 
 #[test]
@@ -326,8 +328,14 @@ fn a_slow_reader_holds_the_generation_and_dropping_frees_it() {
     let (worker, _folder) = worker();
     let slow = worker.start(endless()).unwrap();
     first_text(&slow);
+    std::thread::sleep(Duration::from_secs(1));
+    slow.cancel();
+    let (_, outcome) = drain(&slow).unwrap();
+    assert!(outcome.usage.new_tokens < 200, "{:?}", outcome.usage);
+    let slow = worker.start(endless()).unwrap();
+    first_text(&slow);
     drop(slow);
-    let (_, outcome) = drain(&worker.start(request(json!({ "prompt": "a", "maxNewTokens": 2 }))).unwrap()).unwrap();
+    let (_, outcome) = drain(&worker.start(short()).unwrap()).unwrap();
     assert!(outcome.usage.new_tokens >= 1);
 }
 
