@@ -92,10 +92,10 @@ test('more than 512 MB of text is refused before it is copied', (t) => {
 })
 
 test('a prompt over the limit rejects with the numbers', async (t) => {
-  const tokens = new Uint32Array(64).fill(40)
+  const tokens = new Uint32Array(65).fill(40)
   const error = await t.throwsAsync(model.generate({ tokens }, { maxNewTokens: 8 }).result, { instanceOf: SkimError })
   t.is(error!.code, 'ERR_CONTEXT_OVERFLOW')
-  t.like(error!.details, { promptTokens: 64, maxNewTokens: 8, limit: 64 })
+  t.like(error!.details, { promptTokens: 65, maxNewTokens: 8, limit: 64 })
 })
 
 test('overflow says what may be left out, and how much was', async (t) => {

@@ -53,7 +53,8 @@ fn generate_with(
 ) -> Result<Outcome> {
     let started = Instant::now();
     let mut prompt = assemble(&request.prompt, &request.pins.text, &loaded.tokenizer, loaded.template.as_deref())?;
-    let truncated = overflow::fit(&mut prompt, request.overflow, request.max_new_tokens, loaded.limit)?;
+    let asked = if request.select_only { 0 } else { request.max_new_tokens };
+    let truncated = overflow::fit(&mut prompt, request.overflow, asked, loaded.limit)?;
     let tokenizing = started.elapsed();
 
     let tokens = named_tokens(&request.policy, &loaded.tokenizer)?;
