@@ -157,7 +157,7 @@ impl Run<'_> {
         emit: &mut dyn FnMut(Event),
     ) -> Result<Option<Vec<f32>>> {
         let mut progress = |progress: Progress| emit(Event::Prefill { progress, cached: 0 });
-        let headroom = if self.request.select_only { 0 } else { self.request.max_new_tokens };
+        let headroom = if self.request.select_only { 0 } else { self.most_tokens() };
         let mut control = Control { cancel: self.cancel, progress: &mut progress, chunk: DEFAULT_CHUNK, headroom };
         let (logits, report) = if self.request.select_only {
             (None, session.select(prompt.rows.clone(), &mut control)?)
@@ -222,7 +222,7 @@ impl Run<'_> {
             self.sampler.follow(&[id]);
             // With what is still to come, every step has the length that the prompt's pass had:
             // rotations that depend on it (LongRoPE) must not change within one cache.
-            let headroom = self.request.max_new_tokens.saturating_sub(self.new_tokens);
+            let headroom = self.most_tokens().saturating_sub(self.new_tokens);
             let mut control = Control { cancel: self.cancel, progress: &mut |_| {}, chunk: DEFAULT_CHUNK, headroom };
             let left = wanted - self.new_tokens;
             match stepper.step(session, left, &self.sampler, &mut control, &mut self.warnings) {
@@ -235,6 +235,11 @@ impl Run<'_> {
             stream.finish(&mut self.text, emit);
         }
         result
+    }
+
+    /// Tokens that room is made for: no answer is longer than the model's positions, whatever was asked for.
+    fn most_tokens(&self) -> usize {
+        self.request.max_new_tokens.min(self.loaded.limit)
     }
 
     /// How many tokens fit behind a prompt that ends before `position`.
