@@ -87,7 +87,10 @@ export type FinishReason = 'stop' | 'length' | 'stop-string' | 'cancelled'
 export interface Usage {
   /** Of the prompt. */
   promptTokens: number
-  /** Of the prompt, as far as the whole model read them. */
+  /**
+   * Of the prompt, what is left to look at when the answer begins: the tokens of `selection`, or all; 0 where the
+   * prompt was not read to its end.
+   */
   keptTokens: number
   /** Of the prompt, in the cache already; 0 today, as every generation reads its own prompt. */
   cachedTokens: number

@@ -33,7 +33,7 @@ export class Metrics {
       ...about('skimlm_requests_total', 'counter', 'Requests for an answer, by HTTP status.', byStatus),
       ...single('skimlm_requests_running', 'gauge', 'Requests waiting or being answered.', this.#running),
       ...single('skimlm_prompt_tokens_total', 'counter', 'Tokens of prompts.', this.#prompt),
-      ...single('skimlm_kept_tokens_total', 'counter', 'Tokens of prompts that all layers read.', this.#kept),
+      ...single('skimlm_kept_tokens_total', 'counter', 'Tokens of prompts that were kept.', this.#kept),
       ...single('skimlm_new_tokens_total', 'counter', 'Tokens written.', this.#written),
       ...about('skimlm_first_token_seconds', 'summary', 'Time to the first token.', [
         `skimlm_first_token_seconds_sum ${this.#ttftSeconds}`,

@@ -96,22 +96,22 @@ fn generate_with(
         run.warnings.push(Warning { code: "W_TRUNCATED", message });
     }
     let mut first_token_top = Vec::new();
-    let kept = match run.read(&mut session, &prompt, emit) {
+    // Nothing, unless the prompt is read to its end.
+    let mut kept_tokens = 0;
+    let kept = |session: &Session<'_>| session.report().map_or(prompt.rows.len(), |report| report.indices.len());
+    match run.read(&mut session, &prompt, emit) {
         Ok(Some(logits)) => {
             first_token_top = most_likely(&logits);
             let logits = Tensor::from_slice(&logits, logits.len(), &Device::Cpu)?;
             run.decode(&mut session, logits, &prompt, ahead, emit).or_else(|e| run.stopped(e))?;
-            session.report()
+            kept_tokens = kept(&session);
         }
-        Ok(None) => session.report(),
-        Err(error) => {
-            run.stopped(error)?;
-            None
-        }
-    };
+        Ok(None) => kept_tokens = kept(&session),
+        Err(error) => run.stopped(error)?,
+    }
     let usage = Usage {
         prompt_tokens: prompt.rows.len(),
-        kept_tokens: kept.map_or(prompt.rows.len(), |report| report.indices.len()),
+        kept_tokens,
         cached_tokens: 0,
         new_tokens: run.new_tokens,
         truncated_tokens: truncated,

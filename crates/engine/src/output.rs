@@ -134,7 +134,8 @@ impl SelectionData {
 pub struct Usage {
     /// Of the prompt.
     pub prompt_tokens: usize,
-    /// Of the prompt, as far as the whole model read them.
+    /// Of the prompt, what is left to look at when the answer begins: the tokens of the selection, or all; 0 where the
+    /// prompt was not read to its end.
     pub kept_tokens: usize,
     /// Of the prompt, in the cache already; 0 today, as every request reads its own prompt.
     pub cached_tokens: usize,

@@ -108,6 +108,19 @@ fn room_is_made_for_no_more_than_the_positions() {
     assert!(!lengths.is_empty() && lengths.iter().all(|&length| length == 3 + 20), "{lengths:?}");
 }
 
+#[test]
+fn nothing_is_kept_of_a_prompt_that_was_not_read() {
+    let (loaded, cancel) = (tiny(), Cancel::default());
+    cancel.stop();
+    for policy in [json!({ "kind": "full" }), json!({ "kind": "gemfilter", "budget": 20, "layer": 2 })] {
+        let request = json!({ "prompt": "once upon a time, and then again", "policy": policy });
+        let request = Request::parse(&request).unwrap();
+        let outcome = generate(&loaded, &request, &cancel, Duration::ZERO, &mut |_| {}).unwrap();
+        assert_eq!((outcome.finish_reason, outcome.usage.kept_tokens), (FinishReason::Cancelled, 0), "{policy}");
+        assert!(outcome.usage.prompt_tokens > 0);
+    }
+}
+
 /// Greedy or not, ended by its length, a stop string or the model's own end: text, tokens, statistics and entries.
 #[test]
 fn an_answer_ahead_is_the_answer() {
