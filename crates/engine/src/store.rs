@@ -50,7 +50,14 @@ struct Header {
     checksum: u64,
 }
 
-const VERSION: u32 = 1;
+impl Header {
+    /// Where the checksum begins.
+    fn sum(&self) -> serde_json::Result<u64> {
+        Ok(mix(0, HEADER, &serde_json::to_vec(&Self { checksum: 0, ..self.clone() })?))
+    }
+}
+
+const VERSION: u32 = 2;
 const HEADER: &str = "skimlm";
 /// Tokens of the probe, and logits kept of it.
 const PROBE_TOKENS: usize = 4;
@@ -122,12 +129,15 @@ impl Store {
                 ));
             }
         }
-        let checksum = tensors.iter().fold(0, |sum, (name, _, _, bytes)| mix(sum, name, bytes));
         let internal =
             |e: &dyn std::fmt::Display| Error::new(Code::Internal, format!("the store cannot be written: {e}"));
         let header = serde_json::to_string(&Header { checksum, ..self.header.clone() }).map_err(|e| internal(&e))?;
         let views = tensors
             .iter()
+        let mut checksum = self.header.sum().map_err(|e| internal(&e))?;
+        for (name, dtype, shape, bytes) in &tensors {
+            checksum = mix(checksum, &labelled(name, *dtype, shape), bytes);
+        }
             .map(|(name, dtype, shape, bytes)| Ok((name, TensorView::new(*dtype, shape.clone(), bytes)?)))
             .collect::<Result<Vec<_>, safetensors::SafeTensorError>>()
             .map_err(|e| internal(&e))?;
@@ -232,6 +242,11 @@ fn bytes_of(tensor: &Tensor) -> Result<(Dtype, Vec<u8>)> {
 fn mix(sum: u64, name: &str, bytes: &[u8]) -> u64 {
     fnv1a(sum ^ FNV_START, name.bytes().chain(bytes.iter().copied()))
 }
+/// What a tensor's bytes mean, for the checksum.
+fn labelled(name: &str, dtype: Dtype, shape: &[usize]) -> String {
+    format!("{name} {dtype:?} {shape:?}")
+}
+
 
 /// What is wrong is for the caller to say of which file.
 fn parse(bytes: &[u8]) -> std::result::Result<Store, String> {
@@ -245,9 +260,10 @@ fn parse(bytes: &[u8]) -> std::result::Result<Store, String> {
     let find = |name: &str| file.tensor(name).map_err(|e| e.to_string());
     let names = (0..header.layers.min(bytes.len()))
         .flat_map(|i| ["k", "v", "positions", "tags"].map(|part| format!("layer.{i}.{part}")));
-    let mut checksum = mix(0, "probe", find("probe")?.data());
-    for name in names {
-        checksum = mix(checksum, &name, find(&name)?.data());
+    let mut checksum = header.sum().map_err(|e| e.to_string())?;
+    for name in ["probe".to_owned()].into_iter().chain(names) {
+        let view = find(&name)?;
+        checksum = mix(checksum, &labelled(&name, view.dtype(), view.shape()), view.data());
     }
     if checksum != header.checksum {
         return Err("its checksum is wrong".into());

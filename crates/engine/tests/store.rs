@@ -88,6 +88,12 @@ fn another_model_and_damage_are_refused() {
     assert_eq!(damaged(&|b| *b.last_mut().unwrap() ^= 1), Code::ModelCorrupt);
     assert_eq!(damaged(&|b| b[12] ^= 0xFF), Code::ModelCorrupt);
     assert_eq!(damaged(&|b| b.clear()), Code::ModelCorrupt);
+    let replaced = |from: &[u8], to: &[u8]| {
+        let at = bytes.windows(from.len()).position(|window| window == from).unwrap();
+        damaged(&|b| b[at..at + to.len()].copy_from_slice(to))
+    };
+    assert_eq!(replaced(br#"next_position\":30"#, br#"next_position\":31"#), Code::ModelCorrupt);
+    assert_eq!(replaced(br#""dtype":"F16""#, br#""dtype":"I16""#), Code::ModelCorrupt);
     assert_eq!(Store::read(&folder.path().join("none")).err().unwrap().code, Code::Storage);
 }
 
