@@ -118,27 +118,26 @@ pub fn load(path: &Path, options: &LoadOptions, progress: &mut dyn FnMut(u64, u6
     let verify = options.verify;
     let open = OpenOptions { device: device.clone(), verify, quantize, activations, progress: Some(progress) };
     let source = Source::open(path)?;
+    let header = skimlm_models::inspect_source(&source)?;
     let footprint = Footprint::of(&source)?;
     row_bytes(dtype, footprint.config().head_dim)?;
     memory::check_load(&footprint, quantize, &device)?;
-    // What is wrong with the words is said before the weights are read.
+    // What the header can refute is said before the weights are read.
+    let limit = options.context_length.unwrap_or(header.max_positions);
+    if limit > header.max_positions {
+        let expected = format!("at most {}, the positions the model was trained for", header.max_positions);
+        return Err(Error::invalid_option("contextLength", limit, expected));
+    }
+    let profile = profile(path, options.profile.as_deref(), &header)?;
     let tokenizer = tokenizer(&source, options.tokenizer.as_deref())?;
     tokenizer.check_rows(footprint.config().vocab)?;
+    let text = |id: Option<u32>| id.map(|id| tokenizer.token_text(id)).unwrap_or_default();
+    let template = (options.chat_template.as_deref().or(header.chat_template.as_deref()))
+        .map(|source| ChatTemplate::new(source, &text(tokenizer.bos()), &text(tokenizer.end_tokens().first().copied())))
+        .transpose()?;
     let opened = skimlm_models::open_source(source, open)?;
     // What has been copied is there before another thread computes with it.
     device.synchronize()?;
-    let shape = opened.model.shape();
-    let source = options.chat_template.as_deref().or(opened.info.chat_template.as_deref());
-    let text = |id: Option<u32>| id.map(|id| tokenizer.token_text(id)).unwrap_or_default();
-    let template = source
-        .map(|source| ChatTemplate::new(source, &text(tokenizer.bos()), &text(tokenizer.end_tokens().first().copied())))
-        .transpose()?;
-    let limit = options.context_length.unwrap_or(shape.max_positions);
-    if limit > shape.max_positions {
-        let expected = format!("at most {}, the positions the model was trained for", shape.max_positions);
-        return Err(Error::invalid_option("contextLength", limit, expected));
-    }
-    let profile = profile(path, options.profile.as_deref(), &opened.info)?;
     Ok(Loaded {
         profile,
         tokenizer: Arc::new(tokenizer),

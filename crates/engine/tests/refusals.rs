@@ -77,6 +77,23 @@ fn what_is_wrong_with_the_words_is_said_before_the_weights_are_read() {
     assert!(inspect(folder_without_words().path()).unwrap().unsupported[0].contains("tokenizer.json"));
 }
 
+#[test]
+fn options_that_the_header_refutes_are_refused_before_the_weights_are_read() {
+    let folder = folder(|_| {});
+    let other = folder.path().join("other.skimlm.json");
+    std::fs::write(&other, "{}").unwrap();
+    let plain = LoadOptions::default();
+    for (options, code) in [
+        (LoadOptions { context_length: Some(1 << 20), ..plain.clone() }, Code::InvalidArg),
+        (LoadOptions { chat_template: Some("{% if %}".into()), ..plain.clone() }, Code::ChatTemplate),
+        (LoadOptions { profile: Some(other), ..plain }, Code::InvalidArg),
+    ] {
+        let mut progress = |_: u64, _: u64| -> Result<(), Error> { panic!("weights were read") };
+        let error = load(folder.path(), &options, &mut progress).err().unwrap();
+        assert_eq!(error.code, code, "{error}");
+    }
+}
+
 fn folder_without_words() -> tempfile::TempDir {
     let folder = folder(|_| {});
     std::fs::remove_file(folder.path().join("tokenizer.json")).unwrap();
