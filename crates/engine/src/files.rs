@@ -22,8 +22,9 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     std::fs::create_dir_all(folder).map_err(failed)?;
     let mut file = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
     file.write_all(bytes).and_then(|()| file.as_file().sync_all()).map_err(failed)?;
-    let placed = file.persist(path).map_err(|e| failed(e.error))?;
-    readable(&placed).map_err(failed)
+    // Before it is moved: where this is refused, what was there stays.
+    readable(file.as_file()).map_err(failed)?;
+    file.persist(path).map(drop).map_err(|e| failed(e.error))
 }
 
 /// Temporary files are for their owner alone; models are not.
