@@ -3,9 +3,6 @@ use std::collections::HashSet;
 use skimlm_core::{Code, Error, Result};
 use tokenizers::models::bpe::{BPE, Merges, Vocab};
 
-/// Ids above this are taken for damage, not for a vocabulary.
-const MAX_IDS: u32 = 1 << 24;
-
 /// What is beside the merges.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Habits {
@@ -23,7 +20,6 @@ pub(crate) struct Habits {
 pub(crate) fn build(entries: Vec<(String, u32)>, merges: Merges, habits: Habits) -> Result<BPE> {
     let mut vocab = Vocab::with_capacity(entries.len());
     for (text, id) in entries {
-        check_id(id)?;
         vocab.entry(text).or_insert(id);
     }
     // The crate takes it for granted that merges stay within the vocabulary.
@@ -49,10 +45,6 @@ pub(crate) fn build(entries: Vec<(String, u32)>, merges: Merges, habits: Habits)
         builder = builder.unk_token(unknown);
     }
     builder.build().map_err(|e| damaged(format!("the merges cannot be built: {e}")))
-}
-
-pub(crate) fn check_id(id: u32) -> Result<()> {
-    if id < MAX_IDS { Ok(()) } else { Err(damaged(format!("token id {id} is beyond {MAX_IDS}"))) }
 }
 
 /// `left right` as GGUF files and older tokenizer.json files write a merge.
@@ -111,11 +103,6 @@ pub(crate) fn damaged(what: impl std::fmt::Display) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn ids_end_where_damage_begins() {
-        assert!(check_id(MAX_IDS - 1).is_ok() && check_id(MAX_IDS).is_err());
-    }
 
     #[test]
     fn a_merge_is_two_tokens_and_a_space() {

@@ -166,6 +166,7 @@ impl GgufVocab {
             ends: self.ends(),
             add_bos: self.add_bos.unwrap_or(pre.add_bos),
             padded_rows: 0,
+            most_ids: self.tokens.len(),
             entries: self.tokens.into_iter().zip(0..).collect(),
         })
     }
@@ -215,6 +216,7 @@ impl GgufVocab {
             ends: self.ends(),
             add_bos: self.add_bos.unwrap_or(true),
             padded_rows: 0,
+            most_ids: self.tokens.len(),
             entries: self.tokens.into_iter().zip(0..).collect(),
         })
     }

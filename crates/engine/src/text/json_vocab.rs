@@ -176,6 +176,7 @@ impl Tokenizer {
             bos: declared.bos.or(first),
             ends: declared.ends,
             add_bos: declared.add_bos.unwrap_or(first.is_some()),
+            most_ids: json.len(),
             padded_rows: PADDED_ROWS,
         })
     }

@@ -30,6 +30,8 @@ pub(crate) struct Parts {
     pub(crate) add_bos: bool,
     /// Rows that the embedding may have beyond the vocabulary.
     pub(crate) padded_rows: usize,
+    /// Ids stay below this, which is no more than the file has room for: what is made of ids grows with the largest.
+    pub(crate) most_ids: usize,
 }
 
 /// For each token the UTF-16 code units `[start, end)` of the text that it comes from.
@@ -57,13 +59,13 @@ pub struct Tokenizer {
 impl Tokenizer {
     pub(crate) fn from_parts(parts: Parts) -> Result<Self> {
         let Parts { entries, writing, merges, habits, prefix, normalizer, split, specials, .. } = parts;
-        let Parts { bos, ends, add_bos, padded_rows, .. } = parts;
+        let Parts { bos, ends, add_bos, padded_rows, most_ids, .. } = parts;
         let mut texts = Vec::new();
         for (text, id) in &entries {
-            put(&mut texts, *id, writing.bytes_of(text))?;
+            put(&mut texts, *id, writing.bytes_of(text), most_ids)?;
         }
         for token in &specials {
-            put(&mut texts, token.id, token.text.as_bytes().to_vec())?;
+            put(&mut texts, token.id, token.text.as_bytes().to_vec(), most_ids)?;
         }
         for id in bos.iter().chain(&ends) {
             if *id as usize >= texts.len() {
@@ -235,9 +237,11 @@ impl Tokenizer {
     }
 }
 
-fn put(texts: &mut Vec<Option<Vec<u8>>>, id: u32, bytes: Vec<u8>) -> Result<()> {
-    bpe::check_id(id)?;
+fn put(texts: &mut Vec<Option<Vec<u8>>>, id: u32, bytes: Vec<u8>, most_ids: usize) -> Result<()> {
     let id = id as usize;
+    if id >= most_ids {
+        return Err(bpe::damaged(format!("it names token {id} and has room for {most_ids}")));
+    }
     if texts.len() <= id {
         texts.resize(id + 1, None);
     }

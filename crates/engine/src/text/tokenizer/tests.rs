@@ -256,6 +256,7 @@ fn other_kinds_of_tokenizer_json_are_refused() {
     refused("/model/type", "Unigram".into());
     refused("/model/vocab", serde_json::json!({ "a": -1 }));
     refused("/model/vocab", serde_json::json!({ "a": u32::MAX }));
+    refused("/model/vocab", serde_json::json!({ "a": 1 << 23 }));
     refused("/model/merges", serde_json::json!(["only"]));
     refused("/pre_tokenizer", serde_json::json!({ "type": "Nothing" }));
     for (part, text, taken) in [
