@@ -196,8 +196,8 @@ export interface MemoryEstimate {
   program: number
   /** The sum. */
   total: number
-  /** What is free there now. */
+  /** Main memory that is free now; 0 where the system does not tell. What a GPU has free, `devices()` tells. */
   freeOnDevice: number
-  /** Whether `total` is free. */
+  /** Whether `total` is free, or the system does not tell. */
   fits: boolean
 }

@@ -71,9 +71,19 @@ pub(crate) fn check_entries(device: &Device, dtype: DType, option: &str) -> Resu
     Err(Error::new(Code::InvalidArg, message).with("option", option).with("value", "q8_0"))
 }
 
-/// Bytes that are free where a model runs.
-pub(crate) fn free(device: &Device) -> u64 {
-    device::memory(device).map_or_else(|| memory().1, |(_, free)| free)
+/// Bytes that are free where a model runs; none where the system does not tell.
+pub(crate) fn free(device: &Device) -> Option<u64> {
+    device::memory(device).map_or_else(free_of_system, |(_, free)| Some(free))
+}
+
+/// Bytes of main memory that are free; none where the system does not tell.
+pub(crate) fn free_of_system() -> Option<u64> {
+    told(memory())
+}
+
+/// A machine has some memory, however little of it is free.
+fn told((total, free): (u64, u64)) -> Option<u64> {
+    (total > 0).then_some(free)
 }
 
 /// The most bytes that have been taken where a model runs: by tensors on a GPU, by the process on the CPU.
@@ -91,7 +101,7 @@ fn processor() -> DeviceInfo {
 
 /// Bytes in all and free, within the limits of a container if there are any. What a container's page
 /// cache holds can be given back, so only its programs count.
-pub(crate) fn memory() -> (u64, u64) {
+fn memory() -> (u64, u64) {
     let mut system = sysinfo::System::new();
     system.refresh_memory();
     let limits = system.cgroup_limits().map(|limits| (limits.total_memory, limits.rss));
@@ -168,6 +178,11 @@ mod tests {
         ] {
             assert_eq!(within(container, 100, 60), expected, "{container:?}");
         }
+    }
+
+    #[test]
+    fn nothing_free_is_not_nothing_told() {
+        assert_eq!((told((80, 0)), told((80, 50)), told((0, 0))), (Some(0), Some(50), None));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use skimlm_core::{Code, Error, Reading, Result, read_options};
 use skimlm_models::{Estimate, Footprint, Need, Quantization, Source};
 use skimlm_policies::{Context, PolicySpec};
 
-use crate::device::{free, memory};
+use crate::device::{free, free_of_system};
 use crate::load::{profile, row_bytes, types};
 use crate::request::{DEFAULT_NEW_TOKENS, new_tokens};
 
@@ -47,9 +47,9 @@ pub struct MemoryEstimate {
     pub parts: Estimate,
     /// All of them.
     pub total: u64,
-    /// Bytes that are free now.
+    /// Main memory that is free now; 0 where the system does not tell. What a GPU has free, [`crate::devices`] tells.
     pub free_on_device: u64,
-    /// Whether it fits into them.
+    /// Whether it fits into them, or nothing is told of them.
     pub fits: bool,
 }
 
@@ -83,7 +83,7 @@ pub fn estimate_memory(path: &Path, needs: &[MemoryNeed]) -> Result<Vec<MemoryEs
     let info = skimlm_models::inspect_source(&source)?;
     let profile = profile(path, None, &info)?;
     let context = Context { profile: profile.as_ref(), ..Context::new(&info.shape, info.default_filter_layer) };
-    let (_, free_on_device) = memory();
+    let free = free_of_system();
     needs
         .iter()
         .map(|need| {
@@ -97,7 +97,8 @@ pub fn estimate_memory(path: &Path, needs: &[MemoryNeed]) -> Result<Vec<MemoryEs
                 quantize,
             });
             let total = parts.total();
-            Ok(MemoryEstimate { parts, total, free_on_device, fits: total <= free_on_device })
+            let fits = free.is_none_or(|free| total <= free);
+            Ok(MemoryEstimate { parts, total, free_on_device: free.unwrap_or_default(), fits })
         })
         .collect()
 }
@@ -118,11 +119,14 @@ pub(crate) fn check_load(footprint: &Footprint, quantize: Option<Quantization>, 
 }
 
 fn check(needed: u64, device: &Device, what: &str, suggestion: &str) -> Result<()> {
-    let free = free(device);
+    refuse_beyond(free(device), needed, what, suggestion)
+}
+
+fn refuse_beyond(free: Option<u64>, needed: u64, what: &str, suggestion: &str) -> Result<()> {
     // Where the system does not tell, nothing can be said.
-    if free == 0 || needed <= free {
+    let Some(free) = free.filter(|&free| needed > free) else {
         return Ok(());
-    }
+    };
     Err(Error::new(
         Code::OutOfMemory,
         format!("{what} needs about {needed} bytes of memory, and {free} are free. Use {suggestion}."),
@@ -171,5 +175,11 @@ mod tests {
         let error = check(u64::MAX).unwrap_err();
         assert_eq!((error.code, &error.details["needed"]), (Code::OutOfMemory, &u64::MAX.into()));
         assert!(error.message.contains("Use less."), "{error}");
+    }
+
+    #[test]
+    fn where_nothing_is_free_nothing_fits() {
+        let of = |free, needed| refuse_beyond(free, needed, "this", "less").is_ok();
+        assert_eq!((of(Some(0), 1), of(Some(1), 1), of(None, u64::MAX)), (false, true, true));
     }
 }
