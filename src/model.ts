@@ -1,6 +1,6 @@
 import { debuglog } from 'node:util'
 import * as threads from 'node:worker_threads'
-import type { Model as NativeModel, Prepared, Study } from '#native'
+import type { Model as NativeModel, Study } from '#native'
 import { invalidOption, SkimError } from './errors.js'
 import { makeGeneration } from './generation.js'
 import { call } from './native.js'
@@ -75,13 +75,10 @@ class LoadedModel implements Model {
   ): Generation {
     const native = this.#live()
     const request = toRequest(prompt, options, extra)
-    let prepared: Prepared | undefined = call(() => native.prepare(request.json, request.tokens, request.forced))
+    const prepared = call(() => native.prepare(request.json, request.tokens, request.forced))
     const start = () => {
       this.#live()
-      const run = prepared!.start()
-      // The native copy of the prompt need not outlive its start.
-      prepared = undefined
-      return run
+      return prepared.start()
     }
     return makeGeneration(start, request, options)
   }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use napi::bindgen_prelude::Uint32Array;
 use napi_derive::napi;
+use skimlm_core::{Code, Error};
 use skimlm_engine::text::{ChatMessage, Prompt, no_template};
 use skimlm_engine::{Request, Worker};
 
@@ -21,15 +22,17 @@ pub struct Model {
 #[napi]
 pub struct Prepared {
     worker: Arc<Worker>,
-    request: Request,
+    /// Gone once it has been started: JavaScript frees what is left of this when it pleases.
+    request: Option<Request>,
 }
 
 #[napi]
 impl Prepared {
-    /// Queues the request.
+    /// Queues the request, once.
     #[napi]
-    pub fn start(&self) -> napi::Result<Run> {
-        guarded(|| Ok(Run::new(self.worker.start(self.request.clone())?)))
+    pub fn start(&mut self) -> napi::Result<Run> {
+        let started = || Error::new(Code::Internal, "this request has been started.");
+        guarded(|| Ok(Run::new(self.worker.start(self.request.take().ok_or_else(started)?)?)))
     }
 }
 
@@ -60,7 +63,7 @@ impl Model {
             }
             request.force_indices = forced.map(<[u32]>::to_vec);
             self.worker.check(&request)?;
-            Ok(Prepared { worker: Arc::clone(&self.worker), request })
+            Ok(Prepared { worker: Arc::clone(&self.worker), request: Some(request) })
         })
     }
 
