@@ -105,7 +105,9 @@ fn continued(
         loss += surprise(&logits, id);
         if i + 1 < continuation.len() {
             cancel.check()?;
-            let mut control = Control { cancel, progress: &mut |_| {}, chunk: DEFAULT_CHUNK, headroom: headroom - i };
+            // With what is still to come, every step has the length that the prompt was read for.
+            let headroom = headroom - i - 1;
+            let mut control = Control { cancel, progress: &mut |_| {}, chunk: DEFAULT_CHUNK, headroom };
             logits = session.step(id, &mut control)?;
         }
     }
