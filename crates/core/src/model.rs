@@ -80,9 +80,9 @@ pub trait Model: Send + Sync {
     /// Where the weights are.
     fn device(&self) -> &Device;
 
-    /// The rotations of a pass whose positions stay below `length`, indexed by
-    /// [`LayerShape::rotary`]. Chosen once a pass and held, so that tables that depend on the
-    /// length (LongRoPE) never mix in one cache.
+    /// The rotations of a text whose positions stay below `length`, indexed by
+    /// [`LayerShape::rotary`]. Tables may depend on the length (LongRoPE), and those of two lengths
+    /// must not meet in one cache: whoever holds a cache holds what its keys were turned by.
     fn rotaries(&self, length: usize) -> Vec<Rotary>;
 
     /// Token ids to rows `[ids, hidden]`. An id outside the vocabulary is an error.

@@ -18,7 +18,7 @@ use skimlm_kernels::steps::{Replay, Steps, record};
 use crate::control::Control;
 use crate::sample::{Next, Sampler};
 use crate::session::Session;
-use crate::walk::missing;
+use crate::walk::{Turns, missing};
 
 /// Steps between two looks at their tokens.
 const BATCH: usize = 8;
@@ -55,7 +55,8 @@ impl<'m> Stepper<'m> {
         warnings: &mut Vec<Warning>,
     ) -> Result<Next> {
         if self.willing {
-            match self.ahead(session, left, sampler, control.headroom) {
+            let length = control.length(&[session.next_position()]);
+            match self.ahead(session, left, sampler, length) {
                 Ok(Some(pick)) => return Ok(Next::Pick(pick)),
                 Ok(None) => {}
                 Err(error) => {
@@ -73,13 +74,13 @@ impl<'m> Stepper<'m> {
         session: &mut Session<'m>,
         left: usize,
         sampler: &Sampler,
-        headroom: usize,
+        length: usize,
     ) -> Result<Option<skimlm_kernels::Result<Pick>>> {
         let started = Instant::now();
         let mut ahead = match self.ahead.take() {
             Some(ahead) => ahead,
             None if left < LEAST => return Ok(None),
-            None => Ahead::start(session, sampler, left.min(MOST), headroom)?,
+            None => Ahead::start(session, sampler, left.min(MOST), length)?,
         };
         let pick = ahead.next(session)?;
         // What comes behind the last step of a recording needs another one.
@@ -101,13 +102,11 @@ struct Ahead<'m> {
 }
 
 impl<'m> Ahead<'m> {
-    /// Does the first step and records it.
-    fn start(session: &mut Session<'m>, sampler: &Sampler, most: usize, headroom: usize) -> Result<Self> {
+    /// Does the first step, of a text of `length` positions in the end, and records it.
+    fn start(session: &mut Session<'m>, sampler: &Sampler, most: usize, length: usize) -> Result<Self> {
         let model = session.model();
         let positions: Vec<u32> = (session.next_position()..).take(most).collect();
-        let length = session.next_position() as usize + 1 + headroom;
-        let angles = model.rotaries(length).into_iter().map(|rotary| rotary.angles(&positions, model.device()));
-        let angles = angles.collect::<std::result::Result<Vec<_>, _>>()?;
+        let turns = Turns::new(session.rotaries(length)?, &positions, model.device())?;
         let layers = session.layers_ahead(&positions)?;
         let steps = Rc::new(sampler.steps(most, model.device())?);
         let counter = Rc::clone(&steps);
@@ -118,7 +117,7 @@ impl<'m> Ahead<'m> {
                 let (Some(q), Some(k), Some(v)) = (projected.q, projected.k, projected.v) else {
                     return Err(missing());
                 };
-                let angles = angles.get(shape.rotary).ok_or_else(|| no_rotation(shape.rotary))?;
+                let angles = turns.all(shape.rotary)?;
                 rotate_ahead(&k, angles, &counter)?;
                 rotate_ahead(&q, angles, &counter)?;
                 layer.append(&k, &v, &counter)?;
@@ -146,10 +145,6 @@ impl<'m> Ahead<'m> {
         self.taken += 1;
         pick.ok_or_else(|| Error::new(Code::Internal, "a step ahead told nothing."))
     }
-}
-
-fn no_rotation(which: usize) -> Error {
-    Error::new(Code::Internal, format!("there is no rotation {which}."))
 }
 
 #[cfg(test)]

@@ -63,6 +63,13 @@ pub struct Control<'a> {
     /// Positions still to come behind this pass: the tokens to be generated.
     pub headroom: usize,
 }
+impl Control<'_> {
+    /// Positions of the whole text where it has come to the last of `positions`.
+    pub(crate) fn length(&self, positions: &[u32]) -> usize {
+        positions.last().map_or(0, |&p| p as usize + 1) + self.headroom
+    }
+}
+
 
 #[cfg(test)]
 mod tests {

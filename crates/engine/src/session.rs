@@ -1,10 +1,10 @@
 use std::time::{Duration, Instant};
 
 use candle_core::{DType, Tensor};
-use skimlm_core::{Code, Error, KvCache, LayerAhead, Model, Pass, Policy, Report, Result, Role, Rows, Stage};
+use skimlm_core::{Code, Error, KvCache, LayerAhead, Model, Pass, Policy, Report, Result, Role, Rotary, Rows, Stage};
 
 use crate::control::Control;
-use crate::walk::{visibility, walk};
+use crate::walk::{visibility, walk_by};
 
 /// Time that a session has spent so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -26,7 +26,17 @@ pub struct Session<'m> {
     cache: KvCache,
     dtype: DType,
     next_position: u32,
+    turned: Turned,
     timings: Spent,
+}
+
+/// What the keys of a cache were turned by. Tables may depend on the length of the text (LongRoPE, dynamic scaling), and
+/// those of two lengths must not meet in one cache.
+#[derive(Default)]
+struct Turned {
+    /// Positions of a text that the rotations are right for.
+    length: usize,
+    rotaries: Vec<Rotary>,
 }
 
 impl<'m> Session<'m> {
@@ -34,18 +44,21 @@ impl<'m> Session<'m> {
     /// Errors as in [`KvCache::new`].
     pub fn new(model: &'m dyn Model, policy: Box<dyn Policy>, dtype: DType) -> Result<Self> {
         let cache = KvCache::new(model.shape(), dtype, model.device(), 0)?;
-        Ok(Self { model, policy, cache, dtype, next_position: 0, timings: Spent::default() })
+        let (turned, timings) = (Turned::default(), Spent::default());
+        Ok(Self { model, policy, cache, dtype, next_position: 0, turned, timings })
     }
 
-    /// A session that goes on behind entries made earlier.
+    /// A session that goes on behind entries made earlier, turned for a text of so many positions.
     pub(crate) fn behind(
         model: &'m dyn Model,
         policy: Box<dyn Policy>,
         cache: KvCache,
         dtype: DType,
         next_position: u32,
+        turned_for: usize,
     ) -> Self {
-        Self { model, policy, cache, dtype, next_position, timings: Spent::default() }
+        let turned = Turned { length: turned_for, rotaries: model.rotaries(turned_for) };
+        Self { model, policy, cache, dtype, next_position, turned, timings: Spent::default() }
     }
 
     pub(crate) fn model(&self) -> &'m dyn Model {
@@ -55,14 +68,15 @@ impl<'m> Session<'m> {
     /// Reads rows behind what has been read before and gives the logits `[vocab]` of the token that
     /// follows. Positions are counted from the session's next one; roles and tokens are the caller's.
     ///
-    /// Errors as in [`walk`](crate::walk()); `ERR_INTERNAL` if the policy stops the last pass.
+    /// Errors as in [`walk`](crate::walk()); `ERR_INTERNAL` if the policy stops the last pass, `ERR_CONTEXT_OVERFLOW` where
+    /// the text gets so long that the keys of an earlier prompt would have to be turned otherwise.
     pub fn prefill(&mut self, rows: Rows, control: &mut Control<'_>) -> Result<Vec<f32>> {
         let first = self.begin(rows)?;
         numbers(&self.run(first, control)?)
     }
 
-    /// Walks no further than the policy needs to choose, and keeps nothing for decoding. Errors as in
-    /// [`walk`](crate::walk()).
+    /// Walks passes until the policy has chosen; a pass is walked to the end that the policy gives it, and its keys stay
+    /// if it keeps any. No logits are computed. Errors as in [`Session::prefill`].
     pub fn select(&mut self, rows: Rows, control: &mut Control<'_>) -> Result<Option<Report>> {
         let mut next = Some(self.begin(rows)?);
         while self.policy.report().is_none()
@@ -110,7 +124,9 @@ impl<'m> Session<'m> {
 
     fn walk(&mut self, pass: Pass, control: &mut Control<'_>) -> Result<(Pass, Option<Tensor>)> {
         let started = Instant::now();
-        let walked = walk(self.model, &mut self.cache, self.dtype, &mut *self.policy, pass, control)?;
+        let length = control.length(&pass.rows.positions);
+        let rotaries = if pass.keeps_keys() { self.rotaries(length)? } else { self.model.rotaries(length) };
+        let walked = walk_by(rotaries, self.model, &mut self.cache, self.dtype, &mut *self.policy, pass, control)?;
         let spent = started.elapsed().saturating_sub(walked.selecting);
         self.timings.select += walked.selecting;
         match walked.pass.stage {
@@ -123,6 +139,29 @@ impl<'m> Session<'m> {
             self.next_position = self.policy.next_position(&self.cache).unwrap_or(counted);
         }
         Ok((walked.pass, walked.hidden))
+    }
+
+    /// The rotations of keys that stay, in a text of `length` positions: those of the keys that are there already.
+    pub(crate) fn rotaries(&mut self, length: usize) -> Result<Vec<Rotary>> {
+        let empty = self.cache.lengths().iter().all(|&entries| entries == 0);
+        if empty || length > self.turned.length {
+            let rotaries = self.model.rotaries(length);
+            if !empty && rotaries != self.turned.rotaries {
+                let read_for = self.turned.length;
+                let message = format!(
+                    "What has been read was turned for a text of {read_for} positions, and one of {length} is turned \
+                     otherwise. Read it as one prompt, or with more `headroom` from the start."
+                );
+                return Err(Error::new(Code::ContextOverflow, message).with("length", length).with("limit", read_for));
+            }
+            self.turned = Turned { length, rotaries };
+        }
+        Ok(self.turned.rotaries.clone())
+    }
+
+    /// Positions of a text that the keys were turned for.
+    pub(crate) fn turned_for(&self) -> usize {
+        self.turned.length
     }
 
     /// Whether steps may be ahead of the host.

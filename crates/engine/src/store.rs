@@ -43,6 +43,8 @@ struct Layer {
 struct Header {
     version: u32,
     next_position: u32,
+    /// Positions of a text that the keys were turned for.
+    turned_for: usize,
     /// Sizes of the model, for the message when they differ.
     model: String,
     layers: usize,
@@ -94,6 +96,7 @@ impl Store {
         let header = Header {
             version: VERSION,
             next_position: session.next_position(),
+            turned_for: session.turned_for(),
             model: describe(shape),
             layers: layers.len(),
             checksum: 0,
@@ -131,13 +134,13 @@ impl Store {
         }
         let internal =
             |e: &dyn std::fmt::Display| Error::new(Code::Internal, format!("the store cannot be written: {e}"));
-        let header = serde_json::to_string(&Header { checksum, ..self.header.clone() }).map_err(|e| internal(&e))?;
-        let views = tensors
-            .iter()
         let mut checksum = self.header.sum().map_err(|e| internal(&e))?;
         for (name, dtype, shape, bytes) in &tensors {
             checksum = mix(checksum, &labelled(name, *dtype, shape), bytes);
         }
+        let header = serde_json::to_string(&Header { checksum, ..self.header.clone() }).map_err(|e| internal(&e))?;
+        let views = tensors
+            .iter()
             .map(|(name, dtype, shape, bytes)| Ok((name, TensorView::new(*dtype, shape.clone(), bytes)?)))
             .collect::<Result<Vec<_>, safetensors::SafeTensorError>>()
             .map_err(|e| internal(&e))?;
@@ -196,7 +199,8 @@ impl<'s> Bound<'s> {
         });
         let cache = KvCache::from_layers(shape, layers.collect::<Result<_>>()?)?;
         let dtype = self.store.layers.first().map_or(DType::F16, |layer| layer.k.dtype());
-        Ok(Session::behind(self.model, policy, cache, dtype, self.store.header.next_position))
+        let Header { next_position, turned_for, .. } = self.store.header;
+        Ok(Session::behind(self.model, policy, cache, dtype, next_position, turned_for))
     }
 }
 
@@ -238,15 +242,15 @@ fn bytes_of(tensor: &Tensor) -> Result<(Dtype, Vec<u8>)> {
     })
 }
 
-/// FNV-1a over a name and its bytes: damage, not malice, is to be seen.
-fn mix(sum: u64, name: &str, bytes: &[u8]) -> u64 {
-    fnv1a(sum ^ FNV_START, name.bytes().chain(bytes.iter().copied()))
-}
 /// What a tensor's bytes mean, for the checksum.
 fn labelled(name: &str, dtype: Dtype, shape: &[usize]) -> String {
     format!("{name} {dtype:?} {shape:?}")
 }
 
+/// FNV-1a over a name and its bytes: damage, not malice, is to be seen.
+fn mix(sum: u64, name: &str, bytes: &[u8]) -> u64 {
+    fnv1a(sum ^ FNV_START, name.bytes().chain(bytes.iter().copied()))
+}
 
 /// What is wrong is for the caller to say of which file.
 fn parse(bytes: &[u8]) -> std::result::Result<Store, String> {

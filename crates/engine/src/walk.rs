@@ -26,7 +26,9 @@ pub struct Walked {
 
 /// Walks a pass through its layers.
 ///
-/// `dtype` is the type of the entries of a scratch pass; a pass that keeps keys uses the cache's own.
+/// `dtype` is the type of the entries of a scratch pass; a pass that keeps keys uses the cache's own. Queries and keys are
+/// turned for the length that the pass and its headroom have: a cache that holds entries of another length is for a
+/// [`Session`](crate::Session), which goes on by the rotations that it began with.
 /// Layer-major: the residual `[rows, hidden]` is updated in place, chunk by chunk, so that memory is
 /// the residual, one chunk's activations and the keys and values that stay (one layer's at a time in
 /// a scratch pass).
@@ -41,14 +43,27 @@ pub fn walk(
     pass: Pass,
     control: &mut Control<'_>,
 ) -> Result<Walked> {
+    let rotaries = model.rotaries(control.length(&pass.rows.positions));
+    walk_by(rotaries, model, cache, dtype, policy, pass, control)
+}
+
+/// [`walk`] by given rotations, indexed as those of [`Model::rotaries`].
+pub(crate) fn walk_by(
+    rotaries: Vec<Rotary>,
+    model: &dyn Model,
+    cache: &mut KvCache,
+    dtype: DType,
+    policy: &mut dyn Policy,
+    pass: Pass,
+    control: &mut Control<'_>,
+) -> Result<Walked> {
     if pass.rows.is_empty() {
         return Err(Error::new(Code::EmptyPrompt, "there are no tokens to read. Pass text or tokens."));
     }
-    let length = pass.rows.positions.last().map_or(0, |&p| p as usize + 1) + control.headroom;
     let layers = pass.layers.clone();
     let mut walk = Walk {
         x: model.embed(&pass.rows.tokens)?,
-        turns: Turns::new(model, &pass, length)?,
+        turns: Turns::new(rotaries, &pass.rows.positions, model.device())?,
         total: pass.rows.len(),
         selecting: Duration::ZERO,
         model,
@@ -285,17 +300,17 @@ pub(crate) fn missing() -> Error {
     Error::new(Code::Internal, "the model left out a projection that was asked for.")
 }
 
-/// The angles of a pass's rows, one set for each rotation the model's layers use.
-struct Turns {
+/// The angles of some rows, one set for each rotation the model's layers use.
+pub(crate) struct Turns {
     rotaries: Vec<Rotary>,
     angles: Vec<Angles>,
     device: Device,
 }
 
 impl Turns {
-    fn new(model: &dyn Model, pass: &Pass, length: usize) -> Result<Self> {
-        let mut turns = Self { rotaries: model.rotaries(length), angles: Vec::new(), device: model.device().clone() };
-        turns.turn_to(&pass.rows.positions)?;
+    pub(crate) fn new(rotaries: Vec<Rotary>, positions: &[u32], device: &Device) -> Result<Self> {
+        let mut turns = Self { rotaries, angles: Vec::new(), device: device.clone() };
+        turns.turn_to(positions)?;
         Ok(turns)
     }
 
@@ -304,10 +319,14 @@ impl Turns {
         Ok(())
     }
 
-    fn of(&self, which: usize, rows: &Range<usize>) -> Result<Angles> {
-        let angles = self.angles.get(which).ok_or_else(|| {
+    /// All rows by one of the rotations; `ERR_INTERNAL` if there is no such one.
+    pub(crate) fn all(&self, which: usize) -> Result<&Angles> {
+        self.angles.get(which).ok_or_else(|| {
             Error::new(Code::Internal, format!("rotation {which} of {} was asked for.", self.angles.len()))
-        })?;
-        Ok(angles.rows(rows.start, rows.len())?)
+        })
+    }
+
+    fn of(&self, which: usize, rows: &Range<usize>) -> Result<Angles> {
+        Ok(self.all(which)?.rows(rows.start, rows.len())?)
     }
 }

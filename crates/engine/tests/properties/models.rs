@@ -13,13 +13,15 @@ pub(crate) struct Changed {
     model: Decoder,
     shape: Shape,
     keys: Change,
+    /// Longer texts are turned more slowly.
+    original: usize,
     /// The lengths of text that rotations were asked for.
     pub(crate) lengths: Mutex<Vec<usize>>,
 }
 
 impl Changed {
     fn new(model: Decoder, keys: Change) -> Self {
-        Self { shape: model.shape().clone(), model, keys, lengths: Mutex::default() }
+        Self { shape: model.shape().clone(), model, keys, original: usize::MAX, lengths: Mutex::default() }
     }
 
     /// All keys are 0, so every raw score is.
@@ -38,6 +40,11 @@ impl Changed {
             Tensor::from_vec(all, dims, &Device::Cpu).unwrap()
         };
         Self::new(model, Box::new(keys))
+    }
+
+    /// Texts of more than `original` positions are turned more slowly, as with LongRoPE.
+    pub(crate) fn stretched(model: Decoder, original: usize) -> Self {
+        Self { original, ..Self::new(model, Box::new(|_, k| k)) }
     }
 
     /// Some layers see a window only.
@@ -59,7 +66,11 @@ impl Model for Changed {
 
     fn rotaries(&self, length: usize) -> Vec<Rotary> {
         self.lengths.lock().unwrap().push(length);
-        self.model.rotaries(length)
+        let mut rotaries = self.model.rotaries(length);
+        if length > self.original {
+            rotaries.iter_mut().flat_map(|rotary| &mut rotary.inv_freq).for_each(|frequency| *frequency /= 4.0);
+        }
+        rotaries
     }
 
     fn embed(&self, ids: &[u32]) -> Result<Tensor> {

@@ -2,10 +2,13 @@
 
 use proptest::prelude::*;
 use serde_json::json;
-use skimlm_core::Model;
+use skimlm_core::{Code, Model};
+use skimlm_engine::{Cancel, Control, Store};
+use skimlm_policies::Full;
 
 use crate::dense::Dense;
 use crate::given::*;
+use crate::models::Changed;
 
 /// Both parts of a prompt that is read in two turns.
 fn parts(given: &Given, cut: usize) -> (usize, skimlm_core::Rows, skimlm_core::Rows) {
@@ -143,5 +146,45 @@ proptest! {
             assert!(entries(&session).iter().flatten().all(|bank| bank == &(0..held as u32).collect::<Vec<_>>()), "{policy}");
             assert_eq!(session.next_position() as usize, held);
         }
+    }
+
+    /// Slots are counted anew, so that steps stand at smaller positions than the prompt that chose the rotations.
+    #[test]
+    fn streaming_turns_by_what_its_keys_were_turned_by((given, policy) in given_with(2..=32, streaming)) {
+        let [long, always] = [given.n() + 3, 0].map(|original| Changed::stretched(given.model(), original));
+        let answers = |model: &Changed| {
+            let mut session = session(model, &policy);
+            [read(&mut session, given.rows(), given.chunk), step(&mut session, 1), step(&mut session, 2)]
+        };
+        assert_eq!(answers(&long), answers(&always), "{policy}");
+    }
+
+    #[test]
+    fn a_turn_that_needs_other_rotations_is_refused(given in given(2..=32), cut in any::<usize>()) {
+        let (_, a, b) = parts(&given, cut);
+        for (original, taken) in [(given.n() + 4, true), (given.n() + 3, false)] {
+            let model = Changed::stretched(given.model(), original);
+            let mut turns = session(&model, &json!({ "kind": "full" }));
+            read(&mut turns, a.clone(), given.chunk);
+            let second = in_chunks(given.chunk, |control| turns.prefill(b.clone(), control));
+            assert_eq!(second.map(drop).map_err(|error| error.code), taken.then_some(()).ok_or(Code::ContextOverflow));
+        }
+    }
+
+    #[test]
+    fn a_store_goes_on_by_the_rotations_of_its_keys(given in given(2..=32), cut in any::<usize>()) {
+        let (_, a, b) = parts(&given, cut);
+        let [long, always] = [given.n(), 0].map(|original| Changed::stretched(given.model(), original));
+        let cancel = Cancel::default();
+        let mut control = Control { cancel: &cancel, progress: &mut |_| {}, chunk: given.chunk, headroom: given.n() };
+        let mut first = session(&long, &json!({ "kind": "full" }));
+        first.prefill(a, &mut control).unwrap();
+        let store = Store::of(&first).unwrap();
+        control.headroom = 0;
+        let mut behind = store.bind(&long).unwrap().session(Box::new(Full {})).unwrap();
+        let got = behind.prefill(b.clone(), &mut control).unwrap();
+        assert_eq!(got, first.prefill(b, &mut control).unwrap());
+        let want = read(&mut session(&always, &json!({ "kind": "full" })), given.rows(), given.n());
+        assert_near(&got, &want, 1e-5, "the second turn");
     }
 }
