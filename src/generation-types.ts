@@ -122,7 +122,10 @@ export interface Timings {
 
 /** Memory, in bytes. */
 export interface MemoryUse {
-  /** The most that the process has had resident; 0 where the system does not tell. */
+  /**
+   * The most that has been taken where the model runs: on a GPU by tensors, on the CPU by the whole process, since it
+   * began; 0 where the system does not tell.
+   */
   peakBytes: number
   /** Keys and values at the end. */
   kvBytes: number

@@ -171,7 +171,8 @@ pub struct Timings {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Memory {
-    /// The most the process has had resident; 0 where the system does not tell.
+    /// The most that has been taken where the model runs: on a GPU by tensors, on the CPU by the whole process, since
+    /// it began; 0 where the system does not tell.
     pub peak_bytes: u64,
     /// Keys and values at the end.
     pub kv_bytes: usize,
