@@ -1,7 +1,8 @@
 //! The Node.js binding: conversions and a pull stream.
 //!
-//! Numbers that may be many cross as flat typed arrays, everything else as JSON. An error crosses as
-//! JSON in the message of a JavaScript error (see `error`); `src/errors.ts` takes it apart again.
+//! Long lists of numbers cross as flat typed arrays, events as objects, options and outcomes as JSON. An
+//! error crosses as JSON in the message of a JavaScript error (see `error`); `src/errors.ts` takes it
+//! apart again.
 
 mod error;
 mod json;
