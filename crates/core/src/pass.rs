@@ -73,8 +73,7 @@ impl Rows {
 }
 
 /// What a pass is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
     /// A scratch pass that only finds out what to read: no keys stay.
     Filter,

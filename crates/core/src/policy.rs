@@ -176,7 +176,7 @@ pub struct Report {
 }
 
 /// What the heads of one layer keep, one list a head (or one for all).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LayerHeads {
     /// The layer.
     pub layer: usize,

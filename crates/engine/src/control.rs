@@ -1,7 +1,6 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use serde::Serialize;
 use skimlm_core::{Code, Error, Result, Stage};
 pub use skimlm_models::DEFAULT_CHUNK;
 
@@ -42,7 +41,7 @@ impl Cancel {
 }
 
 /// How far a pass has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
     /// Which pass.
     pub stage: Stage,
@@ -63,13 +62,13 @@ pub struct Control<'a> {
     /// Positions still to come behind this pass: the tokens to be generated.
     pub headroom: usize,
 }
+
 impl Control<'_> {
     /// Positions of the whole text where it has come to the last of `positions`.
     pub(crate) fn length(&self, positions: &[u32]) -> usize {
         positions.last().map_or(0, |&p| p as usize + 1) + self.headroom
     }
 }
-
 
 #[cfg(test)]
 mod tests {

@@ -9,13 +9,11 @@ use crate::control::Progress;
 use crate::text::{Assembled, Source, Tokenizer};
 
 /// One piece of news of a generation.
-#[derive(Debug, Clone, Serialize)]
-#[serde(tag = "type", rename_all = "lowercase")]
+#[derive(Debug, Clone)]
 pub enum Event {
     /// A prompt pass has come further. May be left out when the reader is slow.
     Prefill {
         /// How far.
-        #[serde(flatten)]
         progress: Progress,
         /// Prompt tokens that were in the cache already.
         cached: usize,
@@ -29,8 +27,7 @@ pub enum Event {
 }
 
 /// Text and the tokens it is made of.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug, Clone, PartialEq)]
 pub struct TextChunk {
     /// Whole characters.
     pub text: String,
@@ -55,13 +52,11 @@ pub enum FinishReason {
 }
 
 /// Kept tokens: parallel lists, one element a token.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug, Clone, PartialEq)]
 pub struct SelectionData {
     /// The policy as it was asked for.
     pub policy: Value,
     /// The policy that served, where the one asked for chose it.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub served: Option<Value>,
     /// The layer that decided.
     pub layer: usize,
@@ -76,10 +71,8 @@ pub struct SelectionData {
     /// Score.
     pub scores: Vec<f32>,
     /// The score of every prompt token, on request.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub all_scores: Option<Vec<f32>>,
     /// What each head of each layer keeps, on request and where they differ.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub heads: Option<Vec<LayerHeads>>,
     /// Token id.
     pub ids: Vec<u32>,

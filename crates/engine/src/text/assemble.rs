@@ -1,6 +1,5 @@
 use std::ops::Range;
 
-use serde::Serialize;
 use skimlm_core::{Code, Error, Result, Role, Rows, Warning};
 
 use super::chat::{ChatTemplate, no_template};
@@ -14,8 +13,7 @@ use super::utf16::Cursor;
 pub const QUESTION_TOKENS: usize = 256;
 
 /// Which of the caller's texts a token comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Source {
     /// The text to read.
     Document,
@@ -30,8 +28,7 @@ pub enum Source {
 /// The range counts UTF-16 code units of the caller's own string: the prompt string, the document,
 /// the question, or the content of message `message`. It is empty where there is no such string:
 /// the template's words, `system` and bare tokens.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Origin {
     /// Which text.
     pub source: Source,
