@@ -238,7 +238,8 @@ impl GgufVocab {
             .collect()
     }
 
-    fn ends(&self) -> Vec<u32> {
+    /// The tokens that end an answer.
+    pub(super) fn ends(&self) -> Vec<u32> {
         self.eos.into_iter().chain(self.ends.iter().copied()).collect()
     }
 }

@@ -28,8 +28,7 @@ pub struct Declared {
 
 impl From<&GgufVocab> for Declared {
     fn from(vocab: &GgufVocab) -> Self {
-        let ends = vocab.eos.into_iter().chain(vocab.ends.iter().copied()).collect();
-        Self { bos: vocab.bos, ends, add_bos: vocab.add_bos }
+        Self { bos: vocab.bos, ends: vocab.ends(), add_bos: vocab.add_bos }
     }
 }
 
@@ -176,8 +175,8 @@ impl Tokenizer {
             bos: declared.bos.or(first),
             ends: declared.ends,
             add_bos: declared.add_bos.unwrap_or(first.is_some()),
-            most_ids: json.len(),
             padded_rows: PADDED_ROWS,
+            most_ids: json.len(),
         })
     }
 }
