@@ -12,6 +12,8 @@ use skimlm_engine::text::Prompt;
 use skimlm_engine::{Cancel, Control, LoadOptions, Loaded, Request, Session, Store, generate, load, walk};
 use skimlm_policies::{Context, PolicySpec};
 
+mod common;
+
 const SEGMENTS: usize = 8;
 const FILLERS: usize = 8;
 const KEYS: usize = 32;
@@ -114,8 +116,7 @@ impl Model {
 
     /// The value that logits rank first among all tokens, if it is one.
     fn answer(&self, logits: &[f32]) -> Option<usize> {
-        let best = (0..logits.len()).max_by(|&a, &b| logits[a].total_cmp(&logits[b])).unwrap();
-        self.loaded.tokenizer.token_text(best as u32).strip_prefix('v')?.parse().ok()
+        self.loaded.tokenizer.token_text(common::argmax(logits)).strip_prefix('v')?.parse().ok()
     }
 
     /// Answers to all keys of `asked`, each behind its own copy of what `session` has read.

@@ -9,6 +9,10 @@ use skimlm_models::Decoder;
 use skimlm_models::weights::random::{Random, Sizes, golden_ids};
 use skimlm_policies::{Context, PolicySpec};
 
+mod common;
+
+use common::{argmax, preset, stages};
+
 const TOLERANCE: f32 = 1e-4;
 
 struct Case {
@@ -25,10 +29,6 @@ struct Case {
 
 fn model() -> Decoder {
     Decoder::new(&Random::new(&Sizes::default()).unwrap(), &Device::Cpu).unwrap()
-}
-
-fn argmax(logits: &[f32]) -> u32 {
-    (0..logits.len()).rev().max_by(|&a, &b| logits[a].total_cmp(&logits[b])).unwrap() as u32
 }
 
 fn assert_near(got: &[f32], want: &[f32], what: &str) {
@@ -87,15 +87,6 @@ fn full() {
     });
 }
 
-/// A preset with some options replaced.
-fn preset(name: &str, changes: serde_json::Value) -> serde_json::Value {
-    let mut policy = PolicySpec::preset(name).unwrap().to_json();
-    for (option, value) in changes.as_object().unwrap() {
-        policy[option] = value.clone();
-    }
-    policy
-}
-
 #[test]
 fn gemfilter_as_published() {
     check_every_chunking(&Case {
@@ -107,18 +98,6 @@ fn gemfilter_as_published() {
         after: [-0.13485, 1.13202, 0.39400, -0.30557, 0.98088, 0.83636],
         entries: [12; 6],
     });
-}
-
-fn stages(stages: &[(usize, usize)], truncate: i32) -> serde_json::Value {
-    let published = PolicySpec::preset("promptdistill-paper").unwrap().to_json()["stages"][0].clone();
-    let stage = |&(layer, budget): &(usize, usize)| {
-        let mut stage = published.clone();
-        stage["layer"] = layer.into();
-        stage["budget"] = budget.into();
-        stage
-    };
-    let stages: Vec<_> = stages.iter().map(stage).collect();
-    preset("promptdistill-paper", json!({ "stages": stages, "truncateStages": truncate }))
 }
 
 #[test]

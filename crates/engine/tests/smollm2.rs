@@ -16,6 +16,8 @@ use skimlm_kernels::Level;
 use skimlm_models::testing::default_model;
 use skimlm_policies::{Context, PolicySpec};
 
+mod common;
+
 static GOLDEN: LazyLock<Value> = LazyLock::new(|| serde_json::from_str(include_str!("data/smollm2.json")).unwrap());
 
 fn loaded(test: &str, dtype: &str) -> Option<Loaded> {
@@ -33,16 +35,6 @@ fn chat(loaded: &Loaded) -> Prompt {
     let text = loaded.tokenizer.decode(&ids(&GOLDEN["prompt_ids"]), false).unwrap();
     let user = text.split_once("<|im_start|>user\n").unwrap().1.split_once("<|im_end|>").unwrap().0;
     serde_json::from_value(json!([{ "role": "user", "content": user }])).unwrap()
-}
-
-#[test]
-fn a_chat_becomes_the_golden_tokens() {
-    let Some(loaded) = loaded("a_chat_becomes_the_golden_tokens", "auto") else { return };
-    let prompt = assemble(&chat(&loaded), &[], &loaded.tokenizer, loaded.template.as_deref()).unwrap();
-    assert_eq!(prompt.rows.tokens, ids(&GOLDEN["prompt_ids"]));
-    for case in GOLDEN["tokenizer"].as_array().unwrap() {
-        assert_eq!(loaded.tokenizer.encode(case["text"].as_str().unwrap(), true).unwrap(), ids(&case["ids"]));
-    }
 }
 
 /// What a policy does with the golden prompt.
@@ -65,7 +57,7 @@ fn read(loaded: &Loaded, policy: &PolicySpec, steps: usize) -> Read {
     let mut next = logits.clone();
     let mut greedy = Vec::new();
     for _ in 0..steps {
-        let id = (0..next.len()).rev().max_by(|&a, &b| next[a].total_cmp(&next[b])).unwrap() as u32;
+        let id = common::argmax(&next);
         greedy.push(id);
         next = session.step(id, &mut control).unwrap();
     }
@@ -114,13 +106,8 @@ fn check(case: &str, policy: &PolicySpec, dtype: &str, share: f64, tolerance: f3
     assert_eq!(read.greedy, want, "greedy tokens of {case} in {dtype}");
 }
 
-/// A preset with some options replaced.
 fn preset(name: &str, changes: Value) -> PolicySpec {
-    let mut policy = PolicySpec::preset(name).unwrap().to_json();
-    for (option, value) in changes.as_object().unwrap() {
-        policy[option] = value.clone();
-    }
-    PolicySpec::parse(&policy).unwrap()
+    PolicySpec::parse(&common::preset(name, changes)).unwrap()
 }
 
 #[test]
@@ -142,19 +129,7 @@ fn gemfilter_agrees_with_the_reference() {
 
 #[test]
 fn promptdistill_agrees_with_the_reference() {
-    let stage = PolicySpec::preset("promptdistill-paper").unwrap().to_json()["stages"][0].clone();
-    let stages = |stages: &[(usize, usize)], truncate: i32| {
-        let stages: Vec<Value> = stages
-            .iter()
-            .map(|&(layer, budget)| {
-                let mut stage = stage.clone();
-                stage["layer"] = layer.into();
-                stage["budget"] = budget.into();
-                stage
-            })
-            .collect();
-        preset("promptdistill-paper", json!({ "stages": stages, "truncateStages": truncate }))
-    };
+    let stages = |stages: &[(usize, usize)], truncate| PolicySpec::parse(&common::stages(stages, truncate)).unwrap();
     check("promptdistill_paper_12_k128_tt0", &stages(&[(12, 128)], 0), "f32", 0.98, 5e-2);
     check("promptdistill_paper_12_k128_tt1", &stages(&[(12, 128)], 1), "f32", 0.98, 5e-2);
     check("promptdistill_paper_8-15_k256-64_tt1", &stages(&[(8, 256), (15, 64)], 1), "f32", 0.98, 5e-2);
