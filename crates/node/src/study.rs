@@ -1,9 +1,11 @@
 //! Work that uses a model for long: evaluations and calibrations.
 
+use std::collections::HashMap;
+
 use async_channel::{Receiver, Sender, unbounded};
 use napi_derive::napi;
 use serde::Serialize;
-use skimlm_core::{Code, Error, Result};
+use skimlm_core::{Code, Error};
 use skimlm_eval::calibrate::{CalibrationPlan, calibrate};
 use skimlm_eval::run::{Plan, run};
 
@@ -16,14 +18,6 @@ use crate::model::Model;
 pub struct Study {
     run: skimlm_engine::Run,
     news: Receiver<String>,
-}
-
-/// What is told of it.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-enum News<P, R> {
-    Progress(P),
-    Result(R),
 }
 
 #[napi]
@@ -56,8 +50,8 @@ impl Model {
             let plan: Plan = json::read(&plan, "plan")?;
             let (sender, news) = unbounded();
             let work = move |loaded: &skimlm_engine::Loaded, cancel: &skimlm_engine::Cancel| {
-                let summary = run(&plan, loaded, cancel, &mut |p| tell(&sender, News::<_, ()>::Progress(p)))?;
-                tell(&sender, News::<(), _>::Result(summary));
+                let summary = run(&plan, loaded, cancel, &mut |p| tell(&sender, "progress", p))?;
+                tell(&sender, "result", summary);
                 Ok(())
             };
             Ok(Study { run: self.worker.study(work)?, news })
@@ -71,9 +65,9 @@ impl Model {
             let plan: CalibrationPlan = json::read(&plan, "plan")?;
             let (sender, news) = unbounded();
             let work = move |loaded: &skimlm_engine::Loaded, cancel: &skimlm_engine::Cancel| {
-                let told = |p| tell(&sender, News::<_, ()>::Progress(p));
-                let profile = calibrate(&plan, loaded, cancel, &mut { told }).map_err(stopped)?;
-                tell(&sender, News::<(), _>::Result(profile));
+                let profile =
+                    calibrate(&plan, loaded, cancel, &mut |p| tell(&sender, "progress", p)).map_err(stopped)?;
+                tell(&sender, "result", profile);
                 Ok(())
             };
             Ok(Study { run: self.worker.study(work)?, news })
@@ -89,9 +83,8 @@ fn stopped(error: Error) -> Error {
     error
 }
 
-fn tell(listener: &Sender<String>, news: impl Serialize) {
-    let text: Result<String> = json::write(&news);
-    if let Ok(text) = text {
+fn tell(listener: &Sender<String>, what: &str, news: impl Serialize) {
+    if let Ok(text) = json::write(&HashMap::from([(what, news)])) {
         // Nobody listens any more if this fails.
         drop(listener.send_blocking(text));
     }
