@@ -10,6 +10,7 @@ use skimlm_kernels::Level;
 
 use crate::error::{guarded, to_js};
 use crate::json;
+use crate::thread::spawn;
 
 /// The header of a model as JSON; no weights are read.
 #[napi]
@@ -32,7 +33,7 @@ pub async fn estimate_memory(path: String, needs: String) -> napi::Result<String
 async fn aside(read: impl FnOnce() -> Result<String> + Send + 'static) -> napi::Result<String> {
     let (sender, answer) = async_channel::bounded::<napi::Result<String>>(1);
     // Nobody waits any more if the sending fails.
-    spawn(move || drop(sender.send_blocking(guarded(read)))).map_err(to_js)?;
+    spawn("skimlm-inspect", move || drop(sender.send_blocking(guarded(read)))).map_err(to_js)?;
     answer.recv().await.unwrap_or_else(|_| Err(to_js(Error::new(Code::Internal, "the reading thread ended."))))
 }
 
@@ -52,12 +53,4 @@ pub fn kernel_levels() -> napi::Result<String> {
 #[napi]
 pub fn devices() -> napi::Result<String> {
     guarded(|| json::write(&skimlm_engine::devices()))
-}
-
-pub(crate) fn spawn(work: impl FnOnce() + Send + 'static) -> Result<()> {
-    let builder = std::thread::Builder::new().name("skimlm-load".into());
-    builder
-        .spawn(work)
-        .map(drop)
-        .map_err(|e| Error::new(Code::Internal, "a thread to load with did not start.").caused_by(e))
 }

@@ -6,6 +6,7 @@
 
 mod error;
 mod json;
+mod thread;
 
 pub mod events;
 pub mod inspect;

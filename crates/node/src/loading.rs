@@ -11,9 +11,9 @@ use skimlm_core::{Code, Error, Result};
 use skimlm_engine::Worker;
 
 use crate::error::{guarded, to_js};
-use crate::inspect::spawn;
 use crate::json;
 use crate::model::Model;
+use crate::thread::spawn;
 
 /// What the environment's end must stop.
 #[derive(Default)]
@@ -61,7 +61,7 @@ fn start(path: String, options: &str, leash: &Arc<Leash>) -> Result<Loading> {
         Ok(())
     };
     let holder = Arc::clone(leash);
-    spawn(move || {
+    spawn("skimlm-load", move || {
         let worker = Worker::load(PathBuf::from(path), options, report).map(Arc::new);
         if let Ok(worker) = &worker {
             *holder.worker.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(worker);
