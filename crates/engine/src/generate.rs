@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 use candle_core::{Device, Tensor};
 use skimlm_core::{Code, Error, Report, Result, Warning};
 use skimlm_models::Need;
-use skimlm_policies::Context;
 
 use crate::ahead::Stepper;
 use crate::control::{Cancel, Control, DEFAULT_CHUNK, Progress};
@@ -17,7 +16,7 @@ use crate::overflow;
 use crate::request::Request;
 use crate::sample::{Next, Sampler};
 use crate::session::{Session, Spent};
-use crate::text::{Assembled, DecodeStream, Prompt, StopMatcher, assemble, named_tokens};
+use crate::text::{Assembled, DecodeStream, Prompt, StopMatcher, assemble};
 
 use stream::Stream;
 
@@ -57,28 +56,23 @@ fn generate_with(
     let truncated = overflow::fit(&mut prompt, request.overflow, asked, loaded.limit)?;
     let tokenizing = started.elapsed();
 
-    let tokens = named_tokens(&request.policy, &loaded.tokenizer)?;
-    let context = Context {
-        shape: loaded.model.shape(),
-        default_layer: loaded.info.file.default_filter_layer,
-        forced: request.force_indices.as_deref(),
-        sentence_ends: &|| loaded.tokenizer.sentence_ends(),
-        profile: loaded.profile.as_ref(),
-        tokens: &tokens,
-    };
+    let (policy, forced) = (&request.policy, request.force_indices.as_deref());
+    let (reading, policy) = loaded.with_context(policy, forced, |context| {
+        Ok((policy.reading(context, prompt.rows.len())?, policy.build(context)?))
+    })?;
     memory::check_request(
         &loaded.footprint,
         &Need {
             prompt_tokens: prompt.rows.len(),
             // The rest of the answer may never come; it is not a reason to refuse.
             new_tokens: 0,
-            reading: request.policy.reading(&context, prompt.rows.len())?,
+            reading,
             cache_row: row_bytes(loaded.dtype, loaded.model.shape().head_dim)?,
             quantize: None,
         },
         loaded.model.device(),
     )?;
-    let mut session = Session::new(&*loaded.model, request.policy.build(&context)?, loaded.dtype)?;
+    let mut session = Session::new(&*loaded.model, policy, loaded.dtype)?;
     let mut run = Run {
         loaded,
         request,

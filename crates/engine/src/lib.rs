@@ -8,6 +8,7 @@ pub mod sample;
 pub mod text;
 
 mod ahead;
+mod context;
 mod control;
 mod device;
 mod generate;

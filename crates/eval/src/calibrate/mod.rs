@@ -18,7 +18,7 @@ use std::sync::PoisonError;
 use serde::{Deserialize, Serialize};
 use skimlm_core::{Error, Result};
 use skimlm_engine::{Cancel, Loaded};
-use skimlm_policies::{Calibration, Context, Measured, ModelKey, PolicySpec, Profile, Setting};
+use skimlm_policies::{Calibration, Measured, ModelKey, PolicySpec, Profile, Setting};
 
 use crate::run::chorus::alone;
 use crate::run::haystack;
@@ -225,15 +225,10 @@ struct Checked {
 
 fn check(case: &Case, way: &Way, loaded: &Loaded, cancel: &Cancel) -> Result<Checked> {
     let reading = ReadCase::new(case, loaded)?;
-    let context = Context {
-        sentence_ends: &|| loaded.tokenizer.sentence_ends(),
-        ..Context::new(loaded.model.shape(), loaded.info.file.default_filter_layer)
-    };
-    let spec = PolicySpec::parse(&way.policy(None))?;
-    spec.check(&context)?;
+    let policy = loaded.policy(&PolicySpec::parse(&way.policy(None))?, None)?;
     // Layers of the stages before the last.
     let from = way.stages.iter().rev().nth(1).map_or(0, |stage| stage.layer() + 1);
-    let (policy, share) = Overheard::new(spec.build(&context)?, from);
+    let (policy, share) = Overheard::new(policy, from);
     let report = alone(Box::new(policy), &reading.assembled.rows, loaded, cancel)?;
     let recall = report.and_then(|report| evidence_recall(&case.evidence, &reading.bytes_of(&report.indices)));
     let share = *share.lock().unwrap_or_else(PoisonError::into_inner);

@@ -52,14 +52,15 @@ struct Voice {
 
 impl Voice {
     fn new(mut policy: Box<dyn Policy>, rows: &Rows, shape: &Shape) -> Self {
-        let prompt = Pass { stage: Stage::Prefill, rows: rows.clone(), layers: 0..shape.layers.len() };
+        let mut prompt = Pass { stage: Stage::Prefill, rows: rows.clone(), layers: 0..shape.layers.len() };
+        prompt.rows.tag_with(&mut *policy);
         let begun = policy.begin(prompt.clone(), shape);
         let pass = match begun {
             Ok(pass) => pass,
             Err(error) => return Self { policy, pass: prompt, heard: Some(Answer::Done(Err(error))) },
         };
         let mut layers = pass.layers.clone();
-        let in_step = pass.rows == *rows
+        let in_step = pass.rows == prompt.rows
             && policy.visibility() == Visibility::Causal
             && layers.any(|layer| policy.evidence(layer, &pass) != Evidence::None);
         let heard = match policy.report() {

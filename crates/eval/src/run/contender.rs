@@ -2,7 +2,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use skimlm_core::{Policy, Result, read_options};
 use skimlm_engine::Loaded;
-use skimlm_policies::{Budget, Context, PolicySpec};
+use skimlm_policies::{Budget, PolicySpec};
 
 use super::prompt::{ReadCase, counter};
 use crate::{Case, bm25};
@@ -47,12 +47,7 @@ pub(crate) struct Chosen {
 
 impl Chosen {
     pub(crate) fn build(&self, loaded: &Loaded) -> Result<Box<dyn Policy>> {
-        self.policy.build(&Context {
-            forced: self.forced.as_deref(),
-            sentence_ends: &|| loaded.tokenizer.sentence_ends(),
-            profile: loaded.profile.as_ref(),
-            ..Context::new(loaded.model.shape(), loaded.info.file.default_filter_layer)
-        })
+        loaded.policy(&self.policy, self.forced.as_deref())
     }
 }
 
@@ -62,8 +57,8 @@ impl Contender {
         if self.bm25()?.is_some() {
             return Ok(());
         }
-        let context = Context::new(loaded.model.shape(), loaded.info.file.default_filter_layer);
-        PolicySpec::parse(&self.policy)?.check(&context)
+        let policy = PolicySpec::parse(&self.policy)?;
+        loaded.with_context(&policy, None, |context| policy.check(context))
     }
 
     /// Whether it reads everything.
