@@ -190,3 +190,12 @@ fn calibration_makes_a_profile_that_this_model_takes() {
     let again = load(&folder.path().join("tiny.gguf"), &LoadOptions::default(), &mut |_, _| Ok(())).unwrap();
     assert_eq!(again.profile.as_deref(), Some(&profile), "a profile beside the model is taken");
 }
+    let refused = |option: &str, change: &dyn Fn(&mut CalibrationPlan)| {
+        let mut plan = plan.clone();
+        change(&mut plan);
+        let error = calibrate(&plan, &loaded, &Cancel::default(), &mut |_| panic!("it began")).unwrap_err();
+        assert_eq!((error.code, &error.details["option"]), (Code::InvalidArg, &json!(option)), "{error}");
+    };
+    refused("plan.cases", &|plan| plan.cases = 0);
+    refused("plan.lengths", &|plan| plan.lengths.clear());
+    refused("plan.keep", &|plan| plan.keep = 1.0);

@@ -103,12 +103,15 @@ pub fn calibrate(
 ) -> Result<Profile> {
     let shape = loaded.model.shape();
     let deepest = ((shape.layers.len() as f64 * DEEPEST) as usize).min(shape.layers.len().saturating_sub(2));
-    if plan.cases == 0 || plan.lengths.is_empty() || deepest == 0 {
-        return Err(Error::invalid_option(
-            "plan.cases",
-            plan.cases,
-            "at least one, of at least one length, on three layers",
-        ));
+    if plan.cases == 0 {
+        return Err(Error::invalid_option("plan.cases", plan.cases, "at least 1"));
+    }
+    if plan.lengths.is_empty() {
+        return Err(Error::invalid_option("plan.lengths", Vec::<usize>::new(), "at least one length"));
+    }
+    if deepest == 0 {
+        let layers = format!("{} layers deep", shape.layers.len());
+        return Err(Error::invalid_option("model", layers, "at least 3 layers deep, so that one of them can choose"));
     }
     if !(plan.keep > 0.0 && plan.keep < 1.0) {
         return Err(Error::invalid_option("plan.keep", plan.keep, "a share above 0 and below 1"));
