@@ -44,6 +44,8 @@ fn plan(folder: &Path) -> Plan {
             { "name": "full", "policy": { "kind": "full" } },
             { "name": "half", "policy": { "kind": "gemfilter", "budget": { "ratio": 0.5 }, "pins": { "chargeBudget": false } } },
             { "name": "heads", "policy": { "kind": "snapkv", "budget": 64 } },
+            { "name": "layers", "policy": { "kind": "tova", "budget": 64 } },
+            { "name": "anchors", "policy": { "kind": "anllm" } },
             { "name": "bm25", "policy": { "kind": "bm25", "budget": 150 } },
         ],
         "output": folder.join("out"),
@@ -59,9 +61,9 @@ fn a_run_measures_every_case_under_every_policy() {
     let mut seen = Vec::new();
     let summary = run(&plan, &loaded, &Cancel::default(), &mut |p| seen.push((p.done, p.total))).unwrap();
     let (records, _) = read_records(&plan.output.join("records.jsonl")).unwrap();
-    assert_eq!(records.len(), 3 * 2 * 4);
-    assert_eq!(*seen.last().unwrap(), (24, 24));
-    assert_eq!(summary.policies.iter().map(|cell| cell.cases).sum::<usize>(), 24, "{records:#?}");
+    assert_eq!(records.len(), 3 * 2 * 6);
+    assert_eq!(*seen.last().unwrap(), (36, 36));
+    assert_eq!(summary.policies.iter().map(|cell| cell.cases).sum::<usize>(), 36, "{records:#?}");
     let of = |task: &str, policy: &str| -> Vec<&Record> {
         records.iter().filter(|r| r.task == task && r.policy == policy).collect()
     };
@@ -73,8 +75,13 @@ fn a_run_measures_every_case_under_every_policy() {
         assert!((0.45..0.75).contains(&kept), "{kept}");
         assert!(record.ttft_ms.unwrap() > 0.0);
     }
-    for record in of("multivalue", "heads") {
-        assert_eq!(record.kept_tokens, Some(64), "{record:?}");
+    for policy in ["heads", "layers"] {
+        for record in of("multivalue", policy) {
+            assert_eq!(record.kept_tokens, Some(64), "{record:?}");
+        }
+    }
+    for record in of("continuation", "anchors") {
+        assert!(record.kept.unwrap() < 0.3 && record.loss != record.loss_full, "{record:?}");
     }
     for record in of("needle", "bm25") {
         assert_eq!(record.recall, Some(1.0), "question and fact share words: {record:?}");
@@ -108,7 +115,7 @@ fn a_stopped_run_keeps_what_is_done_and_goes_on_there() {
     std::fs::write(&path, format!("{before}{{\"case\":\"cut o")).unwrap();
     let mut fresh = 0;
     run(&plan, &loaded, &Cancel::default(), &mut |p| fresh += usize::from(p.last.is_some())).unwrap();
-    assert_eq!(fresh, 24 - 5);
+    assert_eq!(fresh, 36 - 5);
     assert!(std::fs::read_to_string(&path).unwrap().starts_with(&before));
 }
 

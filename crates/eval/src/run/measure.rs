@@ -127,8 +127,9 @@ pub(super) fn kept(
     record: &mut Record,
 ) {
     let lists: Vec<&[u32]> = match heads {
-        // One list a layer is a pass that narrows: what it ends with is what it read.
-        Some(layers) if layers.iter().any(|layer| layer.heads.len() > 1) => {
+        // A pass that narrows has in every layer at least what it ends with, and that is what it read. Where entries
+        // are thrown away, `indices` is what any layer still has.
+        Some(layers) if !layers.iter().all(|layer| narrows_to(&layer.heads, indices)) => {
             layers.iter().flat_map(|layer| &layer.heads).map(Vec::as_slice).collect()
         }
         _ => vec![indices],
@@ -141,6 +142,11 @@ pub(super) fn kept(
     record.kept = mean(&|list| Some(list.len() as f64 / all));
     record.kept_tokens = record.kept.map(|share| (share * all).round() as usize);
     record.recall = mean(&|list| evidence_recall(&case.evidence, &reading.bytes_of(list)));
+}
+
+/// Whether a layer of a pass that ends with `indices` can have kept these lists.
+fn narrows_to(lists: &[Vec<u32>], indices: &[u32]) -> bool {
+    matches!(lists, [list] if list.len() >= indices.len())
 }
 
 /// Negative log probability of `id`, in nats.
