@@ -27,7 +27,7 @@ pub struct Case {
     pub metric: Metric,
     /// Byte ranges of the document that hold the evidence; empty: unknown, or all of it.
     pub evidence: Vec<Range<usize>>,
-    /// The tokens that were asked for. From a file: the length that the file states, 0 without one.
+    /// The tokens that were asked for, which make cases a group; 0 where a file does not say.
     pub length: usize,
     /// Where the evidence lies, 0 to 1; none where it is spread or unknown.
     pub depth: Option<f32>,

@@ -12,8 +12,6 @@ struct Line {
     input: String,
     context: String,
     answers: Vec<String>,
-    #[serde(default)]
-    length: usize,
     dataset: Option<String>,
     all_classes: Option<Vec<String>>,
     #[serde(rename = "_id")]
@@ -91,7 +89,8 @@ pub fn longbench<'a>(
             answers: line.answers,
             metric: rule.metric(classes),
             evidence: Vec::new(),
-            length: line.length,
+            // The file's is of each case; what makes a group was not asked for.
+            length: 0,
             depth: None,
             max_new_tokens,
             continuation: None,
@@ -118,6 +117,7 @@ impl Rule {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Record, Summary};
 
     fn read(name: &str, text: &str) -> Vec<Result<Case>> {
         let folder = tempfile::tempdir().unwrap();
@@ -138,9 +138,29 @@ mod tests {
             (cases[0].task.as_str(), cases[0].id.as_str(), cases[0].max_new_tokens),
             ("qasper", "qasper-x1", 128)
         );
-        assert_eq!((cases[0].question.as_str(), cases[0].length, &cases[0].metric), ("Who?", 3, &Metric::F1));
+        assert_eq!((cases[0].question.as_str(), cases[0].length, &cases[0].metric), ("Who?", 0, &Metric::F1));
         assert_eq!(cases[1].id, "trec-3");
         assert_eq!(cases[1].metric.score("Date\nNumber", &cases[1].answers), Some(1.0));
+    }
+
+    #[test]
+    fn the_cases_of_a_file_are_one_group_however_long_they_are() {
+        let line = |i: usize| {
+            let of = format!(
+                r#""context": "c", "answers": ["a"], "length": {}, "dataset": "qasper", "_id": "x{i}""#,
+                900 + i
+            );
+            format!(r#"{{"input": "Who?", {of}}}"#)
+        };
+        let cases = read("qasper.jsonl", &(0..4).map(line).collect::<Vec<_>>().join("\n"));
+        let scored = cases.into_iter().enumerate().map(|(i, case)| {
+            let record = Record::of(&case.unwrap(), None, "full");
+            Record { score: Some(f64::from(i < 2)), ..record }
+        });
+        let summary = Summary::new(&scored.collect::<Vec<_>>());
+        assert_eq!((summary.cells.len(), summary.cells[0].cases), (1, 4));
+        let score = summary.cells[0].score.unwrap();
+        assert!(score.low < score.mean && score.mean < score.high, "{score:?}");
     }
 
     #[test]

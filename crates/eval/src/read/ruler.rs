@@ -43,13 +43,17 @@ pub fn ruler(path: &Path) -> Result<impl Iterator<Item = Result<Case>> + use<>> 
             task if task.starts_with("fwe") || task.starts_with("freq") => 50,
             _ => 32,
         };
+        // A line has the tokens of its own sample; what was asked for is the power of two that they nearly fill.
+        let asked = line.length.checked_next_power_of_two().filter(|_| line.length > 0);
+        let length = asked.unwrap_or(line.length);
         Ok(Case {
-            id: format!("{task}-{}", line.index.unwrap_or(place.line)),
+            // The index counts from 0 in the file of every length.
+            id: format!("{task}-{length}-{}", line.index.unwrap_or(place.line)),
             question: question.trim().to_owned(),
             system: None,
             metric: Metric::Contains(if task.starts_with("qa") { Choice::Any } else { Choice::Share }),
             evidence,
-            length: line.length,
+            length,
             depth: None,
             max_new_tokens,
             continuation: None,
@@ -82,12 +86,26 @@ mod tests {
         let mut cases: Vec<_> = ruler(&path).unwrap().collect();
         assert!(cases.pop().unwrap().unwrap_err().message.contains("line 2: outputs is empty"));
         let case = cases.pop().unwrap().unwrap();
-        assert_eq!((case.task.as_str(), case.id.as_str()), ("niah_multivalue", "niah_multivalue-4"));
+        assert_eq!((case.task.as_str(), case.id.as_str()), ("niah_multivalue", "niah_multivalue-64-4"));
         assert_eq!(case.question, "What are the numbers for x?");
         assert_eq!(case.raw.as_ref().unwrap().after, "\nWhat are the numbers for x? They are");
         let evidence: Vec<_> = case.evidence.iter().map(|span| &case.document[span.clone()]).collect();
         assert_eq!(evidence, ["The number for x is: 71.", "The number for x is: 95."]);
         assert_eq!(case.metric.score("71 and 9", &case.answers), Some(0.5));
+    }
+
+    #[test]
+    fn a_file_is_one_length_and_files_of_other_lengths_have_other_ids() {
+        let folder = tempfile::tempdir().unwrap();
+        let read = |length: usize| -> Vec<(String, usize)> {
+            let path = folder.path().join("vt.jsonl");
+            let line =
+                |i: usize| format!(r#"{{"index": {i}, "input": "a", "outputs": ["b"], "length": {}}}"#, length - 9 * i);
+            std::fs::write(&path, [0usize, 1].map(line).join("\n")).unwrap();
+            ruler(&path).unwrap().map(Result::unwrap).map(|case| (case.id, case.length)).collect()
+        };
+        assert_eq!(read(4090), [("vt-4096-0".into(), 4096), ("vt-4096-1".into(), 4096)]);
+        assert_eq!(read(8192), [("vt-8192-0".into(), 8192), ("vt-8192-1".into(), 8192)]);
     }
 
     #[test]

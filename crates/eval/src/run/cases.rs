@@ -1,3 +1,4 @@
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -14,7 +15,7 @@ use crate::{Case, Family, Haystack, Recipe, task};
 const TEMPLATE: usize = 64;
 
 /// A file of cases, or a folder that they are made from.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct CaseFile {
     /// Whose format.
@@ -60,7 +61,7 @@ pub enum Format {
     Needle,
 }
 
-/// All cases of a plan.
+/// All cases of a plan. `ERR_INVALID_ARG` for different cases of one id, which records could not tell apart.
 pub(super) fn cases(plan: &Plan, loaded: &Loaded) -> Result<Vec<(Case, Option<Family>)>> {
     let mut cases = Vec::new();
     if !plan.tasks.is_empty() {
@@ -88,7 +89,27 @@ pub(super) fn cases(plan: &Plan, loaded: &Loaded) -> Result<Vec<(Case, Option<Fa
             cases.push((case?, None));
         }
     }
-    Ok(cases)
+    each_once(cases)
+}
+
+/// Cases without those that are there already, as where a file is given twice.
+fn each_once(cases: Vec<(Case, Option<Family>)>) -> Result<Vec<(Case, Option<Family>)>> {
+    let mut places: HashMap<String, usize> = HashMap::with_capacity(cases.len());
+    let mut once: Vec<(Case, Option<Family>)> = Vec::with_capacity(cases.len());
+    for (case, family) in cases {
+        match places.get(&case.id).map(|&place| &once[place].0) {
+            Some(known) if *known == case => {}
+            Some(_) => {
+                let expected = "files whose cases have different ids; run the others into another `output`";
+                return Err(Error::invalid_option("plan.files", case.id, expected));
+            }
+            None => {
+                places.insert(case.id.clone(), once.len());
+                once.push((case, family));
+            }
+        }
+    }
+    Ok(once)
 }
 
 /// Reads a text to hide facts in.
@@ -149,6 +170,19 @@ impl Tokens for Words<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::{haystack, words};
+
+    #[test]
+    fn cases_of_one_id_are_one_case() {
+        let recipe = Recipe::new(300, 1, 0.5);
+        let made = |name: &str| (task(name).unwrap().make(&haystack(), &recipe, &words).unwrap(), None);
+        let same = vec![made("needle"), made("multikey"), made("needle")];
+        assert_eq!(each_once(same.clone()).unwrap(), same[..2]);
+        let mut other = same;
+        other[2].0.question.push('?');
+        let error = each_once(other).unwrap_err();
+        assert_eq!(error.details["option"], "plan.files", "{error}");
+    }
 
     #[test]
     fn settings_that_a_format_would_ignore_are_refused() {
