@@ -34,9 +34,12 @@ export interface EvaluationPlan {
   files?: BenchmarkFile[]
   /** Nothing is answered: what policies keep is all that is measured, and filter passes are shared. */
   selectOnly?: boolean
-  /** `full` first, so that the others have something to differ from. */
+  /** `full` first, so that the others have something to differ from; each name once. */
   policies: { name: string; policy: Policy | Bm25 }[]
-  /** The folder for records, summary, table and report; records that are there are not measured again. */
+  /**
+   * The folder for records, summary, table and report. Records that are there are not measured again, and the summary is
+   * of all of them. `ERR_INVALID_ARG` if they are of another model or text, or of another policy of the same name.
+   */
   output: string
 }
 

@@ -7,7 +7,7 @@ use crate::stats::{Mean, mean_of_groups, median};
 use crate::{Family, Record};
 
 /// The name of the policy that others are compared with.
-const FULL: &str = "full";
+pub(crate) const FULL: &str = "full";
 /// The seed of every interval: summaries of equal records are equal.
 const SEED: u64 = 0;
 

@@ -120,6 +120,41 @@ fn a_stopped_run_keeps_what_is_done_and_goes_on_there() {
 }
 
 #[test]
+fn a_folder_is_of_one_model_one_text_and_one_policy_a_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let loaded = loaded(folder.path());
+    let whole = plan(folder.path());
+    let of = |policies: std::ops::Range<usize>, cases| {
+        let policies = whole.policies[policies].to_vec();
+        Plan { tasks: vec!["needle".into()], cases, policies, ..whole.clone() }
+    };
+    let again = |plan: &Plan| run(plan, &loaded, &Cancel::default(), &mut |_| {});
+    again(&of(0..2, 1)).unwrap();
+    // More cases and other policies are more of the same, and the plan that is written knows of all of them.
+    let summary = again(&of(5..6, 2)).unwrap();
+    let counts: Vec<_> = summary.policies.iter().map(|cell| (cell.policy.as_str(), cell.cases)).collect();
+    assert_eq!(counts, [("full", 1), ("half", 1), ("bm25", 2)]);
+    let refused = |plan: &Plan, what: &str| {
+        let error = again(plan).unwrap_err();
+        assert_eq!((error.code, &error.details["option"]), (Code::InvalidArg, &json!("plan.output")), "{error}");
+        assert!(error.message.contains(what), "{error}");
+    };
+    let mut half = of(1..2, 1);
+    half.policies[0].policy["budget"] = 64.into();
+    refused(&half, "another policy called half");
+    let other = folder.path().join("other.txt");
+    std::fs::copy(book(folder.path()), &other).unwrap();
+    refused(&Plan { text: Some(other), ..of(0..2, 1) }, "another text");
+    refused(&Plan { select_only: true, ..of(0..2, 1) }, "selectOnly");
+    let path = whole.output.join("plan.json");
+    let written = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, written.replace(&loaded.info.file.fingerprint, "of-another")).unwrap();
+    refused(&of(0..2, 1), "another model");
+    std::fs::remove_file(whole.output.join("records.jsonl")).unwrap();
+    again(&of(0..2, 1)).unwrap();
+}
+
+#[test]
 fn the_published_needle_test_runs_over_a_folder_of_texts() {
     let folder = tempfile::tempdir().unwrap();
     let loaded = loaded(folder.path());
@@ -158,17 +193,20 @@ fn the_published_needle_test_runs_over_a_folder_of_texts() {
 fn plans_that_cannot_run_are_refused_before_the_work() {
     let folder = tempfile::tempdir().unwrap();
     let loaded = loaded(folder.path());
-    let refused = |change: &dyn Fn(&mut Plan)| {
+    let refused = |option: &str, change: &dyn Fn(&mut Plan)| {
         let mut plan = plan(folder.path());
         change(&mut plan);
         let error = run(&plan, &loaded, &Cancel::default(), &mut |_| panic!("it began")).unwrap_err();
-        assert_eq!(error.code, Code::InvalidArg, "{error}");
+        assert_eq!((error.code, &error.details["option"]), (Code::InvalidArg, &json!(option)), "{error}");
     };
-    refused(&|plan| plan.tasks = vec!["needles".into()]);
-    refused(&|plan| plan.text = None);
-    refused(&|plan| plan.policies.clear());
-    refused(&|plan| plan.policies[1].policy["layer"] = 99.into());
-    refused(&|plan| plan.lengths = vec![8]);
+    refused("plan.tasks", &|plan| plan.tasks = vec!["needles".into()]);
+    refused("plan.text", &|plan| plan.text = None);
+    refused("plan.policies", &|plan| plan.policies.clear());
+    refused("plan.policies", &|plan| plan.policies[1].name = "full".into());
+    refused("plan.cases", &|plan| plan.cases = 0);
+    refused("policy.layer", &|plan| plan.policies[1].policy["layer"] = 99.into());
+    refused("policy.anchors", &|plan| plan.policies[4].policy["anchors"] = "<no such token>".into());
+    refused("tokens", &|plan| plan.lengths = vec![8]);
 }
 
 #[test]
@@ -179,6 +217,15 @@ fn calibration_makes_a_profile_that_this_model_takes() {
         "text": book(folder.path()), "name": "tiny", "lengths": [300], "cases": 1, "exactBelow": 100
     }))
     .unwrap();
+    let refused = |option: &str, change: &dyn Fn(&mut CalibrationPlan)| {
+        let mut plan = plan.clone();
+        change(&mut plan);
+        let error = calibrate(&plan, &loaded, &Cancel::default(), &mut |_| panic!("it began")).unwrap_err();
+        assert_eq!((error.code, &error.details["option"]), (Code::InvalidArg, &json!(option)), "{error}");
+    };
+    refused("plan.cases", &|plan| plan.cases = 0);
+    refused("plan.lengths", &|plan| plan.lengths.clear());
+    refused("plan.keep", &|plan| plan.keep = 1.0);
     let mut phases = Vec::new();
     let profile = calibrate(&plan, &loaded, &Cancel::default(), &mut |p| {
         assert!(p.done < p.total, "{p:?}");
@@ -197,12 +244,3 @@ fn calibration_makes_a_profile_that_this_model_takes() {
     let again = load(&folder.path().join("tiny.gguf"), &LoadOptions::default(), &mut |_, _| Ok(())).unwrap();
     assert_eq!(again.profile.as_deref(), Some(&profile), "a profile beside the model is taken");
 }
-    let refused = |option: &str, change: &dyn Fn(&mut CalibrationPlan)| {
-        let mut plan = plan.clone();
-        change(&mut plan);
-        let error = calibrate(&plan, &loaded, &Cancel::default(), &mut |_| panic!("it began")).unwrap_err();
-        assert_eq!((error.code, &error.details["option"]), (Code::InvalidArg, &json!(option)), "{error}");
-    };
-    refused("plan.cases", &|plan| plan.cases = 0);
-    refused("plan.lengths", &|plan| plan.lengths.clear());
-    refused("plan.keep", &|plan| plan.keep = 1.0);

@@ -3,14 +3,14 @@
 mod cases;
 pub(crate) mod chorus;
 mod contender;
+mod folder;
 mod measure;
 pub(crate) mod prompt;
 mod select;
 
 use std::collections::HashSet;
-use std::fs::{self, File, OpenOptions};
-use std::io::{Seek, SeekFrom, Write};
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use skimlm_core::{Code, Error, Result};
@@ -20,8 +20,10 @@ pub(crate) use cases::haystack;
 pub use cases::{CaseFile, Format};
 pub use contender::{Bm25, Contender};
 
-use crate::{Record, Split, Summary, read_records, report};
+use crate::summary::FULL;
+use crate::{Record, Split, Summary, report};
 use cases::cases;
+use folder::{Folder, unwritable};
 use measure::measure;
 use prompt::ReadCase;
 use select::select;
@@ -56,7 +58,8 @@ pub struct Plan {
     /// Policies in the order of the table; `full` first, so that the others have something to differ from.
     pub policies: Vec<Contender>,
     /// The folder for `plan.json`, `records.jsonl`, `summary.json`, `table.md` and `report.html`. Records that are
-    /// there already are not measured again.
+    /// there already are not measured again; those of another model or text, or of another policy of the same name, are
+    /// refused.
     pub output: PathBuf,
 }
 
@@ -74,19 +77,20 @@ pub struct Progress {
 
 /// Runs a plan. A stop keeps what is done; the summary is of all records in the folder.
 pub fn run(plan: &Plan, loaded: &Loaded, cancel: &Cancel, progress: &mut dyn FnMut(&Progress)) -> Result<Summary> {
-    if plan.policies.is_empty() || plan.cases == 0 {
-        return Err(Error::invalid_option(
-            "plan.policies",
-            plan.policies.len(),
-            "at least one, with at least one case",
-        ));
+    if plan.policies.is_empty() {
+        return Err(Error::invalid_option("plan.policies", Vec::<String>::new(), "at least one policy"));
+    }
+    if plan.cases == 0 {
+        return Err(Error::invalid_option("plan.cases", plan.cases, "at least 1"));
+    }
+    let mut names = HashSet::new();
+    if let Some(Contender { name, .. }) = plan.policies.iter().find(|contender| !names.insert(&contender.name)) {
+        return Err(Error::invalid_option("plan.policies", name.as_str(), "a name that no other policy has"));
     }
     plan.policies.iter().try_for_each(|contender| contender.check(loaded))?;
     let cases = cases(plan, loaded)?;
-    fs::create_dir_all(&plan.output).map_err(|e| unwritable(&plan.output, e))?;
-    let path = plan.output.join("records.jsonl");
-    let (mut records, mut file) = reopen(&path)?;
-    let have: HashSet<(String, String)> = records.iter().map(|r| (r.case.clone(), r.policy.clone())).collect();
+    let mut folder = Folder::open(plan, &loaded.info.file.fingerprint)?;
+    let have: HashSet<(String, String)> = folder.records.iter().map(|r| (r.case.clone(), r.policy.clone())).collect();
     let total = cases.len() * plan.policies.len();
     let mut done = 0;
     'cases: for (case, family) in &cases {
@@ -113,16 +117,15 @@ pub fn run(plan: &Plan, loaded: &Loaded, cancel: &Cancel, progress: &mut dyn FnM
                 Err(error) => return Err(error),
             };
             for mut record in new {
-                let full = records.iter().find(|r| r.case == record.case && r.policy == "full");
-                record.loss_full = if record.policy == "full" { record.loss } else { full.and_then(|r| r.loss) };
-                file.write_all(record.line()?.as_bytes()).map_err(|e| unwritable(&path, e))?;
+                let full = folder.records.iter().find(|r| r.case == record.case && r.policy == FULL);
+                record.loss_full = if record.policy == FULL { record.loss } else { full.and_then(|r| r.loss) };
+                folder.add(record)?;
                 done += 1;
-                records.push(record);
-                progress(&Progress { done, total, last: records.last().cloned() });
+                progress(&Progress { done, total, last: folder.records.last().cloned() });
             }
         }
     }
-    finish(plan, loaded, &records)
+    finish(plan, loaded, &folder.records)
 }
 
 /// The files made from records.
@@ -134,10 +137,7 @@ fn finish(plan: &Plan, loaded: &Loaded, records: &[Record]) -> Result<Summary> {
         ("skimlm".to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
         ("cases".to_owned(), format!("{} a task and length, seeds from {}", plan.cases, plan.seed)),
     ];
-    let plan = serde_json::to_string_pretty(plan)
-        .map_err(|error| Error::new(Code::Internal, format!("The plan is no JSON: {error}.")).caused_by(error))?;
     let files = [
-        ("plan.json", plan),
         ("summary.json", summary.to_json()?),
         ("table.md", report::markdown(&summary)),
         ("report.html", report::html(&summary, records, &about)),
@@ -147,22 +147,4 @@ fn finish(plan: &Plan, loaded: &Loaded, records: &[Record]) -> Result<Summary> {
         fs::write(&path, text).map_err(|e| unwritable(&path, e))?;
     }
     Ok(summary)
-}
-
-/// The records of an earlier run, and the file to go on with.
-fn reopen(path: &Path) -> Result<(Vec<Record>, File)> {
-    let (records, end) = if path.exists() { read_records(path)? } else { (Vec::new(), 0) };
-    let open = || {
-        let mut file = OpenOptions::new().create(true).truncate(false).write(true).open(path)?;
-        file.set_len(end)?;
-        file.seek(SeekFrom::End(0))?;
-        Ok(file)
-    };
-    Ok((records, open().map_err(|e| unwritable(path, e))?))
-}
-
-fn unwritable(path: &Path, error: std::io::Error) -> Error {
-    let name = path.display().to_string();
-    let message = format!("{name} cannot be written: {error}. Free some space or choose another `plan.output`.");
-    Error::new(Code::Storage, message).with("path", name).caused_by(error)
 }
