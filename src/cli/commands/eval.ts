@@ -144,7 +144,12 @@ function toPlan({
     seed,
     files: withSettings(benchmark, templates, asPublished),
     selectOnly: selectOnly === true,
-    policies: [{ name: 'full', policy: make.full() }, ...named, ...controls(control)],
+    // A control that was asked for with a budget of its own takes the control's place.
+    policies: [
+      { name: 'full', policy: make.full() },
+      ...named,
+      ...controls(control).filter(({ name }) => !seen.has(name)),
+    ],
     output: resolve(out),
   }
 }
