@@ -102,7 +102,7 @@ export interface EvaluationCell {
   ttftMs: Mean | null
   /** The median over cases of `full`'s time to the first token divided by this one's. */
   speedup: number | null
-  /** The pass whose keys stay, in milliseconds. */
+  /** The passes over the prompt, those that only choose included, in milliseconds. */
   prefillMs: Mean | null
   /** The most memory that any case took. */
   peakBytes: number | null

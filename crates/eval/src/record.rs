@@ -45,7 +45,7 @@ pub struct Record {
     /// From the start to the first token, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttft_ms: Option<f64>,
-    /// The prompt pass alone, in milliseconds.
+    /// The passes over the prompt, those that only choose included, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prefill_ms: Option<f64>,
     /// The most memory in use.

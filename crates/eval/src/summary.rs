@@ -57,7 +57,7 @@ pub struct Cell {
     pub ttft_ms: Option<Mean>,
     /// The median over cases of `full`'s time to the first token divided by this one's.
     pub speedup: Option<f64>,
-    /// The prompt pass, in milliseconds.
+    /// The passes over the prompt, in milliseconds.
     pub prefill_ms: Option<Mean>,
     /// The most memory that any case took.
     pub peak_bytes: Option<u64>,

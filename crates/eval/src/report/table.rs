@@ -1,7 +1,7 @@
 use super::{dash, interval};
 use crate::{Cell, Summary};
 
-/// The columns of every table; the first two where it has several tasks.
+/// The columns of every table.
 pub(super) const HEADS: [&str; 12] = [
     "task",
     "length",
