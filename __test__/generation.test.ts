@@ -109,6 +109,31 @@ test('a readable stream gives the text', async (t) => {
   t.is(text, await model.generate('of the', options).text())
 })
 
+test('a stream that is cancelled before anybody reads starts nothing', async (t) => {
+  const idle = long.generate(words(20_000))
+  await idle.toReadableStream().cancel()
+  t.is((await idle.result).finishReason, 'cancelled')
+  const running = long.generate(words(20_000))
+  const ended = running.result
+  await running.toReadableStream().cancel()
+  t.like(await ended, { finishReason: 'cancelled', text: '' })
+})
+
+test('a reader that leaves in the prompt ends it', async (t) => {
+  let last = 0
+  const onPrefill = ({ done }: { done: number }) => {
+    if (last === 0) void reader.cancel()
+    last = done
+  }
+  const generation: Generation = long.generate(words(20_000), { onPrefill })
+  const reader: ReadableStreamDefaultReader<string> = generation.toReadableStream().getReader()
+  t.true((await reader.read()).done)
+  const { finishReason, usage } = await generation.result
+  t.is(finishReason, 'cancelled')
+  t.is(usage.newTokens, 0)
+  t.true(last < usage.promptTokens / 2)
+})
+
 test('a second reader is refused', async (t) => {
   const generation = model.generate('the', { maxNewTokens: 3 })
   await chunksOf(generation)

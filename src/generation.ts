@@ -68,7 +68,9 @@ class PulledGeneration implements Generation {
           if (done) controller.close()
           else controller.enqueue(value.text)
         },
-        async cancel() {
+        cancel: async () => {
+          // An iteration that has not begun, or that waits for news of the prompt, does not see its own end.
+          this.cancel()
           await chunks.return(undefined)
         },
       },
