@@ -57,13 +57,44 @@ test('every kind has a factory and reads its own defaults from a flag', (t) => {
   }
 })
 
-test('the schema knows every kind, option and preset', (t) => {
-  const schema = JSON.parse(readFileSync(new URL('../docs/policies.schema.json', import.meta.url), 'utf8'))
-  const definitions = Object.values<{ properties?: Record<string, { const?: string }> }>(schema.$defs)
-  const kinds = definitions.flatMap(({ properties }) => properties?.['kind']?.const ?? [])
+interface Part {
+  $ref?: string
+  const?: string
+  properties?: Record<string, Part>
+  items?: Part
+  oneOf?: Part[]
+  anyOf?: Part[]
+}
+
+const schema = JSON.parse(readFileSync(new URL('../docs/policies.schema.json', import.meta.url), 'utf8')) as Part & {
+  $defs: Record<string, Part>
+}
+const resolve = (part: Part): Part => (part.$ref ? schema.$defs[part.$ref.split('/').at(-1)!]! : part)
+
+/** Every dotted name at and below a part of the schema. */
+function namesOf(part: Part, at: string): string[] {
+  const { properties = {}, items, oneOf = [], anyOf = [] } = resolve(part)
+  const below = [...Object.entries(properties), ...(items ? [['0', items] as const] : [])].flatMap(([name, inner]) =>
+    namesOf(inner, at === '' ? name : `${at}.${name}`),
+  )
+  return [...(at === '' ? [] : [at]), ...below, ...[...oneOf, ...anyOf].flatMap((one) => namesOf(one, at))]
+}
+
+test('the schema knows every kind and preset', (t) => {
+  const kinds = Object.values(schema.$defs).flatMap(({ properties }) => properties?.['kind']?.const ?? [])
   t.deepEqual(kinds, Object.keys(policyOptions))
   for (const preset of Object.values(presets)) t.true(kinds.includes(preset.kind))
 })
+
+for (const part of schema.oneOf!) {
+  const { properties = {} } = resolve(part)
+  const { kind, ...own } = properties
+  test(`all that the schema allows of ${kind!.const} can be written as a flag`, (t) => {
+    t.deepEqual(Object.keys(policyOptions[kind!.const as PolicyKind]), Object.keys(own))
+    for (const name of namesOf({ properties: own }, ''))
+      t.notThrows(() => parsePolicy(`${kind!.const}:${name}=1`), name)
+  })
+}
 
 test('presets have names', (t) => {
   t.deepEqual(parsePolicy('gemfilter-paper'), policies.preset('gemfilter-paper'))

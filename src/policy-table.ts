@@ -9,7 +9,7 @@ export const policyOptions: Readonly<Record<PolicyKind, { readonly [name: string
   auto: { recall: null },
   full: {},
   gemfilter: {
-    budget: { ratio: null },
+    budget: { ratio: null, coverage: null, max: { ratio: null }, min: null },
     fallbackBelow: null,
     layer: null,
     pins: { chargeBudget: null, last: null, question: null, sinks: null, system: null, template: null },
@@ -26,7 +26,7 @@ export const policyOptions: Readonly<Record<PolicyKind, { readonly [name: string
     },
     stages: [
       {
-        budget: { ratio: null },
+        budget: { ratio: null, coverage: null, max: { ratio: null }, min: null },
         layer: null,
         score: {
           contrast: null,
@@ -47,7 +47,7 @@ export const policyOptions: Readonly<Record<PolicyKind, { readonly [name: string
     queryToken: null,
     stages: [
       {
-        budget: { ratio: null },
+        budget: { ratio: null, coverage: null, max: { ratio: null }, min: null },
         layer: null,
         score: {
           contrast: null,
@@ -74,12 +74,12 @@ export const policyOptions: Readonly<Record<PolicyKind, { readonly [name: string
   sinkwindow: { recent: null, sink: null },
   anllm: { anchors: [null], last: null, question: null, sinks: null },
   random: {
-    budget: { ratio: null },
+    budget: { ratio: null, coverage: null, max: { ratio: null }, min: null },
     pins: { chargeBudget: null, last: null, question: null, sinks: null, system: null, template: null },
     seed: null,
   },
   firstlast: {
-    budget: { ratio: null },
+    budget: { ratio: null, coverage: null, max: { ratio: null }, min: null },
     pins: { chargeBudget: null, last: null, question: null, sinks: null, system: null, template: null },
   },
 }

@@ -25,5 +25,8 @@ function names(whole, part) {
     return Object.fromEntries(Object.entries(one.properties).map(([name, inner]) => [name, names(whole, inner)]))
   if (one.items) return [names(whole, one.items)]
   const parts = cases(one)
-  return parts[0] === one ? null : (parts.map((inner) => names(whole, inner)).find((inner) => inner !== null) ?? null)
+  if (parts[0] === one) return null
+  const found = parts.map((inner) => names(whole, inner)).filter((inner) => inner !== null)
+  // Of several objects all names; which go together is for the policy to say.
+  return found.find(Array.isArray) ?? (found.length > 0 ? Object.assign({}, ...found) : null)
 }
