@@ -9,6 +9,14 @@ test('flags become policies', (t) => {
   t.deepEqual(parsePolicy(' gemfilter:budget=1024, layer=13 '), { kind: 'gemfilter', budget: 1024, layer: 13 })
   t.deepEqual(parsePolicy('gemfilter:budget=10%'), { kind: 'gemfilter', budget: { ratio: 0.1 } })
   t.deepEqual(parsePolicy('gemfilter:ratio=0.25'), { kind: 'gemfilter', budget: { ratio: 0.25 } })
+  t.deepEqual(parsePolicy('gemfilter:ratio=25%'), { kind: 'gemfilter', budget: { ratio: 0.25 } })
+  t.deepEqual(parsePolicy('gemfilter:budget.coverage=90%,budget.max=10%,fallbackBelow=5%,score.quota.share=20%'), {
+    kind: 'gemfilter',
+    budget: { coverage: 0.9, max: { ratio: 0.1 } },
+    fallbackBelow: 0.05,
+    score: { quota: { share: 0.2 } },
+  } as Policy)
+  t.deepEqual(parsePolicy('auto:recall=95%'), { kind: 'auto', recall: 0.95 })
   t.deepEqual(parsePolicy('gemfilter:positions=original'), { kind: 'gemfilter', positions: 'original' })
   t.deepEqual(parsePolicy('gemfilter:pins.sinks=4,pins.question=false,score.softmax=true'), {
     kind: 'gemfilter',

@@ -23,8 +23,8 @@ export const policies: Factories & { preset(name: PresetName): Policy } = Object
  * Reads a policy from one flag: a kind or a preset's name, alone or as `name:option=value,option=value`; or JSON.
  *
  * Nested options are dotted and elements of lists numbered (`score.pool.width=13`, `stages.0.layer=9`). Values are JSON,
- * a percentage (`10%`, a share) or a word; `ratio=0.1` is short for `budget.ratio=0.1`. An unknown kind or option is
- * `ERR_INVALID_ARG` with the known ones.
+ * a percentage (`10%`, a share: `{ "ratio": 0.1 }` where that is an option's form, else 0.1) or a word; `ratio=0.1` is short for
+ * `budget.ratio=0.1`. An unknown kind or option is `ERR_INVALID_ARG` with the known ones.
  */
 export function parsePolicy(flag: string): Policy {
   if (typeof flag !== 'string') throw invalidOption('policy', flag, 'a string')
@@ -38,9 +38,9 @@ export function parsePolicy(flag: string): Policy {
     const equals = pair.indexOf('=')
     const key = pair.slice(0, equals < 0 ? undefined : equals).trim()
     const path = (key === 'ratio' ? 'budget.ratio' : key).split('.')
-    checkPath(policy.kind, path)
+    const below = checkPath(policy.kind, path)
     if (equals < 0) throw invalidOption(`policy.${key}`, pair, '`option=value`')
-    put(policy, path, parseValue(pair.slice(equals + 1).trim()))
+    put(policy, path, parseValue(pair.slice(equals + 1).trim(), below))
   }
   return policy
 }
@@ -64,8 +64,11 @@ function knownKind(kind: unknown): PolicyKind {
   throw invalidOption('policy.kind', kind, oneOf([...kinds, ...Object.keys(presets)], kind))
 }
 
-/** Refuses an option that its kind does not have, at any depth. Values are checked where they are used, in Rust. */
-function checkPath(kind: PolicyKind, path: readonly string[]): void {
+/**
+ * Refuses an option that its kind does not have, at any depth; returns the names below it. Values are checked where they
+ * are used, in Rust.
+ */
+function checkPath(kind: PolicyKind, path: readonly string[]): OptionNames {
   let names: OptionNames = policyOptions[kind]
   for (const [depth, key] of path.entries()) {
     const option = `policy.${pathName(path.slice(0, depth + 1))}`
@@ -81,6 +84,7 @@ function checkPath(kind: PolicyKind, path: readonly string[]): void {
       names = inner?.[key] ?? null
     }
   }
+  return names
 }
 
 /** As errors of either side call it: `stages[0].layer`. */
@@ -99,9 +103,13 @@ function put(target: object, path: readonly string[], value: unknown): void {
   at[path.at(-1)!] = value
 }
 
-function parseValue(text: string): unknown {
+/** `names` are those below the option. */
+function parseValue(text: string, names: OptionNames): unknown {
   const percent = /^(\d+(?:\.\d+)?|\.\d+)\s*%$/.exec(text)
-  if (percent) return { ratio: Number(percent[1]) / 100 }
+  if (percent) {
+    const ratio = Number(percent[1]) / 100
+    return names !== null && 'ratio' in names ? { ratio } : ratio
+  }
   try {
     return JSON.parse(text)
   } catch {
