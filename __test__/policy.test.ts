@@ -126,6 +126,7 @@ const refusals: [string, string, RegExp][] = [
   ['full:budget=4', 'policy.budget', /no options/],
   ['gemfilter:budget', 'policy.budget', /option=value/],
   ['{"kind":"gemfilter","x":1}', 'policy.x', /layer/],
+  ['{"kind":"gemfilter-paper"}', 'policy.kind', /firstlast \(did you mean gemfilter\?\)/],
   ['{"kind":', 'policy', /JSON/],
 ]
 for (const [flag, option, message] of refusals)

@@ -52,16 +52,17 @@ function fromJson(text: string): Policy {
   } catch (error) {
     throw invalidOption('policy', text, `valid JSON (${(error as Error).message})`)
   }
-  const kind = knownKind(value.kind)
+  const kind = knownKind(value.kind, kinds)
   for (const option of Object.keys(value)) if (option !== 'kind') checkPath(kind, [option])
   return value as Policy
 }
 
 const isPreset = (name: string): name is PresetName => Object.hasOwn(presets, name)
 
-function knownKind(kind: unknown): PolicyKind {
+/** `names` are those that could stand in its place. */
+function knownKind(kind: unknown, names = [...kinds, ...Object.keys(presets)]): PolicyKind {
   if (typeof kind === 'string' && kinds.includes(kind)) return kind as PolicyKind
-  throw invalidOption('policy.kind', kind, oneOf([...kinds, ...Object.keys(presets)], kind))
+  throw invalidOption('policy.kind', kind, oneOf(names, kind))
 }
 
 /**
