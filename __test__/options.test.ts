@@ -34,7 +34,7 @@ const refusals: [string, unknown, RegExp?][] = [
   ['signal', { signal: {} }],
   ['onPrefill', { onPrefill: 'no' }],
   ['forceIndices', { forceIndices: [1, 2] }],
-  ['maxTokens', { maxTokens: 5 }, /maxNewTokens/],
+  ['maxTokens', { maxTokens: 5 }, /did you mean maxNewTokens\?/],
   ['policy.kind', { policy: { kind: 'gemfliter' } }, /gemfilter/],
   ['policy.budget', gemfilter({ budget: 0 })],
   ['policy.budget', gemfilter({ budget: -3 })],

@@ -1,10 +1,10 @@
 import { invalidOption } from './errors.js'
+import { oneOf } from './similar.js'
 
 /** Refuses what is no object, and entries of unknown names. */
 export function checkOptions(options: unknown, known: readonly string[]): void {
   if (typeof options !== 'object' || options === null) throw invalidOption('options', options, 'an object')
-  for (const key of Object.keys(options))
-    if (!known.includes(key)) throw invalidOption(key, key, `one of ${known.join(', ')}`)
+  for (const key of Object.keys(options)) if (!known.includes(key)) throw invalidOption(key, key, oneOf(known, key))
 }
 
 /** Refuses a `signal` that cannot be listened to; undefined is none. */

@@ -1,7 +1,7 @@
 import { invalidOption } from './errors.js'
-import { closest } from './similar.js'
 import { type OptionNames, policyOptions, presets } from './policy-table.js'
 import type { Policy, PolicyKind, PolicyOptions, PresetName } from './policy-types.js'
+import { oneOf } from './similar.js'
 import { splitOutside } from './split.js'
 
 const kinds = Object.keys(policyOptions)
@@ -117,9 +117,4 @@ function parseValue(text: string, names: OptionNames): unknown {
     const number = Number(text)
     return text !== '' && Number.isFinite(number) ? number : text
   }
-}
-
-function oneOf(names: readonly string[], instead: unknown): string {
-  const [near] = typeof instead === 'string' ? closest(instead, names) : []
-  return `one of ${names.join(', ')}${near ? ` (did you mean ${near}?)` : ''}`
 }

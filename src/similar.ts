@@ -1,3 +1,9 @@
+/** What a value must be that has to be one of `names`, with the nearest to what was given instead. */
+export function oneOf(names: readonly string[], instead: unknown): string {
+  const [near] = typeof instead === 'string' ? closest(instead, names) : []
+  return `one of ${names.join(', ')}${near ? ` (did you mean ${near}?)` : ''}`
+}
+
 /** Up to three of `candidates` that are a few edits away from `wanted`, nearest first. */
 export function closest(wanted: string, candidates: readonly string[]): string[] {
   const limit = Math.max(2, Math.floor(wanted.length * 0.4))
