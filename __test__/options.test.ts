@@ -203,4 +203,19 @@ test('select keeps to its options', async (t) => {
   await t.throwsAsync(model.select(prompt, { policy: { kind: 'full' } }), { code: 'ERR_INVALID_ARG' })
   await t.throwsAsync(model.select(prompt, { scores: 'some' as never }), { code: 'ERR_INVALID_ARG' })
   await t.throwsAsync(model.select(prompt, { budget: 3 } as never), { code: 'ERR_INVALID_ARG' })
+  await t.throwsAsync(model.select(prompt, null as never), { instanceOf: SkimError, code: 'ERR_INVALID_ARG' })
+  t.is((await model.select(prompt, { policy: null as never })).policy.kind, 'gemfilter')
+})
+
+test.serial('what a selection remarks is a process warning', async (t) => {
+  const warnings: (Error & { code?: string })[] = []
+  const listen = (warning: Error) => warnings.push(warning)
+  process.on('warning', listen)
+  await model.select({ document: 'the of in the', question: 'the?' }, { policy: { kind: 'gemfilter', budget: 64 } })
+  await new Promise(setImmediate)
+  process.off('warning', listen)
+  t.deepEqual(
+    warnings.map(({ name, code }) => [name, code]),
+    [['SkimWarning', 'W_POLICY_NOOP']],
+  )
 })

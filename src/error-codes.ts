@@ -110,8 +110,7 @@ export const errorCodes = {
 
 /** The stable names of remarks that do not stop the work; `docs/errors.md` is made from this table too. */
 export const warningCodes = {
-  W_CALLBACK:
-    'A callback threw; it is not called any more. Where there is no result to carry it, it is a process warning.',
+  W_CALLBACK: 'A callback threw; it is not called any more.',
   W_FALLBACK: 'The scores hardly fell on the text, so the policy read the whole prompt.',
   W_ILL_FORMED: 'Lone surrogates in the input were replaced by U+FFFD; offsets are unchanged.',
   W_MESSAGE_DROPPED: 'The chat template leaves out the content of a message.',

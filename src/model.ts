@@ -1,9 +1,11 @@
 import { debuglog } from 'node:util'
 import * as threads from 'node:worker_threads'
 import type { Model as NativeModel, Study } from '#native'
+import { emitWarning } from './callback.js'
 import { invalidOption, SkimError } from './errors.js'
 import { makeGeneration } from './generation.js'
 import { call } from './native.js'
+import { checkOptions } from './options.js'
 import { toRequest } from './request.js'
 import { makeTokenizer } from './tokenizer.js'
 import type { DeviceInfo, GenerateOptions, Generation, Model, ModelInfo, Prompt } from './types.js'
@@ -49,13 +51,15 @@ class LoadedModel implements Model {
   }
 
   async select(prompt: Prompt, options: SelectOptions = {}): Promise<Selection> {
-    const { policy = { kind: 'gemfilter' }, scores = 'kept', signal, ...unknown } = options
-    for (const key of Object.keys(unknown)) throw invalidOption(key, key, 'one of policy, scores, signal')
+    checkOptions(options, ['policy', 'scores', 'signal'])
+    const { scores = 'kept', signal } = options
+    const policy = options.policy ?? { kind: 'gemfilter' }
     if (scores !== 'kept' && scores !== 'all') throw invalidOption('scores', scores, '"kept" or "all"')
     if (policy.kind === 'full') throw invalidOption('policy.kind', policy.kind, 'a policy that selects')
     const extra = { selectOnly: true, allScores: scores === 'all' }
     const generation = this.#prepare(prompt, { policy, ...(signal ? { signal } : {}) }, extra)
-    const { selection } = await generation.result
+    const { selection, warnings } = await generation.result
+    warnings.forEach(emitWarning)
     if (!selection) throw new SkimError('ERR_INTERNAL', `The policy ${policy.kind} reported no selection.`)
     return selection
   }

@@ -23,7 +23,10 @@ export interface Model extends AsyncDisposable {
    * `ERR_CONTEXT_OVERFLOW`, `ERR_EMPTY_PROMPT`, `ERR_CHAT_TEMPLATE`, `ERR_OUT_OF_MEMORY`, `ERR_BUSY`, `ERR_NUMERICS`.
    */
   generate(prompt: Prompt, options?: GenerateOptions): Generation
-  /** What the policy keeps, without writing an answer. Rejects with the errors of `generate`, those of options too. */
+  /**
+   * What the policy keeps, without writing an answer. Rejects with the errors of `generate`, those of options too; warnings are
+   * process warnings.
+   */
   select(prompt: Prompt, options?: SelectOptions): Promise<Selection>
   /** Cancels what runs; resolves once the memory is free. May be called again. */
   dispose(): Promise<void>

@@ -20,7 +20,8 @@ cannot be read.
 
 # Warnings
 
-A remark that does not stop the work is a \`Warning\` with a stable \`code\` and a \`message\` in \`result.warnings\`.
+A remark that does not stop the work is a \`Warning\` with a stable \`code\` and a \`message\` in \`result.warnings\`. Where no
+result carries it (\`select\`, \`loadModel\`, \`evaluate\`), it is a process warning, a \`SkimWarning\` with that \`code\`.
 
 | Code | What happened |
 | --- | --- |
