@@ -96,6 +96,9 @@ const bad: [string, unknown, number, Record<string, unknown>][] = [
   ['/v1/chat/completions', { messages: [{ role: 'user', content: 5 }] }, 400, { param: 'messages.0.content' }],
   ['/v1/chat/completions', { messages: asked, tools: [{ type: 'function' }] }, 400, { param: 'tools' }],
   ['/v1/chat/completions', { messages: asked, n: 2 }, 400, { param: 'n', type: 'invalid_request_error' }],
+  ['/v1/chat/completions', { messages: asked, frequency_penalty: 1.5 }, 400, { param: 'frequency_penalty' }],
+  ['/v1/chat/completions', { messages: asked, presence_penalty: -1 }, 400, { param: 'presence_penalty' }],
+  ['/v1/completions', { prompt: 'a', suffix: 'b' }, 400, { param: 'suffix' }],
   ['/v1/chat/completions', { messages: asked, top_p: 2 }, 400, { code: 'ERR_INVALID_ARG' }],
   ['/v1/chat/completions', { messages: asked, policy: 'gemfiltre' }, 400, { param: 'policy.kind' }],
   ['/v1/chat/completions', { messages: asked, policy: { kind: 'gemfiltre' } }, 400, { code: 'ERR_INVALID_ARG' }],
@@ -130,7 +133,8 @@ test('what is no JSON, no object, too large or no POST', async (t) => {
 })
 
 test('unknown fields and null are ignored', async (t) => {
-  const body = { messages, max_tokens: 1, user: 'me', stop: null, tools: [], response_format: { type: 'text' } }
+  const neutral = { tools: [], response_format: { type: 'text' }, presence_penalty: 0, frequency_penalty: 0 }
+  const body = { messages, max_tokens: 1, user: 'me', stop: null, ...neutral }
   t.is((await post('/v1/chat/completions', body)).status, 200)
 })
 

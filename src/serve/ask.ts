@@ -25,6 +25,9 @@ const unsupported: Record<string, (value: unknown) => boolean> = {
   response_format: (value) => (value as { type?: unknown } | null)?.type !== 'text',
   logprobs: (value) => value !== false && value !== 0,
   echo: (value) => value !== false,
+  suffix: (value) => value !== '',
+  frequency_penalty: (value) => value !== 0,
+  presence_penalty: (value) => value !== 0,
   logit_bias: (value) => typeof value !== 'object' || Object.keys(value ?? {}).length > 0,
 }
 
