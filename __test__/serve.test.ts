@@ -74,6 +74,13 @@ test('a chat, whole and in pieces, says the same as the library', async (t) => {
   t.is(chunks.map((chunk) => chunk.choices[0]?.delta.content ?? '').join(''), text)
   t.is(chunks.at(-2).choices[0].finish_reason, whole.choices[0].finish_reason)
   t.deepEqual(chunks.at(-1).usage, whole.usage)
+
+  const [stop] = text
+  const silent = await events(await post('/v1/chat/completions', { ...chat, stop, stream: true }))
+  t.deepEqual(
+    silent.slice(0, -1).map((part) => (JSON.parse(part) as Json).choices[0].delta),
+    [{ role: 'assistant' }],
+  )
 })
 
 test('a text goes on, and a selection comes on request', async (t) => {

@@ -26,8 +26,9 @@ export class Answer {
     return this.#chunk(this.#ask.kind === 'chat' ? { delta: { ...role, content: text } } : { text }, null)
   }
 
-  last(result: GenerationResult): object {
-    const empty = this.#ask.kind === 'chat' ? { delta: {} } : { text: '' }
+  /** `first` where there was no piece before it. */
+  last(result: GenerationResult, first: boolean): object {
+    const empty = this.#ask.kind === 'chat' ? { delta: first ? { role: 'assistant' } : {} } : { text: '' }
     return { ...this.#chunk(empty, finishReasons[result.finishReason]), ...this.#selection(result) }
   }
 

@@ -125,7 +125,7 @@ async function stream(
       first = false
     }
     const result = await generation.result
-    await send(words.last(result))
+    await send(words.last(result, first))
     if (ask.includeUsage) await send(words.usage(result))
     await send('[DONE]')
     response.end()
