@@ -136,6 +136,7 @@ test('what is no JSON, no object, too large or no POST', async (t) => {
   for (const body of ['{"messages": ', '[]', 'null'])
     t.is((await fetch(url + path, { method: 'POST', body })).status, 400, body)
   t.is((await fetch(url + path)).status, 405)
+  t.is((await fetch(`${url}/v1/models`, { method: 'POST', body: '{}' })).status, 405)
   t.is((await fetch(url + path, { method: 'POST', body: Buffer.alloc((64 << 20) + 1, ' ') })).status, 413)
 })
 
@@ -176,9 +177,10 @@ test('models are listed; a server says when it is ready; a key is asked for', as
 })
 
 test('a page of another host cannot reach a server on this machine', async (t) => {
-  const status = (host: string) =>
-    new Promise((resolve) => get(`${url}/v1/models`, { headers: { host } }, (response) => resolve(response.statusCode)))
+  const status = (host: string, path = '/v1/models') =>
+    new Promise((resolve) => get(url + path, { headers: { host } }, (response) => resolve(response.statusCode)))
   t.is(await status('evil.example:80'), 403)
+  t.is(await status('evil.example:80', '/health'), 403)
   t.is(await status('LOCALHOST:1'), 200)
   t.is(await status('[::1]'), 200)
 })

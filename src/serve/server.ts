@@ -8,7 +8,7 @@ import { type Ask, readAsk } from './ask.js'
 import { type Failure, failure, toFailure } from './failure.js'
 import { Metrics } from './metrics.js'
 
-/** A larger body than any prompt that is accepted. */
+/** Larger bodies are refused; the library itself takes 512 MiB of text. */
 const MAX_BODY_BYTES = 64 << 20
 /** Proxies give up on a silent connection; a comment in the stream keeps it open while a prompt is read. */
 const PING_MS = 10_000
@@ -44,15 +44,18 @@ export function serve(loading: Promise<Model>, options: ServeOptions): Server {
 
   async function route(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const path = request.url?.split('?', 1)[0] ?? '/'
-    if (path === '/health')
-      return json(response, model ? 200 : 503, { status: model ? 'ok' : broken ? 'error' : 'loading' })
     if (rebound(request))
       return refuse(response, failure(403, 'This server is for requests to this machine by its own name.'))
+    if (path === '/health')
+      return json(response, model ? 200 : 503, { status: model ? 'ok' : broken ? 'error' : 'loading' })
     if (!allowed(request, options.apiKey))
       return refuse(response, failure(401, 'The bearer token is missing or wrong.'))
     if (path === '/metrics') return plain(response, String(metrics))
-    if (path === '/v1/models' && request.method === 'GET')
-      return json(response, 200, { object: 'list', data: [{ id: options.name, object: 'model', owned_by: 'skimlm' }] })
+    if (path === '/v1/models') {
+      if (request.method !== 'GET') return refuse(response, failure(405, `${path} takes GET.`))
+      const own = { id: options.name, object: 'model', owned_by: 'skimlm' }
+      return json(response, 200, { object: 'list', data: [own] })
+    }
     const kind = ({ '/v1/chat/completions': 'chat', '/v1/completions': 'text' } as const)[path]
     if (kind === undefined) return refuse(response, failure(404, `There is no ${path}.`))
     if (request.method !== 'POST') return refuse(response, failure(405, `${path} takes POST.`))
