@@ -113,6 +113,14 @@ test('bare tokens are joined by their places in the prompt', (t) => {
   t.is(bare.toText({ ellipsis: '|' }), 'ab|c')
 })
 
+test('the terminal shows bare tokens as it shows text', (t) => {
+  const text = ['a\x1b[2J', 'long '.repeat(8)]
+  const kept = text.map((own, i) => ({ index: 2 * i, start: 0, end: 0, text: own }))
+  const bare = makeSelection(data(5, kept), { tokens: new Uint32Array(5) })
+  const shown = bare.toTerminal({ width: 20, color: false })
+  t.deepEqual(shown.split('\n').slice(2), ['', '[a␛[2J]', '', '[long long long long', 'long long long long', ']'])
+})
+
 test('coverage is the kept share of every stretch', (t) => {
   t.deepEqual([...selection.coverage(4)], [0.5, 0.25, 0.5, 0.5])
   const uneven = makeSelection(

@@ -2,7 +2,7 @@ import { wantsColor } from './color.js'
 import { invalidOption } from './errors.js'
 import { page } from './html.js'
 import { joinSpans } from './spans.js'
-import { bar, excerpts, wrap } from './terminal.js'
+import { bar, excerpts, toCells, wrap } from './terminal.js'
 import type { LayerHeads, Policy, Prompt, SelectedSpan, SelectedToken, Selection } from './types.js'
 
 /** What crosses the seam: one entry a kept token in every array but `allScores`. */
@@ -112,8 +112,8 @@ class KeptTokens implements Selection {
     for (const message of new Set(spans.map((span) => span.message))) {
       const own = spans.filter((span) => span.message === message)
       const text = this.#text(message)
-      if (text === undefined) lines.push('', ...own.map((span) => span.text))
-      else for (const cells of excerpts(text, own, context)) lines.push('', ...wrap(cells, width, color))
+      const parts = text === undefined ? own.map((span) => toCells(span.text, true)) : excerpts(text, own, context)
+      for (const cells of parts) lines.push('', ...wrap(cells, width, color))
     }
     return lines.join('\n')
   }

@@ -1,4 +1,5 @@
 import type { Command } from 'commander'
+import { harmless } from '../../harmless.js'
 import { parsePolicy } from '../../policy.js'
 import type { GenerationResult, Policy } from '../../types.js'
 import { splitOutside } from '../../split.js'
@@ -101,6 +102,6 @@ function comparison(rows: readonly Row[]): string {
 }
 
 function clip(text: string, width = 60): string {
-  const line = text.replace(/\s+/g, ' ').trim()
+  const line = harmless(text.replace(/\s+/g, ' ').trim())
   return line.length > width ? `${line.slice(0, width - 1)}…` : line
 }
