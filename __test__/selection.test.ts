@@ -202,6 +202,21 @@ test('the page shows the whole text, kept parts marked by score', (t) => {
   t.is(text.replace(/<\/mark><mark[^>]*>/g, '').match(/<mark/g)?.length, selection.spans().length)
 })
 
+test('the page shows messages of which nothing was kept, but not those of the system', (t) => {
+  const chat = makeSelection(data(9, [{ index: 4, start: 0, end: 5, message: 2 }]), [
+    { role: 'system', content: 'Be short.' },
+    { role: 'user', content: 'Hello' },
+    { role: 'assistant', content: 'World!' },
+  ])
+  const texts = (html: string) => Array.from(html.matchAll(/<p class="skimlm-text">(.*?)<\/p>/gs), ([, text]) => text)
+  t.deepEqual(texts(chat.toHTML()), ['Hello', '<mark class="s4">World</mark>!'])
+  const none = makeSelection(data(9, [{ index: 8, start: 0, end: 4, source: 1 }]), {
+    document: 'Hello',
+    question: 'Who?',
+  })
+  t.deepEqual(texts(none.toHTML()), ['Hello'])
+})
+
 test('a document cannot write into the page', (t) => {
   const hostile = '<script>alert("1")</script>\0\u202e&'
   const kept = makeSelection(data(3, [{ index: 1, start: 8, end: 17 }]), { document: hostile, question: '?' })

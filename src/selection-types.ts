@@ -41,7 +41,7 @@ export interface Selection extends Iterable<SelectedToken> {
   /** The kept text with `context` code units around each stretch, kept parts emphasised. */
   toTerminal(options?: { width?: number; color?: boolean; context?: number }): string
   /**
-   * The whole text, kept parts marked, the stronger the higher their score. A page of its own or, without `standalone`
+   * The whole text (of a chat, all messages but the system's), kept parts marked, the stronger the higher their score. A page of its own or, without `standalone`
    * (default true), a block to put into one; it has no scripts and loads nothing.
    */
   toHTML(options?: { title?: string; theme?: 'light' | 'dark' | 'auto'; standalone?: boolean }): string

@@ -121,13 +121,8 @@ class KeptTokens implements Selection {
   toHTML(options: { title?: string; theme?: 'light' | 'dark' | 'auto'; standalone?: boolean } = {}): string {
     const { title = 'What was read', theme = 'auto', standalone = true } = options
     if (!['light', 'dark', 'auto'].includes(theme)) throw invalidOption('theme', theme, '"light", "dark" or "auto"')
-    const passages = new Map<number | undefined, SelectedToken[]>()
-    for (const token of this) {
-      if (token.source !== 'document') continue
-      const own = passages.get(token.message) ?? []
-      own.push(token)
-      passages.set(token.message, own)
-    }
+    const passages = new Map<number | undefined, SelectedToken[]>(this.#passages().map((message) => [message, []]))
+    for (const token of this) if (token.source === 'document') passages.get(token.message)?.push(token)
     return page({
       title: String(title),
       summary: this.#summary(),
@@ -146,6 +141,12 @@ class KeptTokens implements Selection {
   #summary(): string {
     const share = this.promptTokens === 0 ? 0 : (100 * this.indices.length) / this.promptTokens
     return `kept ${this.indices.length} of ${this.promptTokens} prompt tokens (${share.toFixed(1)} %), layer ${this.layer}`
+  }
+
+  /** The texts to choose from: of a chat, its messages but those of the system; of another prompt, one without a number. */
+  #passages(): (number | undefined)[] {
+    if (!Array.isArray(this.#prompt)) return [undefined]
+    return this.#prompt.flatMap(({ role }, message) => (role === 'system' ? [] : [message]))
   }
 
   /** The string that offsets index. */
