@@ -9,6 +9,7 @@ import { download, type Download } from '../src/hub/download.js'
 import { verifyBuiltin, resolveBuiltin, resolveModel } from '../src/hub/resolve.js'
 import { cacheDirectory, hubSettings } from '../src/hub/settings.js'
 import type { LoadProgress } from '../src/types.js'
+import { inspectModel } from '../src/inspect.js'
 import { type Answer, serve, startHub } from './hub-server.js'
 
 const body = randomBytes(300_000)
@@ -241,6 +242,22 @@ test('several GGUFs, or none of the name asked for, are listed', async (t) => {
   const expected = { instanceOf: SkimError, code: 'ERR_MODEL_NOT_FOUND', message: /tiny\.Q4\.gguf, tiny\.Q8\.gguf/ }
   await t.throwsAsync(resolveModel('someone/tiny', options), expected)
   await t.throwsAsync(resolveModel({ hub: 'someone/tiny', file: 'x.gguf' }, options), expected)
+})
+
+test('onProgress that throws while a header is fetched is one warning', async (t) => {
+  const hub = await setUp(t, repository(tree))
+  const warnings: (Error & { code?: string })[] = []
+  const listen = (warning: Error) => warnings.push(warning)
+  process.on('warning', listen)
+  const onProgress = () => {
+    throw new Error('mine')
+  }
+  const options = { cacheDir: hub.folder, hubEndpoint: hub.endpoint, onProgress }
+  // All of it has been fetched; what it is not is found then.
+  await t.throwsAsync(inspectModel('someone/tiny', options), { instanceOf: SkimError, code: 'ERR_MODEL_CORRUPT' })
+  await new Promise(setImmediate)
+  process.off('warning', listen)
+  t.is(warnings.filter(({ code }) => code === 'W_CALLBACK').length, 1)
 })
 
 test('a wrong hash is refused and removed', async (t) => {

@@ -35,6 +35,24 @@ test('inspecting takes the options of fetching', async (t) => {
   t.regex(error!.message, /no-models/)
 })
 
+for (const [option, options] of [
+  ['ofline', { ofline: true }],
+  ['device', { device: 'cpu' }],
+  ['signal', { signal: {} }],
+  ['onProgress', { onProgress: 1 }],
+] as const)
+  test(`inspecting and estimating refuse ${option}`, async (t) => {
+    const path = await tinyModel()
+    for (const work of [
+      inspectModel(path, options as never),
+      estimateMemory(path, { promptTokens: 1 }, options as never),
+    ]) {
+      const error = await t.throwsAsync(work, { instanceOf: SkimError })
+      t.is(error!.code, 'ERR_INVALID_ARG')
+      t.is(error!.details['option'], option)
+    }
+  })
+
 test('the estimate follows the policy, the length and the types', async (t) => {
   const path = await tinyModel()
   const need = { promptTokens: 4096, maxNewTokens: 1 }

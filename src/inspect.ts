@@ -1,12 +1,13 @@
+import { emitWarning, guardCallback } from './callback.js'
 import { fromNative } from './errors.js'
-import { resolveModel } from './hub/index.js'
+import { hubKeys, resolveModel } from './hub/index.js'
 import { call } from './native.js'
-import { plain } from './options.js'
+import { checkCallback, checkOptions, checkSignal, plain } from './options.js'
 import type { HubOptions, MemoryEstimate, MemoryNeed, ModelInfo, ModelSource } from './types.js'
 
 /** What a model's header says; weights are not read. Rejects like `loadModel`. */
 export async function inspectModel(source?: ModelSource, options: HubOptions = {}): Promise<ModelInfo> {
-  const path = await resolveModel(source, options)
+  const path = await fetchModel(source, options)
   return parsed(call((binding) => binding.inspect(path)))
 }
 
@@ -27,8 +28,16 @@ export async function estimateAll(
   options: HubOptions = {},
 ): Promise<MemoryEstimate[]> {
   const json = JSON.stringify(needs.map((need) => plain(need, '', { replaced: false })))
-  const path = await resolveModel(source, options)
+  const path = await fetchModel(source, options)
   return parsed(call((binding) => binding.estimateMemory(path, json)))
+}
+
+function fetchModel(source: ModelSource | undefined, options: HubOptions): Promise<string> {
+  checkOptions(options, [...hubKeys, 'signal', 'onProgress'])
+  const { signal, onProgress } = options
+  checkSignal(signal)
+  checkCallback('onProgress', onProgress)
+  return resolveModel(source, { ...options, onProgress: guardCallback('onProgress', onProgress, emitWarning) })
 }
 
 async function parsed<T>(answer: Promise<string>): Promise<T> {

@@ -1,13 +1,14 @@
 import type { Loading, Model as NativeModel } from '#native'
 import { emitWarning, guardCallback } from './callback.js'
 import { fromNative, invalidOption, SkimError } from './errors.js'
-import { resolveModel } from './hub/index.js'
+import { hubKeys, resolveModel } from './hub/index.js'
 import { makeModel } from './model.js'
 import { call, cuda } from './native.js'
 import { checkCallback, checkOptions, checkSignal, plain } from './options.js'
 import type { DeviceInfo, LoadOptions, LoadProgress, Model, ModelSource } from './types.js'
 
-const engineKeys = [
+/** Options that the engine takes as they are. */
+export const engineKeys = [
   'dtype',
   'kvDtype',
   'activations',
@@ -19,8 +20,6 @@ const engineKeys = [
   'verify',
   'maxQueue',
 ] as const
-/** Options that say how a model is fetched. */
-export const hubKeys = ['cacheDir', 'offline', 'hubToken', 'hubEndpoint'] as const
 const knownKeys: readonly string[] = [...engineKeys, ...hubKeys, 'device', 'signal', 'onProgress']
 
 /**

@@ -1,4 +1,5 @@
-import { hubKeys, loadModel } from '../load.js'
+import { hubKeys } from '../hub/index.js'
+import { loadModel } from '../load.js'
 import { pick } from '../options.js'
 import type { LoadOptions, Model } from '../types.js'
 import { type ModelFlags, loadKeys, sourceOf } from './flags.js'

@@ -1,3 +1,3 @@
 export { defaultModel, findBuiltin } from './builtin.js'
 export { builtinPath, resolveModel, verifyBuiltin } from './resolve.js'
-export { hubSettings, isSet } from './settings.js'
+export { hubKeys, hubSettings, isSet } from './settings.js'

@@ -12,6 +12,9 @@ export interface HubSettings {
   onProgress: (progress: LoadProgress) => void
 }
 
+/** Options that say how a model is fetched. */
+export const hubKeys = ['cacheDir', 'offline', 'hubToken', 'hubEndpoint'] as const
+
 const publicHub = 'https://huggingface.co'
 
 export function hubSettings(options: HubOptions = {}, env: NodeJS.ProcessEnv = process.env): HubSettings {

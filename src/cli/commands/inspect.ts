@@ -1,9 +1,8 @@
 import { stat } from 'node:fs/promises'
 import type { Command } from 'commander'
 import type { SkimError } from '../../errors.js'
-import { resolveModel } from '../../hub/index.js'
+import { hubKeys, resolveModel } from '../../hub/index.js'
 import { estimateAll, inspectModel } from '../../inspect.js'
-import { hubKeys } from '../../load.js'
 import { pick } from '../../options.js'
 import type { Dtype, KvDtype, MemoryEstimate, MemoryNeed, ModelInfo, Policy, RopeInfo } from '../../types.js'
 import {

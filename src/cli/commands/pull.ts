@@ -1,6 +1,5 @@
 import type { Command } from 'commander'
-import { defaultModel, findBuiltin, hubSettings, resolveModel, verifyBuiltin } from '../../hub/index.js'
-import { hubKeys } from '../../load.js'
+import { defaultModel, findBuiltin, hubKeys, hubSettings, resolveModel, verifyBuiltin } from '../../hub/index.js'
 import { pick } from '../../options.js'
 import { type SourceFlags, addSourceFlags, sourceOf } from '../flags.js'
 import { interruptible } from '../interrupt.js'
