@@ -1,15 +1,16 @@
 import { createHash, randomBytes } from 'node:crypto'
-import { access, mkdtemp, readFile, readdir, rm, symlink, writeFile } from 'node:fs/promises'
+import { access, mkdtemp, readFile, readdir, rm, symlink, utimes, writeFile } from 'node:fs/promises'
 import { homedir, tmpdir } from 'node:os'
 import { join, relative, resolve } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import { SkimError } from '../src/errors.js'
 import { defaultModel } from '../src/hub/builtin.js'
 import { download, type Download } from '../src/hub/download.js'
+import { withLock } from '../src/hub/lock.js'
 import { verifyBuiltin, resolveBuiltin, resolveModel } from '../src/hub/resolve.js'
 import { cacheDirectory, hubSettings } from '../src/hub/settings.js'
-import type { LoadProgress } from '../src/types.js'
 import { inspectModel } from '../src/inspect.js'
+import type { LoadProgress } from '../src/types.js'
 import { type Answer, serve, startHub } from './hub-server.js'
 
 const body = randomBytes(300_000)
@@ -273,6 +274,17 @@ test('two calls at once fetch one file once', async (t) => {
   const [a, b] = await Promise.all([resolveModel('someone/tiny', options), resolveModel('someone/tiny', options)])
   t.is(a, b)
   t.is(hub.hits.filter((hit) => hit.path.includes('/resolve/')).length, 1)
+})
+
+test('a lock that was taken over is left to its new holder', async (t) => {
+  const { folder } = await setUp(t, () => {})
+  const path = join(folder, 'model.lock')
+  await withLock(path, undefined, () => writeFile(path, 'another'))
+  t.is(await readFile(path, 'utf8'), 'another')
+  const longAgo = new Date(Date.now() - 60_000)
+  await utimes(path, longAgo, longAgo)
+  t.not(await withLock(path, undefined, () => readFile(path, 'utf8')), 'another')
+  t.false(await exists(path))
 })
 
 test('offline never asks the hub', async (t) => {

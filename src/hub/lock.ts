@@ -1,4 +1,5 @@
-import { open, rm, stat, utimes } from 'node:fs/promises'
+import { randomUUID } from 'node:crypto'
+import { readFile, rm, stat, utimes, writeFile } from 'node:fs/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
 
 const beatMs = 2_000
@@ -7,24 +8,36 @@ const staleMs = 5 * beatMs
 
 /** Runs `work` while no other process, and no other call in this one, holds the lock file. */
 export async function withLock<T>(path: string, signal: AbortSignal | undefined, work: () => Promise<T>): Promise<T> {
-  while (!(await take(path))) await sleep(200, undefined, signal ? { signal } : {})
+  const id = randomUUID()
+  while (!(await take(path, id))) await sleep(200, undefined, signal ? { signal } : {})
   const beat = setInterval(() => void utimes(path, new Date(), new Date()).catch(() => {}), beatMs)
   try {
     return await work()
   } finally {
     clearInterval(beat)
-    await rm(path, { force: true })
+    await release(path, id)
   }
 }
 
-async function take(path: string): Promise<boolean> {
+async function take(path: string, id: string): Promise<boolean> {
   try {
-    await (await open(path, 'wx')).close()
+    await writeFile(path, id, { flag: 'wx' })
     return true
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
+    // Its holder is read before its age: a lock that is taken in between is young.
+    const holder = await holderOf(path)
     const held = await stat(path).catch(() => null)
-    if (held !== null && Date.now() - held.mtimeMs > staleMs) await rm(path, { force: true })
+    if (holder !== null && held !== null && Date.now() - held.mtimeMs > staleMs) await release(path, holder)
     return false
   }
+}
+
+/** Removes the lock of this holder; a lock that another has taken over stays. */
+async function release(path: string, holder: string): Promise<void> {
+  if ((await holderOf(path)) === holder) await rm(path, { force: true })
+}
+
+function holderOf(path: string): Promise<string | null> {
+  return readFile(path, 'utf8').catch(() => null)
 }
