@@ -287,6 +287,15 @@ test('a lock that was taken over is left to its new holder', async (t) => {
   t.false(await exists(path))
 })
 
+test('a cache that takes no files is an error that says so', async (t) => {
+  const hub = await setUp(t, repository([]))
+  const settings = hubSettings({ cacheDir: hub.folder, hubEndpoint: hub.endpoint })
+  // A name that is as long as names may be leaves no room for that of a lock.
+  const error = await fails(t, resolveBuiltin({ ...builtin, file: 'x'.repeat(255) }, settings))
+  t.like(error.details, { path: hub.folder, reason: 'ENAMETOOLONG' })
+  t.regex(error.message, /cacheDir/)
+})
+
 test('offline never asks the hub', async (t) => {
   const hub = await setUp(t, repository(tree))
   const options = { cacheDir: hub.folder, hubEndpoint: hub.endpoint, offline: true }

@@ -118,21 +118,31 @@ async function cached(
   const ready = async () => (await stat(to).catch(() => null))?.size === expected.bytes
   if (await ready()) return to
   if (settings.offline) throw offline(name, to)
-  await mkdir(dirname(to), { recursive: true }).catch((error) => {
-    throw new SkimError(
-      'ERR_HUB',
-      `The cache folder ${dirname(to)} cannot be made: ${error.message}. Set \`cacheDir\` (environment: SKIMLM_CACHE_DIR).`,
-      { path: dirname(to) },
-      { cause: error },
-    )
-  })
-  return withLock(`${to}.lock`, settings.signal, async () => {
-    if (await ready()) return to
-    const partial = `${to}.partial`
-    await fill(partial)
-    await rename(partial, to)
-    return to
-  })
+  const folder = dirname(to)
+  try {
+    await mkdir(folder, { recursive: true })
+    return await withLock(`${to}.lock`, settings.signal, async () => {
+      if (await ready()) return to
+      const partial = `${to}.partial`
+      await fill(partial)
+      await rename(partial, to)
+      return to
+    })
+  } catch (error) {
+    throw unusable(folder, error)
+  }
+}
+
+/** A refusal of the file system as `ERR_HUB`; what is none stays as it is. */
+function unusable(folder: string, error: unknown): unknown {
+  const { code, message, syscall } = error as NodeJS.ErrnoException
+  if (error instanceof SkimError || syscall === undefined) return error
+  return new SkimError(
+    'ERR_HUB',
+    `The cache folder ${folder} cannot be used: ${message}. Set \`cacheDir\` (environment: SKIMLM_CACHE_DIR) to one that can be written.`,
+    { path: folder, reason: code },
+    { cause: error },
+  )
 }
 
 async function cachedFile(folder: string, file: string | undefined): Promise<string | null> {
