@@ -316,7 +316,12 @@ test('paths are made absolute; an existing one comes before any name', async (t)
   t.is(await resolveModel({ path: 'smollm2-135m' }, offline), resolve('smollm2-135m'))
   await t.throwsAsync(resolveModel('smollm2-136m', offline), { code: 'ERR_MODEL_NOT_FOUND', message: /smollm2-135m/ })
   await t.throwsAsync(resolveModel({ hub: '../x/y' }, offline), { code: 'ERR_INVALID_ARG' })
-  await t.throwsAsync(resolveModel('', offline), { code: 'ERR_INVALID_ARG' })
+  for (const source of ['', null, 5, {}, { path: 5 }, { path: '' }, { hub: 5 }])
+    await t.throwsAsync(
+      resolveModel(source as never, offline),
+      { instanceOf: SkimError, code: 'ERR_INVALID_ARG' },
+      JSON.stringify(source),
+    )
 })
 
 test('an aborted signal rejects with its reason before anything else', async (t) => {

@@ -28,8 +28,11 @@ export async function resolveModel(source: ModelSource = defaultModel.name, opti
 }
 
 async function locate(source: ModelSource, settings: HubSettings): Promise<string> {
-  if (typeof source === 'object') return 'path' in source ? localPath(source.path) : resolveHub(source, settings)
-  if (source.trim() === '') throw invalidOption('source', source, 'a path, a hub id or a built-in name')
+  const { path: given, hub } = (typeof source === 'object' && source !== null ? source : {}) as Record<string, unknown>
+  if (typeof given === 'string' && given.trim() !== '') return localPath(given)
+  if (typeof hub === 'string') return resolveHub(source as HubSource, settings)
+  if (typeof source !== 'string' || source.trim() === '')
+    throw invalidOption('source', source, 'a path, a hub id, a built-in name, { path } or { hub }')
   const path = localPath(source)
   if (await exists(path)) return path
   const builtin = findBuiltin(source)
