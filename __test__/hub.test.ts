@@ -296,6 +296,21 @@ test('a cache that takes no files is an error that says so', async (t) => {
   t.regex(error.message, /cacheDir/)
 })
 
+test('of several files in the cache one must be named, offline as well', async (t) => {
+  const other = { type: 'file', path: 'b/tiny.Q8.gguf', size: body.length }
+  const hub = await setUp(t, repository([...tree, other]))
+  const options = { cacheDir: hub.folder, hubEndpoint: hub.endpoint }
+  const first = await resolveModel({ hub: 'someone/tiny', file: 'tiny.Q4.gguf' }, options)
+  t.is(await resolveModel('someone/tiny', options), first)
+  await resolveModel({ hub: 'someone/tiny', file: other.path }, options)
+  for (const offline of [false, true])
+    await t.throwsAsync(resolveModel('someone/tiny', { ...options, offline }), {
+      instanceOf: SkimError,
+      code: 'ERR_MODEL_NOT_FOUND',
+      message: /tiny\.Q4\.gguf.*; name one/,
+    })
+})
+
 test('offline never asks the hub', async (t) => {
   const hub = await setUp(t, repository(tree))
   const options = { cacheDir: hub.folder, hubEndpoint: hub.endpoint, offline: true }

