@@ -18,13 +18,19 @@ export type Prompt =
 export interface GenerateOptions {
   /** What to read; default `auto`. */
   policy?: Policy
-  /** UTF-16 ranges of the document that must survive the selection. */
+  /**
+   * UTF-16 ranges that must survive the selection: of the document, of a plain string, or of a chat's last user message. Of bare
+   * tokens there are none (`ERR_INVALID_ARG`).
+   */
   pins?: { text?: [number, number][] }
-  /** Keep exactly these prompt tokens: the replay of a selection. */
+  /**
+   * Keep exactly these prompt tokens: the replay of a selection. The policies `gemfilter` and `promptdistill` take them, others (the
+   * default, too) are `ERR_INVALID_ARG`; what `auto` selected is replayed with the selection's `served`.
+   */
   forceIndices?: Uint32Array
   /** Default 256. Fewer where the model's positions end (`W_SHORTENED`). */
   maxNewTokens?: number
-  /** 0 is greedy. */
+  /** What logits are divided by; 0, the default, is greedy. */
   temperature?: number
   /** Draw from the so many likeliest tokens; default: all. */
   topK?: number
@@ -32,7 +38,7 @@ export interface GenerateOptions {
   topP?: number
   /** Draw from tokens at least this likely relative to the likeliest, 0 to 1; default 0. */
   minP?: number
-  /** Above 1: what was said becomes less likely. Default 1. */
+  /** Above 1: the last 64 tokens, of the prompt too, become less likely. Default 1. */
   repetitionPenalty?: number
   /** The same seed draws the same tokens; default: a new one each time, reported as `result.seed`. */
   seed?: number
@@ -66,7 +72,7 @@ export interface PrefillProgress {
   done: number
   /** Tokens of this pass. */
   total: number
-  /** Of the prompt, in the cache already. */
+  /** Of the prompt, in the cache already; 0 today, as in `Usage`. */
   cached: number
 }
 
@@ -151,9 +157,9 @@ export interface GenerationResult {
   memory: MemoryUse
   /** Remarks that did not stop the work. */
   warnings: Warning[]
-  /** The seed that was used; absent where nothing was generated. */
+  /** The seed that was used; absent where the work never started. */
   seed?: number
-  /** The ten token ids most likely to come first, best first; absent where nothing was generated. */
+  /** The ten token ids most likely to come first, best first; empty where no token was chosen, absent where the work never started. */
   firstTokenTop?: number[]
 }
 

@@ -7,8 +7,7 @@ import { call, cuda } from './native.js'
 import { checkCallback, checkOptions, checkSignal, plain } from './options.js'
 import type { DeviceInfo, LoadOptions, LoadProgress, Model, ModelSource } from './types.js'
 
-/** Options that the engine takes as they are. */
-export const engineKeys = [
+const engineKeys = [
   'dtype',
   'kvDtype',
   'activations',
@@ -26,7 +25,8 @@ const knownKeys: readonly string[] = [...engineKeys, ...hubKeys, 'device', 'sign
  * Loads a model: from a path, from the model hub, or a built-in one by name. Without a source, the default model.
  *
  * Rejects with `ERR_MODEL_NOT_FOUND`, `ERR_MODEL_CORRUPT` or `ERR_MODEL_UNSUPPORTED` where the file is at fault, `ERR_TOKENIZER`,
- * `ERR_HUB` while it is fetched, `ERR_DEVICE`, `ERR_OUT_OF_MEMORY` before weights are read, and `ERR_INVALID_ARG`.
+ * `ERR_CHAT_TEMPLATE` where the option or the file has one that is wrong, `ERR_HUB` while it is fetched, `ERR_DEVICE`,
+ * `ERR_OUT_OF_MEMORY` before weights are read, `ERR_NATIVE_BINDING`, and `ERR_INVALID_ARG`.
  */
 export async function loadModel(source?: ModelSource, options: LoadOptions = {}): Promise<Model> {
   checkOptions(options, knownKeys)

@@ -24,7 +24,7 @@ export interface Selection extends Iterable<SelectedToken> {
   readonly promptTokens: number
   /** Kept prompt tokens, ascending. */
   readonly indices: Uint32Array
-  /** The score of each kept token. */
+  /** The score of each kept token; where heads differ, the share of them that keep it; zeros where `auto` read everything. */
   readonly scores: Float32Array
   /** The score of every prompt token, where asked for and where one row of scores covers the prompt. */
   readonly allScores: Float32Array | null
@@ -61,7 +61,10 @@ export interface SelectedToken {
   score: number
   /** Where it comes from. */
   source: 'document' | 'question' | 'template'
-  /** UTF-16 range in the caller's string; of a chat, in the content of message `message`. */
+  /**
+   * UTF-16 range in the caller's string: the document, or the question where `source` says so; of a chat, in the content of message
+   * `message`. Empty for the template.
+   */
   start: number
   /** After its last code unit. */
   end: number

@@ -20,7 +20,8 @@ export interface Model extends AsyncDisposable {
   readonly disposed: boolean
   /**
    * Answers a prompt. Options are checked at once (`ERR_INVALID_ARG`, `ERR_POLICY_UNSUPPORTED`); what depends on data or machine rejects:
-   * `ERR_CONTEXT_OVERFLOW`, `ERR_EMPTY_PROMPT`, `ERR_CHAT_TEMPLATE`, `ERR_OUT_OF_MEMORY`, `ERR_BUSY`, `ERR_NUMERICS`.
+   * `ERR_CONTEXT_OVERFLOW`, `ERR_EMPTY_PROMPT`, `ERR_CHAT_TEMPLATE`, `ERR_OUT_OF_MEMORY`, `ERR_BUSY`, `ERR_NUMERICS`, and
+   * `ERR_INVALID_ARG` of pins, indices and budgets that only the prompt shows to be wrong.
    */
   generate(prompt: Prompt, options?: GenerateOptions): Generation
   /**
