@@ -31,7 +31,7 @@ export const errorCodes = {
   },
   ERR_HUB: {
     means: 'A download failed: no connection, no permission, no such file, a full disk, a checksum that differs.',
-    help: 'What has arrived is kept; the next call goes on there. Or pass the path of a local file.',
+    help: 'What has arrived is kept, unless its size or checksum is wrong; the next call goes on there. Or pass the path of a local file.',
     details: ['url', 'status'],
   },
   ERR_TOKENIZER: {
@@ -62,7 +62,7 @@ export const errorCodes = {
     details: [],
   },
   ERR_CONTEXT_OVERFLOW: {
-    means: 'The prompt has more tokens than the model has positions.',
+    means: 'The prompt leaves no position for an answer.',
     help: 'Shorten it, or choose with the option `overflow` what may be left out.',
     details: ['promptTokens', 'maxNewTokens', 'limit'],
   },

@@ -7,8 +7,9 @@ export function errors(codes, warnings) {
 # Errors
 
 Every failure is a \`SkimError\` with a stable \`code\`, a \`message\` for people (what happened, the value, the limit, one thing
-to do) and \`details\` for machines. A wrong option throws at once; everything that depends on data or hardware rejects the
-promise or ends the iterator. Work that an \`AbortSignal\` ends rejects with the signal's own reason, not with one of these.
+to do) and \`details\` for machines. A wrong option of \`generate\` throws at once; every other failure rejects the promise or
+ends the iterator. Work that an \`AbortSignal\` ends rejects with the signal's own reason, not with one of these; an evaluation
+resolves with what is done.
 
 | Code | What happened | What helps | In \`details\` |
 | --- | --- | --- | --- |
