@@ -5,7 +5,11 @@ import { fromNative, SkimError } from './errors.js'
 import { makeSelection } from './selection.js'
 import type { SeamRequest } from './request.js'
 import type { GenerateOptions, Generation, GenerationEvent, GenerationResult, PrefillProgress } from './types.js'
-import type { Policy, Selection, TextChunk, Warning } from './types.js'
+import type { Policy, Prompt, Selection, TextChunk, Warning } from './types.js'
+
+/** What a generation needs of its request. */
+type Asked = Pick<SeamRequest, 'prompt' | 'warnings'>
+type Listeners = Pick<GenerateOptions, 'signal' | 'onPrefill'>
 
 /**
  * One generation. Batches are pulled from the native run when somebody wants to know more: an iterator its next
@@ -13,7 +17,7 @@ import type { Policy, Selection, TextChunk, Warning } from './types.js'
  */
 class PulledGeneration implements Generation {
   readonly #start: () => Run
-  readonly #request: SeamRequest
+  readonly #prompt: Prompt
   readonly #signal: AbortSignal | undefined
   readonly #onPrefill: (progress: PrefillProgress) => void
   readonly #warnings: Warning[]
@@ -29,12 +33,12 @@ class PulledGeneration implements Generation {
   readonly #result = deferred<GenerationResult>()
   readonly #selection = deferred<Selection | null>()
 
-  constructor(start: () => Run, request: SeamRequest, options: Pick<GenerateOptions, 'signal' | 'onPrefill'>) {
+  constructor(start: () => Run, { prompt, warnings }: Asked, { signal, onPrefill }: Listeners) {
     this.#start = start
-    this.#request = request
-    this.#signal = options.signal
-    this.#warnings = [...request.warnings]
-    this.#onPrefill = guardCallback('onPrefill', options.onPrefill, (warning) => this.#warnings.push(warning))
+    this.#prompt = prompt
+    this.#signal = signal
+    this.#warnings = [...warnings]
+    this.#onPrefill = guardCallback('onPrefill', onPrefill, (warning) => this.#warnings.push(warning))
   }
 
   get result(): Promise<GenerationResult> {
@@ -166,7 +170,7 @@ class PulledGeneration implements Generation {
     } else if (selection) {
       const policy = JSON.parse(selection.policy) as Policy
       const served = selection.served == null ? null : (JSON.parse(selection.served) as Policy)
-      const chosen = makeSelection({ ...selection, policy, served }, this.#request.prompt)
+      const chosen = makeSelection({ ...selection, policy, served }, this.#prompt)
       this.#choose(chosen)
       this.#unread.push({ type: 'selection', selection: chosen })
     } else if (text) {
@@ -210,12 +214,8 @@ class PulledGeneration implements Generation {
 }
 
 /** `start` queues the request natively; it is called at most once, and it keeps the model alive. */
-export function makeGeneration(
-  start: () => Run,
-  request: SeamRequest,
-  options: Pick<GenerateOptions, 'signal' | 'onPrefill'>,
-): Generation {
-  return new PulledGeneration(start, request, options)
+export function makeGeneration(start: () => Run, asked: Asked, listeners: Listeners): Generation {
+  return new PulledGeneration(start, asked, listeners)
 }
 
 function neverStarted(): Omit<GenerationResult, 'selection'> {

@@ -1,12 +1,12 @@
 import { debuglog } from 'node:util'
 import * as threads from 'node:worker_threads'
-import type { Model as NativeModel, Study } from '#native'
+import type { Model as NativeModel, Prepared, Study } from '#native'
 import { emitWarning } from './callback.js'
 import { invalidOption, SkimError } from './errors.js'
 import { makeGeneration } from './generation.js'
 import { call } from './native.js'
 import { checkOptions } from './options.js'
-import { toRequest } from './request.js'
+import { type SeamRequest, toRequest } from './request.js'
 import { makeTokenizer } from './tokenizer.js'
 import type { DeviceInfo, GenerateOptions, Generation, Model, ModelInfo, Prompt } from './types.js'
 import type { SelectOptions, Selection, Tokenizer } from './types.js'
@@ -79,12 +79,14 @@ class LoadedModel implements Model {
   ): Generation {
     const native = this.#live()
     const request = toRequest(prompt, options, extra)
-    const prepared = call(() => native.prepare(request.json, request.tokens, request.forced))
+    const prepared = prepare(native, request)
     const start = () => {
       this.#live()
       return prepared.start()
     }
-    return makeGeneration(start, request, options)
+    // The rest of the request, its JSON above all, need not outlive this call.
+    const { prompt: read, warnings } = request
+    return makeGeneration(start, { prompt: read, warnings }, options)
   }
 
   #live(): NativeModel {
@@ -98,6 +100,10 @@ class LoadedModel implements Model {
     forgotten.unregister(this)
     await native?.dispose()
   }
+}
+
+function prepare(native: NativeModel, { json, tokens, forced }: SeamRequest): Prepared {
+  return call(() => native.prepare(json, tokens, forced))
 }
 
 /** Starts work that uses the model directly. */
