@@ -191,6 +191,8 @@ test('inspect: a table and JSON', async (t) => {
   t.is(info.path, model)
   t.true(info.layers > 0 && info.bytes > 0)
   t.regex(people.out, /rope +default, base 10,000/)
+  // 6 layers, 2 heads of 8 for keys and values, 2 bytes a number; 8 bytes of bookkeeping.
+  t.regex(people.out, /KV cache +3\.5 MB for the whole context/)
   t.regex(people.out, /memory by prompt +2,048 +8,192\nauto +\d+ MB +\d+ MB\nfull +\d+ MB +\d+ MB\n/)
   t.is(info.memory.length, 2 * info.supportedPolicies.length)
   const bad = await skimlm(['inspect', await file('page.gguf', '<!doctype html><p>not here')])
@@ -212,6 +214,13 @@ test('inspect: a memory table of one policy and some lengths', async (t) => {
   t.true(memory[0]!.total < memory[1]!.total)
   const words = await skimlm(['inspect', model, '--tokens', 'many'])
   t.is(words.code, 2)
+  const negative = await skimlm(['inspect', model, '--tokens=-1'])
+  t.is(negative.code, 2)
+  t.regex(negative.err, /ERR_INVALID_ARG: .*promptTokens/)
+  // The test model's heads have 8 numbers, a block 32.
+  const narrow = await skimlm(['inspect', model, '--kv-dtype', 'q8_0'])
+  t.is(narrow.code, 2)
+  t.regex(narrow.err, /ERR_INVALID_ARG: .*kvDtype/)
 })
 
 test('inspect: what will not load is named without weights being read', async (t) => {

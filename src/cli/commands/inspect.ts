@@ -1,8 +1,7 @@
 import { stat } from 'node:fs/promises'
 import type { Command } from 'commander'
-import type { SkimError } from '../../errors.js'
 import { hubKeys, resolveModel } from '../../hub/index.js'
-import { estimateAll, inspectModel } from '../../inspect.js'
+import { estimateAll, estimateMemory, inspectModel } from '../../inspect.js'
 import { pick } from '../../options.js'
 import type { Dtype, KvDtype, MemoryEstimate, MemoryNeed, ModelInfo, Policy, RopeInfo } from '../../types.js'
 import {
@@ -62,7 +61,7 @@ async function inspect(model: string | undefined, flags: Flags): Promise<number>
     process.stdout.write(
       flags.json
         ? `${JSON.stringify({ path, bytes: size, ...info, memory })}\n`
-        : `${describe(path, size, info)}\n${memoryTable(memory)}`,
+        : `${describe(path, size, info, await wholeCache(path, info, flags))}\n${memoryTable(memory)}`,
     )
   })
 }
@@ -72,25 +71,27 @@ async function estimates(path: string, info: ModelInfo, flags: Flags): Promise<R
   const policies = flags.policy ? [flags.policy] : info.supportedPolicies.map((kind) => ({ kind }) as Policy)
   const lengths = flags.tokens ?? usualLengths(info.maxPositions)
   const types = pick(flags, ['dtype', 'kvDtype'])
-  const all = policies.map(async (policy) => {
-    const needs = lengths.map((promptTokens) => ({ policy, promptTokens, ...types }))
-    const found = await estimateAll({ path }, needs).catch((error: SkimError) => {
-      // A policy that needs options has no defaults to estimate.
-      if (flags.policy === undefined && error.code === 'ERR_INVALID_ARG') return []
-      throw error
-    })
-    return found.map((estimate, i) => ({ ...needs[i]!, ...estimate }))
-  })
-  return (await Promise.all(all)).flat()
+  const needs = policies.flatMap((policy) => lengths.map((promptTokens) => ({ policy, promptTokens, ...types })))
+  return (await estimateAll({ path }, needs)).map((estimate, i) => ({ ...needs[i]!, ...estimate }))
 }
 
 function usualLengths(most: number): number[] {
   return [...[2048, 8192, 32_768, 131_072].filter((length) => length < most), most].slice(0, 4)
 }
 
-function describe(path: string, size: number | null, info: ModelInfo): string {
-  // Two numbers (key and value) a layer, kv head and dimension; 2 bytes each, the cache is f16 by default.
-  const kvBytes = 2 * info.layers * info.kvHeads * info.headDim * 2
+/** Keys and values of every position, in bytes. */
+async function wholeCache(path: string, { maxPositions }: ModelInfo, flags: Flags): Promise<number> {
+  const policy: Policy = { kind: 'full' }
+  const need = {
+    policy,
+    promptTokens: Math.max(maxPositions - 1, 1),
+    maxNewTokens: 1,
+    ...pick(flags, ['dtype', 'kvDtype']),
+  }
+  return (await estimateMemory({ path }, need)).kvCache
+}
+
+function describe(path: string, size: number | null, info: ModelInfo, kvCache: number): string {
   return table(
     [
       ['file', path],
@@ -108,7 +109,7 @@ function describe(path: string, size: number | null, info: ModelInfo): string {
         describeRope(rope, info.layout.filter((layer) => layer.rope === i).length),
       ]),
       ['window', describeWindow(info)],
-      ['KV cache', `${bytes(kvBytes)} a token, ${bytes(kvBytes * info.maxPositions)} for the whole context`],
+      ['KV cache', `${bytes(kvCache)} for the whole context`],
       ['chat template', info.chatTemplate === null ? 'none' : `${count(info.chatTemplate.length)} characters`],
       ['policies', info.supportedPolicies.join(', ')],
       ['filter layer', `${info.defaultFilterLayer} (default)`],
