@@ -31,6 +31,7 @@ for (const [args, says] of [
   ],
   [['eval', '--benchmark', 'ruler:qa.jsonl', '--as-published'], /--as-published.*needle folder/s],
   [['calibrate'], /--file.*a text to hide facts in/s],
+  [['compare', '--policies', 'full,gemfiltre', 'why?'], /--policies.*gemfiltre.*one of auto, full, gemfilter/s],
 ] as const) {
   test(`usage: ${args.join(' ')}`, async (t) => {
     const { code, out, err } = await skimlm([...args])

@@ -1,7 +1,8 @@
 import { type Command, InvalidArgumentError, Option } from 'commander'
-import { parsePolicy } from '../policy.js'
-import type { Activations, Dtype, KvDtype, LoadOptions, ModelSource, Policy } from '../types.js'
 import { isSet } from '../hub/index.js'
+import { parsePolicy } from '../policy.js'
+import { splitOutside } from '../split.js'
+import type { Activations, Dtype, KvDtype, LoadOptions, ModelSource, Policy } from '../types.js'
 
 type Parse<T> = (text: string, before: T | undefined) => T
 
@@ -40,6 +41,17 @@ function policy(text: string): Policy {
   } catch (error) {
     throw new InvalidArgumentError((error as Error).message)
   }
+}
+
+/** `full,gemfilter:budget=512,layer=12`: a part `option=value` belongs to the policy before it. */
+export function policyList(text: string): Policy[] {
+  const whole: string[] = []
+  for (const part of splitOutside(text, ',')) {
+    const before = whole.length - 1
+    if (before >= 0 && /^[^:{]*=/.test(part)) whole[before] += `,${part}`
+    else whole.push(part)
+  }
+  return whole.map(policy)
 }
 
 export interface HubFlags {

@@ -18,7 +18,8 @@ import { painter } from '../render/paint.js'
 import { ProgressLine } from '../render/progress.js'
 import { printWarnings, selectionText, timingsTable } from '../render/result.js'
 
-const samplingKeys = [
+/** Options of `generate` that flags pass on as they are. */
+const generateKeys = [
   'policy',
   'maxNewTokens',
   'temperature',
@@ -31,7 +32,7 @@ const samplingKeys = [
   'overflow',
 ] as const
 
-interface Flags extends ModelFlags, PromptFlags, Pick<GenerateOptions, (typeof samplingKeys)[number]> {
+interface Flags extends ModelFlags, PromptFlags, Pick<GenerateOptions, (typeof generateKeys)[number]> {
   json?: boolean
   showSelection?: boolean
   timings?: boolean
@@ -71,7 +72,7 @@ async function ask(words: string[], flags: Flags, command: Command): Promise<num
     const model = await openModel(name, flags, progress, interrupts.signal)
     const loadMs = performance.now() - started
     try {
-      const generation = model.generate(prompt, pick(flags, samplingKeys))
+      const generation = model.generate(prompt, pick(flags, generateKeys))
       interrupts.soften(() => generation.cancel())
       const result = await stream(generation, flags, progress)
       if (flags.json) process.stdout.write(`${JSON.stringify(result)}\n`)

@@ -1,10 +1,8 @@
 import type { Command } from 'commander'
 import { harmless } from '../../harmless.js'
-import { parsePolicy } from '../../policy.js'
 import type { GenerationResult, Policy } from '../../types.js'
-import { splitOutside } from '../../split.js'
-import { type ModelFlags, type PromptFlags, addModelFlags, addPromptFlags, flag, whole } from '../flags.js'
-import { type Interrupts, interruptible } from '../interrupt.js'
+import { type ModelFlags, type PromptFlags, addModelFlags, addPromptFlags, flag, policyList, whole } from '../flags.js'
+import { interruptible } from '../interrupt.js'
 import { openModel } from '../open.js'
 import { readPrompt, split } from '../question.js'
 import { ProgressLine } from '../render/progress.js'
@@ -40,17 +38,6 @@ export function compareCommand(program: Command, done: (code: number) => void): 
     .action(async (words: string[], flags: Flags) => done(await compare(words, flags, command)))
 }
 
-/** `full,gemfilter:budget=512,layer=12`: a part `option=value` belongs to the policy before it. */
-export function policyList(text: string): Policy[] {
-  const whole: string[] = []
-  for (const part of splitOutside(text, ',')) {
-    const before = whole.length - 1
-    if (before >= 0 && /^[^:{]*=/.test(part)) whole[before] += `,${part}`
-    else whole.push(part)
-  }
-  return whole.map(parsePolicy)
-}
-
 async function compare(words: string[], flags: Flags, command: Command): Promise<number> {
   const { model: name, question } = split(words, command)
   return interruptible(async (interrupts) => {
@@ -61,7 +48,9 @@ async function compare(words: string[], flags: Flags, command: Command): Promise
     try {
       for (const policy of flags.policies) {
         const options = { policy, maxNewTokens: flags.maxNewTokens, onPrefill: progress.onPrefill }
-        const result = await stoppable(model.generate(prompt, options), interrupts)
+        const generation = model.generate(prompt, options)
+        interrupts.soften(() => generation.cancel())
+        const result = await generation.result
         progress.clear()
         printWarnings(result.warnings)
         if (interrupts.interrupted) break
@@ -74,14 +63,6 @@ async function compare(words: string[], flags: Flags, command: Command): Promise
     }
     if (!flags.json) process.stdout.write(comparison(rows))
   })
-}
-
-async function stoppable(
-  generation: { cancel(): void; readonly result: Promise<GenerationResult> },
-  interrupts: Interrupts,
-): Promise<GenerationResult> {
-  interrupts.soften(() => generation.cancel())
-  return generation.result
 }
 
 /** One line a policy; the overlap counts the ten likeliest first tokens it shares with `full`. */

@@ -11,14 +11,13 @@ import {
   evaluate,
 } from '../../study.js'
 import type { Policy } from '../../types.js'
-import { type ModelFlags, addModelFlags, flag, number, whole, wholes } from '../flags.js'
+import { type ModelFlags, addModelFlags, flag, number, policyList, whole, wholes } from '../flags.js'
 import { interruptible } from '../interrupt.js'
 import { openModel } from '../open.js'
 import { Pace } from '../render/pace.js'
 import { ProgressLine } from '../render/progress.js'
 import { table } from '../render/table.js'
 import { bytes, count, duration } from '../render/units.js'
-import { policyList } from './compare.js'
 
 const tasks = 'needle,paraphrase,multikey,multivalue,multiquery,twohop,continuation'
 const formats = ['longbench', 'ruler', 'infinitebench', 'needle'] as const
