@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import test from 'ava'
+import { nameOf, sourceOf } from '../src/cli/flags.js'
 import { firstBadByte } from '../src/cli/input.js'
 import { Pace } from '../src/cli/render/pace.js'
 import { table } from '../src/cli/render/table.js'
@@ -32,6 +33,8 @@ for (const [args, says] of [
   [['eval', '--benchmark', 'ruler:qa.jsonl', '--as-published'], /--as-published.*needle folder/s],
   [['calibrate'], /--file.*a text to hide facts in/s],
   [['compare', '--policies', 'full,gemfiltre', 'why?'], /--policies.*gemfiltre.*one of auto, full, gemfilter/s],
+  [['pull', '--revision', 'abc'], /--revision.*given with a hub id/],
+  [['inspect', '--hub-file', 'a.gguf'], /--hub-file.*given with a hub id/],
 ] as const) {
   test(`usage: ${args.join(' ')}`, async (t) => {
     const { code, out, err } = await skimlm([...args])
@@ -40,6 +43,24 @@ for (const [args, says] of [
     t.regex(err, says)
   })
 }
+
+test('a model has one name, however it is given', (t) => {
+  const name = (model?: string, revision?: string) =>
+    nameOf(sourceOf(model, revision === undefined ? {} : { revision }))
+  const before = process.env['SKIMLM_MODEL']
+  t.teardown(() => {
+    delete process.env['SKIMLM_MODEL']
+    if (before !== undefined) process.env['SKIMLM_MODEL'] = before
+  })
+  delete process.env['SKIMLM_MODEL']
+  t.is(name(), 'smollm2-135m')
+  t.is(name('/models/a.gguf'), 'a')
+  t.is(name('owner/m'), 'm')
+  t.is(name('owner/m', 'x'), 'm')
+  process.env['SKIMLM_MODEL'] = 'owner/n'
+  t.is(name(), 'n')
+  t.is(name(undefined, 'x'), 'n')
+})
 
 test('help and version go to stdout and are no failure', async (t) => {
   const help = await skimlm(['ask', '--help'])

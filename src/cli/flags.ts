@@ -1,8 +1,10 @@
+import { basename } from 'node:path'
 import { type Command, InvalidArgumentError, Option } from 'commander'
-import { isSet } from '../hub/index.js'
+import { invalidOption } from '../errors.js'
+import { defaultModel, isSet } from '../hub/index.js'
 import { parsePolicy } from '../policy.js'
 import { splitOutside } from '../split.js'
-import type { Activations, Dtype, KvDtype, LoadOptions, ModelSource, Policy } from '../types.js'
+import type { Activations, Dtype, KvDtype, LoadOptions, Policy } from '../types.js'
 
 type Parse<T> = (text: string, before: T | undefined) => T
 
@@ -150,13 +152,24 @@ export function addPromptFlags(command: Command, has = { policy: true }): Comman
   return command.addOption(policyFlag())
 }
 
+type Source = string | { hub: string; file?: string; revision?: string }
+
 /** A model as the flags describe it; undefined is the default model. */
-export function sourceOf(model: string | undefined, { hubFile, revision }: SourceFlags): ModelSource | undefined {
+export function sourceOf(model: string | undefined, { hubFile, revision }: SourceFlags): Source | undefined {
   const name = model ?? (process.env['SKIMLM_MODEL'] || undefined)
-  if (name === undefined || (hubFile === undefined && revision === undefined)) return name
+  if (hubFile === undefined && revision === undefined) return name
+  if (name === undefined) {
+    const [given, value] = hubFile === undefined ? ['--revision', revision] : ['--hub-file', hubFile]
+    throw invalidOption(given!, value, 'left out, or given with a hub id')
+  }
   return {
     hub: name,
     ...(hubFile === undefined ? {} : { file: hubFile }),
     ...(revision === undefined ? {} : { revision }),
   }
+}
+
+/** What to call a model. */
+export function nameOf(source: Source | undefined): string {
+  return basename(typeof source === 'object' ? source.hub : (source ?? defaultModel.name), '.gguf')
 }

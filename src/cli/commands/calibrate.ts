@@ -1,9 +1,9 @@
-import { basename, resolve } from 'node:path'
+import { resolve } from 'node:path'
 import type { Command } from 'commander'
 import { invalidOption } from '../../errors.js'
 import { pick } from '../../options.js'
 import { type CalibrationPlan, calibrate, type Profile } from '../../study.js'
-import { type ModelFlags, addModelFlags, flag, number, whole, wholes } from '../flags.js'
+import { type ModelFlags, addModelFlags, flag, nameOf, number, sourceOf, whole, wholes } from '../flags.js'
 import { interruptible } from '../interrupt.js'
 import { openModel } from '../open.js'
 import { checkFolder, save } from '../output.js'
@@ -50,7 +50,7 @@ async function run(name: string | undefined, flags: Flags): Promise<number> {
     const progress = new ProgressLine()
     const model = await openModel(name, flags, progress, interrupts.signal)
     try {
-      const plan = { text: resolve(file), name: basename(name ?? 'default'), ...pick(flags, planKeys) }
+      const plan = { text: resolve(file), name: nameOf(sourceOf(name, flags)), ...pick(flags, planKeys) }
       let at: keyof typeof phases | undefined
       let pace = new Pace()
       const profile = await calibrate(model, plan, {

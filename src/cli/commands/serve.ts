@@ -1,12 +1,10 @@
 import { once } from 'node:events'
 import type { AddressInfo } from 'node:net'
-import { basename } from 'node:path'
 import type { Command } from 'commander'
 import { invalidOption } from '../../errors.js'
-import { defaultModel } from '../../hub/index.js'
 import { serve } from '../../serve/server.js'
 import type { Policy } from '../../types.js'
-import { type ModelFlags, addModelFlags, flag, policyFlag, sourceOf, whole } from '../flags.js'
+import { type ModelFlags, addModelFlags, flag, nameOf, policyFlag, sourceOf, whole } from '../flags.js'
 import { interruptible } from '../interrupt.js'
 import { openModel } from '../open.js'
 import { ProgressLine } from '../render/progress.js'
@@ -39,10 +37,10 @@ async function run(name: string | undefined, flags: Flags): Promise<number> {
   const { host, port, policy, apiKey } = flags
   if (port < 0 || port > 65_535) throw invalidOption('--port', port, 'a whole number from 0 to 65535')
   return interruptible(async ({ signal }) => {
-    const loading = openModel(name, flags, new ProgressLine(), signal)
     const source = sourceOf(name, flags)
+    const loading = openModel(name, flags, new ProgressLine(), signal)
     const server = serve(loading, {
-      name: typeof source === 'string' ? basename(source, '.gguf') : (name ?? defaultModel.name),
+      name: nameOf(source),
       ...(policy ? { policy } : {}),
       ...(apiKey ? { apiKey } : {}),
     })
