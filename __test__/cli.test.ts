@@ -8,6 +8,7 @@ import { table } from '../src/cli/render/table.js'
 import { bytes, duration } from '../src/cli/render/units.js'
 import type { EvaluationSummary } from '../index.js'
 import { file, folder, skimlm, story } from './command.js'
+import { startHub } from './hub-server.js'
 import { tinyModel } from './tiny.js'
 
 for (const [args, says] of [
@@ -373,4 +374,15 @@ test('compare asks under every policy and prints one table', async (t) => {
   )
   t.regex(rows[0] ?? '', /10\/10/)
   t.regex(rows[1] ?? '', /^gemfilter +80 /)
+})
+
+test('serve fetches no model where it cannot listen', async (t) => {
+  // A hub that never answers, whose own port is the one asked for.
+  const hub = await startHub(() => {})
+  const env = { SKIMLM_OFFLINE: '0', SKIMLM_HUB_ENDPOINT: hub.endpoint }
+  const { code, err } = await skimlm(['serve', 'some/model', '--port', new URL(hub.endpoint).port], { env })
+  await hub.close()
+  t.is(code, 1)
+  t.regex(err, /EADDRINUSE/)
+  t.true(hub.hits.length <= 1, 'asked again after the first silence')
 })

@@ -38,7 +38,8 @@ async function run(name: string | undefined, flags: Flags): Promise<number> {
   if (port < 0 || port > 65_535) throw invalidOption('--port', port, 'a whole number from 0 to 65535')
   return interruptible(async ({ signal }) => {
     const source = sourceOf(name, flags)
-    const loading = openModel(name, flags, new ProgressLine(), signal)
+    const failed = new AbortController()
+    const loading = openModel(name, flags, new ProgressLine(), AbortSignal.any([signal, failed.signal]))
     const server = serve(loading, {
       name: nameOf(source),
       ...(policy ? { policy } : {}),
@@ -52,6 +53,8 @@ async function run(name: string | undefined, flags: Flags): Promise<number> {
       process.stdout.write(`http://${family === 'IPv6' ? `[${address}]` : address}:${taken}\n`)
       if (!signal.aborted) await once(signal, 'abort')
     } finally {
+      // A server that cannot listen needs no model.
+      failed.abort()
       server.close()
       server.closeAllConnections()
       await loading.then(
