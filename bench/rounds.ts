@@ -3,7 +3,7 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'nod
 import { cpus, tmpdir, totalmem } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { simdLevel } from '../src/cli/cpu.js'
+import { simdLevel } from './cpu.js'
 
 export const root = fileURLToPath(new URL('..', import.meta.url))
 
@@ -77,7 +77,7 @@ export async function machine(): Promise<Machine> {
   return {
     cpu: cpus()[0]?.model.trim() ?? 'unknown',
     cores: cpus().length,
-    simd: (await simdLevel()).level + (process.env.SKIMLM_KERNELS ? `, kernels at ${process.env.SKIMLM_KERNELS}` : ''),
+    simd: (await simdLevel()) + (process.env.SKIMLM_KERNELS ? `, kernels at ${process.env.SKIMLM_KERNELS}` : ''),
     memoryBytes: totalmem(),
     node: process.version,
     date: new Date().toISOString().slice(0, 10),

@@ -7,7 +7,6 @@ import { devices } from '../../load.js'
 import { call, native } from '../../native.js'
 import { pick } from '../../options.js'
 import type { DeviceInfo } from '../../types.js'
-import { simdLevel } from '../cpu.js'
 import { exit } from '../exit.js'
 import { type HubFlags, addHubFlags, flag } from '../flags.js'
 import { painter } from '../render/paint.js'
@@ -41,15 +40,7 @@ export function doctorCommand(program: Command, done: (code: number) => void): v
 
 async function doctor(flags: HubFlags & { json?: boolean }): Promise<number> {
   const settings = hubSettings(pick(flags, hubKeys))
-  const checks = [
-    node(),
-    binding(),
-    await simd(),
-    ...kernels(),
-    ...usable(),
-    await cache(settings.cacheDir),
-    await model(settings),
-  ]
+  const checks = [node(), binding(), ...kernels(), ...usable(), await cache(settings.cacheDir), await model(settings)]
   if (flags.json) process.stdout.write(`${JSON.stringify({ checks })}\n`)
   else process.stdout.write(checks.map(line).join(''))
   return checks.some((check) => check.state === 'bad') ? exit.failure : exit.ok
@@ -84,17 +75,6 @@ function binding(): Check {
   }
 }
 
-async function simd(): Promise<Check> {
-  const { level, enough } = await simdLevel()
-  if (enough) return { name: 'SIMD', state: 'ok', found: level }
-  return {
-    name: 'SIMD',
-    state: 'note',
-    found: level,
-    fix: 'Kernels fall back to slower code; a processor with AVX2 or NEON is much faster.',
-  }
-}
-
 /** What computes, where the binding loads; its own check has said why if not. */
 function kernels(): Check[] {
   const name = 'kernels'
@@ -107,7 +87,9 @@ function kernels(): Check[] {
     const { level, present, features } = JSON.parse(call((binding) => binding.kernelLevels())) as Levels
     const forced = process.env['SKIMLM_KERNELS'] ? ' as SKIMLM_KERNELS asks' : ''
     const sets = features.length > 0 ? ` (${features.join(', ')})` : ''
-    return [{ name, state: 'ok', found: `${level}${forced}, of ${present.join(', ')}${sets}` }]
+    const found = `${level}${forced}, of ${present.join(', ')}${sets}`
+    if (present.includes('avx2') || present.includes('neon')) return [{ name, state: 'ok', found }]
+    return [{ name, state: 'note', found, fix: 'A processor with AVX2 or NEON is much faster.' }]
   } catch (error) {
     const fix = 'Unset SKIMLM_KERNELS, or name a level that this processor has.'
     return [{ name, state: 'bad', found: (error as SkimError).message, fix }]
@@ -151,5 +133,10 @@ async function model(settings: ReturnType<typeof hubSettings>): Promise<Check> {
   if (size === defaultModel.bytes) return { name: 'default model', state: 'ok', found: `${path}, ${bytes(size)}` }
   const found =
     size === undefined ? `${path} is not there` : `${path} has ${size} bytes in place of ${defaultModel.bytes}`
-  return { name: 'default model', state: 'note', found, fix: 'Fetch it with `skimlm pull` (98 MB).' }
+  return {
+    name: 'default model',
+    state: 'note',
+    found,
+    fix: `Fetch it with \`skimlm pull\` (${bytes(defaultModel.bytes)}).`,
+  }
 }

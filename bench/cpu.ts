@@ -2,19 +2,12 @@ import { execFile } from 'node:child_process'
 import { readFile } from 'node:fs/promises'
 import { promisify } from 'node:util'
 
-export interface SimdLevel {
-  level: string
-  /** Whether there are fast kernels for it. */
-  enough: boolean
-}
-
-/** What the processor offers, told by the operating system; none of it needs the native binding. */
-export async function simdLevel(): Promise<SimdLevel> {
-  if (process.arch === 'arm64') return { level: 'NEON', enough: true }
+/** The widest instructions of the processor, told by the operating system. */
+export async function simdLevel(): Promise<string> {
+  if (process.arch === 'arm64') return 'NEON'
   const all = await systemFlags()
-  if (all === null) return { level: 'unknown on this system', enough: true }
-  const level = all.has('amx_tile') ? 'AMX' : all.has('avx512f') ? 'AVX-512' : all.has('avx2') ? 'AVX2' : 'no AVX2'
-  return { level, enough: all.has('avx2') }
+  if (all === null) return 'unknown on this system'
+  return all.has('amx_tile') ? 'AMX' : all.has('avx512f') ? 'AVX-512' : all.has('avx2') ? 'AVX2' : 'no AVX2'
 }
 
 async function systemFlags(): Promise<Set<string> | null> {
