@@ -361,7 +361,7 @@ fn a_verification_before_quantising_can_be_ended() {
         ..OpenOptions::default()
     };
     let error = open_with(folder.path(), options).unwrap_err();
-    assert_eq!((error.code, error.message.as_str()), (Code::Cancelled, "at 0"));
+    assert!(error.code == Code::Cancelled && error.message.ends_with("at 0"), "{error}");
 }
 
 #[test]
