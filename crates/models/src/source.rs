@@ -18,8 +18,8 @@ pub enum Source {
 }
 
 impl Source {
-    /// Reads the headers of the model that a path means (a GGUF file, any part of a split one, a folder with exactly one, or a
-    /// folder with `config.json` and safetensors files), and no weights.
+    /// Reads the headers of the model that a path means, and no weights: of a GGUF file, any part of a split one, a
+    /// folder with exactly one, or a folder with `config.json` and safetensors files.
     ///
     /// `ERR_MODEL_NOT_FOUND` if a file is not there, `ERR_MODEL_CORRUPT` or `ERR_MODEL_UNSUPPORTED` if it is no model.
     pub fn open(path: &Path) -> Result<Self> {
