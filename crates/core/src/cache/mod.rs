@@ -60,7 +60,8 @@ impl KvCache {
     /// number of rows of the pass that the selection may count ([`Among::Rows`]); `rotary` gives each
     /// layer's rotation, for keys that move.
     ///
-    /// Errors as in [`LayerCache::keep`] and [`LayerCache::keep_of_rows`], and `ERR_INTERNAL` for a layer or a rotation that is not there.
+    /// Errors as in [`LayerCache::keep`] and [`LayerCache::keep_of_rows`], and `ERR_INTERNAL` for a layer or a rotation
+    /// that is not there.
     pub fn keep(&mut self, keep: &Keep, rows: usize, rotary: &dyn Fn(usize) -> Option<Rotary>) -> Result<()> {
         for layer in keep.layers.clone() {
             let cache = self.layer_mut(layer)?;
