@@ -57,7 +57,9 @@ proptest! {
                 let visibility = Visibility::Anchored { width };
                 let sizes = check("attention", &q, rows, &k, &positions).unwrap();
                 let got = flat(&attention(&q, rows, entries, 0.4, visibility).unwrap());
-                let want = reference::attention(&q, rows, entries, 0.4, visibility, sizes).unwrap();
+                let host = [&q, &k, &v].map(|tensor| tensor.to_device(&Device::Cpu).unwrap());
+                let there = Entries { k: &host[1], v: &host[2], ..entries };
+                let want = reference::attention(&host[0], rows, there, 0.4, visibility, sizes).unwrap();
                 // Rows enough for the 16-bit products round as those do.
                 let rounded = 2e-4 + 4e-5 * 0.4 * longest(&q, dim) * longest(&k, dim);
                 assert_close(&got, &want, if dtype == DType::F32 { 1e-5 } else { rounded }, 1.0);
