@@ -42,10 +42,10 @@ pub(crate) fn tensor(seed: u64, shape: &[usize], device: &Device) -> Tensor {
     Tensor::from_vec(numbers(seed, shape.iter().product()), shape, device).unwrap()
 }
 
-/// Numbers `[heads, rows, dim]` as a cache holds them.
+/// Numbers `[heads, rows, dim]` as a cache holds them, in memory of their own.
 pub(crate) fn stored(x: &Tensor, dtype: DType) -> Tensor {
     if dtype != cached::Q8_0 {
-        return x.to_dtype(dtype).unwrap();
+        return x.to_dtype(dtype).unwrap().copy().unwrap();
     }
     let (heads, rows, dim) = x.dims3().unwrap();
     let to = Tensor::zeros((heads, rows, cached::width(dtype, dim).unwrap()), dtype, x.device()).unwrap();
