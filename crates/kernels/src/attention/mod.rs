@@ -166,7 +166,8 @@ impl Sizes {
 pub(crate) fn check(op: &'static str, q: &Tensor, rows: &[u32], k: &Tensor, entries: &[u32]) -> Result<Sizes> {
     let ((n, heads, dim), (kv_heads, capacity, width)) = (q.dims3()?, k.dims3()?);
     let key_dim = cached::dim(k.dtype(), width)?;
-    if dim != key_dim || kv_heads == 0 || heads % kv_heads != 0 || n != rows.len() || entries.len() > capacity {
+    let whole_heads = dim > 0 && dim == key_dim && kv_heads > 0 && heads > 0 && heads % kv_heads == 0;
+    if !whole_heads || n != rows.len() || entries.len() > capacity {
         return invalid(
             op,
             format!(

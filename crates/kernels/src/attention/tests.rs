@@ -71,6 +71,19 @@ proptest! {
 }
 
 #[test]
+fn heads_without_numbers_and_no_heads_are_refused() {
+    for (heads, kv_heads, dim) in [(4, 1, 0), (0, 1, 64), (4, 0, 64), (4, 3, 64)] {
+        let q = Tensor::zeros((1, heads, dim), DType::F32, &Device::Cpu).unwrap();
+        let k = Tensor::zeros((kv_heads, 4, dim), DType::F32, &Device::Cpu).unwrap();
+        let entries = Entries { k: &k, v: &k, positions: &[0, 1], tags: &[] };
+        assert!(attention(&q, &[1], entries, 1.0, Visibility::Causal).is_err(), "{heads} {kv_heads} {dim}");
+        let keys = crate::scores::Keys { k: &k, positions: &[0, 1] };
+        let (form, all) = (crate::scores::Form::Raw, crate::scores::Heads::Sum);
+        assert!(crate::scores::scores(&q, &[1], keys, 1.0, form, Visibility::Causal, &all).is_err());
+    }
+}
+
+#[test]
 fn long_contexts_split_over_threads_agree() {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(5).build().unwrap();
     for (rows, dtype) in [
