@@ -41,9 +41,11 @@ impl Reach {
 /// Heads wider than 256 have no kernel on a GPU, and are an error there.
 pub fn attention_ahead(q: &Tensor, k: &Tensor, v: &Tensor, reach: &Reach, scale: f32, steps: &Steps) -> Result<Tensor> {
     let (most, capacity) = (reach.ranges.iter().map(|range| range.end).max().unwrap_or(0), k.dims3()?.1);
-    if reach.ranges.len() < steps.most() || most > capacity || q.dims3()?.0 != 1 || v.dims() != k.dims() {
-        let what =
-            format!("{} ranges up to {most} for {} steps, k is {:?}", reach.ranges.len(), steps.most(), k.dims());
+    let alike = v.dims() == k.dims() && v.dtype() == k.dtype();
+    if reach.ranges.len() < steps.most() || most > capacity || q.dims3()?.0 != 1 || !alike {
+        let (ranges, steps) = (reach.ranges.len(), steps.most());
+        let of = |x: &Tensor| format!("{:?} {:?}", x.dims(), x.dtype());
+        let what = format!("{ranges} ranges up to {most} for {steps} steps, q is {}, k {}, v {}", of(q), of(k), of(v));
         return invalid("attention", what);
     }
     let sizes = check("attention", q, &[0], k, &[])?;

@@ -110,12 +110,11 @@ pub(crate) fn attention(
     sizes: Sizes,
 ) -> Result<Tensor> {
     require_f32("attention", &[q])?;
-    let Sizes { rows, heads, capacity, dim, .. } = sizes;
+    let Sizes { rows, heads, dim, .. } = sizes;
     name_of("attention", entries.k.dtype())?;
-    if rows == 0 || entries.positions.is_empty() || dim == 0 {
+    if rows == 0 || entries.positions.is_empty() {
         return gpu.zeros((rows, heads, dim), DType::F32);
     }
-    small("attention", "the capacity", capacity)?;
     let seen = Seen::of(gpu, visibility, positions, entries.positions, entries.tags)?;
     if dim > WIDEST {
         return chunked::attention(gpu, q, entries, &seen, scale, sizes, chunked::PIECE);
@@ -133,7 +132,9 @@ pub(crate) fn attend(
     sizes: Sizes,
     step: Option<&Tensor>,
 ) -> Result<Tensor> {
+    require_f32("attention", &[q])?;
     let Sizes { rows, heads, kv_heads, capacity, dim } = sizes;
+    let capacity = small("attention", "the capacity", capacity)?;
     let name = name_of("attention", k.dtype())?;
     let (kernel, threads, shared) = if takes(k, v, dim) {
         (format!("attention_mma_{name}_{dim}"), 128, 2 * TILE * (dim + 8) * 2 + TILE * 12)
@@ -173,7 +174,7 @@ pub(crate) fn attend(
         Arg::U32(small("attention", "the number of heads", heads)?),
         Arg::U32(dim as u32),
         Arg::U32(sizes.group() as u32),
-        Arg::U32(capacity as u32),
+        Arg::U32(capacity),
         Arg::F32(scale * std::f32::consts::LOG2_E),
     ];
     gpu.launch(Launch::new(kernel, [tiles, kv_heads, shares], threads, args).with_shared(shared))?;

@@ -151,6 +151,18 @@ fn rows_in_any_order_see_by_position() {
     }
 }
 
+#[test]
+fn queries_that_are_not_f32_are_refused() {
+    each_gpu!(|gpu| {
+        let q = on(gpu, &tensor(1, &[1, 2, 64], &Device::Cpu).to_dtype(DType::F16).unwrap());
+        let k = on(gpu, &tensor(2, &[1, 9, 64], &Device::Cpu));
+        let sizes = check("attention", &q, &[8], &k, &[]).unwrap();
+        let positions: Vec<u32> = (0..9).collect();
+        let seen = cuda::Seen::of(gpu, Visibility::Causal, &[8], &positions, &[]).unwrap();
+        assert!(cuda::attend(gpu, &q, [&k, &k], &seen, 1.0, sizes, None).is_err());
+    });
+}
+
 /// What a row does not see spoils nothing, and what it sees shows.
 #[test]
 fn no_nan_becomes_a_number() {

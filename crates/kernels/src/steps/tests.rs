@@ -116,6 +116,11 @@ fn a_step_ahead_is_an_ordinary_step() {
                 let entries = Entries { k: &k, v: &v, positions: &positions, tags: &[] };
                 assert_eq!(flat(&got), flat(&attention(&q, &[100], entries, 0.2, visibility).unwrap()));
             }
+            let reach = Reach::new(vec![0..1, 0..2, 0..3, 0..4], &device).unwrap();
+            let other = v.to_dtype(DType::F64).unwrap();
+            assert!(attention_ahead(&q, &k, &other, &reach, 0.2, &steps).is_err(), "keys and values of two types");
+            let half = q.to_dtype(DType::F16).unwrap();
+            assert!(attention_ahead(&half, &k, &v, &reach, 0.2, &steps).is_err(), "queries that are not f32");
             let short = Reach::new(vec![0..1, 0..2, 0..3], &device).unwrap();
             assert!(attention_ahead(&q, &k, &v, &short, 0.2, &steps).is_err());
         }
