@@ -10,13 +10,10 @@ const COUNTERS: usize = 3 * 2048 + 1;
 /// Entries that are worth another block.
 const SHARE: usize = 1024;
 
-/// As the contract of `select`; the pool's width is odd.
+/// As the contract of `select`; the pool's width is odd, and there are rows and entries.
 pub(crate) fn select(gpu: &impl Gpu, scores: &Tensor, choice: &Choice) -> Result<Vec<Kept>> {
     require_f32("select", &[scores])?;
     let (rows, entries) = scores.dims2()?;
-    if rows == 0 || entries == 0 {
-        return Ok(vec![Kept { indices: Vec::new(), scores: Vec::new() }; if entries == 0 { 0 } else { rows }]);
-    }
     let count = small("select", "the number of entries", entries)?;
     let pins = choice.pinned.iter().filter(|&&pinned| pinned).count();
     let (free, k) = (entries - pins, choice.k.min(entries - pins));

@@ -43,14 +43,16 @@ pub enum Pool {
     },
 }
 
-/// Smooths one row of scores.
+/// Smooths one row of scores. A width that is even is an error, and so is a NaN or an infinity, which it names.
 pub fn pool(scores: &[f32], pool: Pool) -> Result<Vec<f32>> {
     check(pool)?;
+    require_finite(scores)?;
     Ok(if crate::reference_forced() { reference::pool(scores, pool) } else { cpu::pool(scores, pool) })
 }
 
 /// Each score as a multiple of the mean over the `width` entries around it, of those that are `open`: one flag an entry.
-/// No open entry is above `width`; where nothing around is open or all is 0, the answer is 0. Scores are not negative.
+/// No open entry is above `width`; where nothing around is open or all is 0, the answer is 0. Scores that are negative
+/// or not finite are an error, open or not.
 ///
 /// The softmax of a query falls by orders of magnitude with distance, whatever stands there: what stands out from its
 /// surroundings is told apart from what is merely near (local contrast, as in Jarrett et al., ICCV 2009, 2.1, without the
@@ -59,6 +61,7 @@ pub fn contrast(scores: &[f32], open: &[bool], width: usize) -> Result<Vec<f32>>
     if open.len() != scores.len() {
         return invalid("contrast", format!("{} flags for {} entries", open.len(), scores.len()));
     }
+    require_finite(scores)?;
     if let Some(index) = scores.iter().position(|score| *score < 0.0) {
         return invalid("contrast", format!("scores must not be negative, entry {index} is {}", scores[index]));
     }
@@ -116,23 +119,25 @@ pub struct Kept {
 
 /// Pools and chooses, each row of `[rows, entries]` by itself.
 pub fn select(scores: &Tensor, choice: &Choice) -> Result<Vec<Kept>> {
-    let (_, entries) = scores.dims2()?;
+    let (rows, entries) = scores.dims2()?;
     if !choice.pinned.is_empty() && choice.pinned.len() != entries {
         return invalid("select", format!("{} pins for {entries} entries", choice.pinned.len()));
     }
     if let Some(p) = choice.pool {
         check(p)?;
     }
+    if rows == 0 || entries == 0 {
+        return Ok(vec![Kept { indices: Vec::new(), scores: Vec::new() }; rows]);
+    }
     on_gpu!(scores, |gpu| cuda::select(gpu, scores, choice));
     let all = values::<f32>("select", scores)?;
-    all.chunks_exact(entries.max(1)).map(|row| select_row(row, choice)).collect()
+    all.chunks_exact(entries).map(|row| select_row(row, choice)).collect()
 }
 
 fn select_row(row: &[f32], choice: &Choice) -> Result<Kept> {
-    require_finite(row)?;
     let scores = match choice.pool {
         Some(p) => pool(row, p)?,
-        None => row.to_vec(),
+        None => require_finite(row).map(|()| row.to_vec())?,
     };
     let indices = if choice.pinned.is_empty() {
         top_k(&scores, choice.k)?

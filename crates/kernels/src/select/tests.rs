@@ -1,7 +1,7 @@
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use proptest::prelude::*;
 
-use super::{Choice, Edge, Pool, contrast, cpu, pool, reference, select, top_k};
+use super::{Choice, Edge, Kept, Pool, contrast, cpu, pool, reference, select, top_k};
 use crate::error::Error;
 use crate::testing::{assert_close, devices, numbers};
 
@@ -95,6 +95,33 @@ fn what_is_not_finite_is_named() {
     let choice = Choice { pool: None, k: 1, pinned: vec![] };
     assert!(matches!(select(&scores, &choice), Err(Error::NonFinite { index: 1, .. })));
     assert!(pool(&[1.0], Pool::Max { width: 2 }).is_err());
+}
+
+#[test]
+fn what_is_not_finite_is_not_smoothed_away() {
+    for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        let named = |got: crate::Result<Vec<f32>>| {
+            assert!(matches!(got, Err(Error::NonFinite { op: "select", index: 1, .. })), "{got:?}");
+        };
+        let scores = [1.0, bad, 1.0];
+        for width in [1, 3, 41] {
+            named(pool(&scores, Pool::Max { width }));
+            named(pool(&scores, Pool::Avg { width, edge: Edge::Valid }));
+        }
+        named(contrast(&scores, &[true; 3], 3));
+        named(contrast(&scores, &[true, false, true], 3));
+    }
+}
+
+#[test]
+fn rows_without_entries_are_rows() {
+    for device in devices() {
+        let choice = Choice { pool: None, k: 1, pinned: vec![] };
+        for (rows, entries) in [(3, 0), (0, 3), (0, 0)] {
+            let kept = select(&Tensor::zeros((rows, entries), DType::F32, &device).unwrap(), &choice).unwrap();
+            assert_eq!(kept, vec![Kept { indices: vec![], scores: vec![] }; rows]);
+        }
+    }
 }
 
 #[test]
