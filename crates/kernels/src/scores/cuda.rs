@@ -1,6 +1,6 @@
 use candle_core::{DType, Tensor};
 
-use super::{Form, Heads, Keys};
+use super::{Form, Heads, Keys, asked, weights};
 use crate::attention::cuda::Seen;
 use crate::attention::{Sizes, Visibility};
 use crate::error::{Error, Result, invalid};
@@ -54,21 +54,6 @@ pub(crate) fn scores(
     }
 }
 
-/// The weight of every query head where heads add up.
-fn weights(heads: &Heads, sizes: Sizes) -> Vec<f32> {
-    let mut weights = vec![1.0; sizes.heads];
-    match heads {
-        Heads::Sum | Heads::Max | Heads::Each => {}
-        Heads::Mean => weights.fill(1.0 / sizes.heads as f32),
-        Heads::EachKv => weights.fill(1.0 / sizes.group() as f32),
-        Heads::Listed(list) => {
-            weights.fill(0.0);
-            list.iter().for_each(|&(head, weight)| weights[head] += weight);
-        }
-    }
-    weights
-}
-
 fn raw(
     gpu: &impl Gpu,
     q: &Tensor,
@@ -87,7 +72,9 @@ fn raw(
         Heads::Max => (sizes.group(), LARGEST),
     };
     let number = |what, value| Ok::<_, Error>(Arg::U32(small("scores", what, value)?));
-    let weights = gpu.upload(weights(heads, sizes))?;
+    let weights = weights(heads, sizes);
+    let asked = gpu.upload(asked(&weights, sizes).map(u32::from).collect())?;
+    let weights = gpu.upload(weights)?;
     let folded = gpu.zeros((kv_heads * each, dim), DType::F32)?;
     let args = vec![
         Arg::In(q),
@@ -116,6 +103,7 @@ fn raw(
     let blocks = entries.div_ceil(THREADS / lanes).min(gpu.processors() * 8);
     let args = vec![
         Arg::In(&folded),
+        Arg::In(&asked),
         Arg::In(keys.k),
         Arg::Out(out),
         Arg::Out(bad),

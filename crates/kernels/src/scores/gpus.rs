@@ -46,6 +46,30 @@ proptest! {
 }
 
 #[test]
+fn what_is_not_listed_spoils_nothing() {
+    each_gpu!(|gpu| {
+        let positions: Vec<u32> = (0..100).collect();
+        let q = tensor(1, &[1, 4, 16], &Device::Cpu);
+        let mut numbers = flat(&tensor(2, &[2, 100, 16], &Device::Cpu));
+        numbers[170 * 16 + 5] = f32::INFINITY;
+        let k = Tensor::from_vec(numbers, (2, 100, 16), &Device::Cpu).unwrap();
+        let sizes = check("scores", &q, &[99], &k, &positions).unwrap();
+        let visibility = Visibility::Causal;
+        for form in [Form::Raw, Form::Softmax] {
+            for list in [vec![(0, 1.0)], vec![(1, -0.5), (3, 0.0)], vec![]] {
+                let heads = Heads::Listed(list);
+                let keys = Keys { k: &k, positions: &positions };
+                let want = reference::scores(&q, &[99], keys, 1.0, form, visibility, &heads, sizes).unwrap();
+                let (q, k) = (on(gpu, &q), on(gpu, &k));
+                let keys = Keys { k: &k, positions: &positions };
+                let got = cuda::scores(gpu, &q, &[99], keys, 1.0, form, visibility, &heads, sizes).unwrap();
+                assert_close(&flat(&got), &want, 2e-5, 1.0);
+            }
+        }
+    });
+}
+
+#[test]
 fn what_is_not_finite_is_named() {
     each_gpu!(|gpu| {
         let positions: Vec<u32> = (0..100).collect();

@@ -23,7 +23,8 @@ pub enum Heads {
     Mean,
     /// One row: the largest over all query heads.
     Max,
-    /// One row: the weighted sum of the listed query heads.
+    /// One row: the weighted sum of the listed query heads. A head whose weights add up to 0 is as one that is not
+    /// listed: it has no part, whatever its keys are.
     Listed(Vec<(usize, f32)>),
     /// `kv_heads` rows: the mean over the query heads of each group.
     EachKv,
@@ -127,6 +128,26 @@ fn finite(scores: Vec<f32>) -> Result<Vec<f32>> {
     }
 }
 
+/// The weight of every query head where heads add up; one of weight 0 has no part, be its scores numbers or not.
+fn weights(heads: &Heads, sizes: Sizes) -> Vec<f32> {
+    let mut weights = vec![1.0; sizes.heads];
+    match heads {
+        Heads::Sum | Heads::Max | Heads::Each => {}
+        Heads::Mean => weights.fill(1.0 / sizes.heads as f32),
+        Heads::EachKv => weights.fill(1.0 / sizes.group() as f32),
+        Heads::Listed(list) => {
+            weights.fill(0.0);
+            list.iter().for_each(|&(head, weight)| weights[head] += weight);
+        }
+    }
+    weights
+}
+
+/// The kv heads of which a query head has a part.
+fn asked(weights: &[f32], sizes: Sizes) -> impl Iterator<Item = bool> {
+    weights.chunks_exact(sizes.group()).map(|group| group.iter().any(|weight| *weight != 0.0))
+}
+
 /// Adds per-head scores (`[query_heads, entries]`) up to the rows `heads` asks for.
 pub(crate) fn combine(per_head: &[f32], entries: usize, heads: &Heads, sizes: Sizes) -> Vec<f32> {
     let mut out = vec![0f32; heads.rows(sizes.heads, sizes.kv_heads) * entries];
@@ -137,10 +158,11 @@ pub(crate) fn combine(per_head: &[f32], entries: usize, heads: &Heads, sizes: Si
     };
     match heads {
         Heads::Each => return per_head.to_vec(),
-        Heads::Sum => (0..sizes.heads).for_each(|h| add(0, h, 1.0)),
-        Heads::Mean => (0..sizes.heads).for_each(|h| add(0, h, 1.0 / sizes.heads as f32)),
-        Heads::Listed(list) => list.iter().for_each(|&(h, weight)| add(0, h, weight)),
-        Heads::EachKv => (0..sizes.heads).for_each(|h| add(h / sizes.group(), h, 1.0 / sizes.group() as f32)),
+        Heads::Sum | Heads::Mean | Heads::Listed(_) | Heads::EachKv => {
+            let to = |h: usize| if *heads == Heads::EachKv { h / sizes.group() } else { 0 };
+            let weights = weights(heads, sizes).into_iter().enumerate();
+            weights.filter(|(_, weight)| *weight != 0.0).for_each(|(h, weight)| add(to(h), h, weight));
+        }
         Heads::Max => {
             out.fill(f32::NEG_INFINITY);
             for h in 0..sizes.heads {

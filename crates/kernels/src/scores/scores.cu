@@ -26,7 +26,8 @@ KERNEL(scores_fold, 128, 1)
         for (uint32_t h = first; h < last; h++) {
             float row_sum = 0;
             for (uint32_t r = 0; r < rows; r++) row_sum += q[((size_t)r * heads + h) * dim + d] * scale;
-            sum += weights[h] * row_sum;
+            // 0 times what is no number would be none.
+            if (weights[h] != 0) sum += weights[h] * row_sum;
         }
         folded[(size_t)blockIdx.x * dim + d] = sum;
     }
@@ -49,10 +50,12 @@ DEVICE float lanes_sum(float x, uint32_t lanes) {
     return x;
 }
 
-// `lanes` (a power of two) lanes share an entry; each reads pieces of W numbers of its key. Grid: x over entries.
+// `lanes` (a power of two) lanes share an entry; each reads pieces of W numbers of its key. Of kv heads whose asked
+// [kv_heads] is 0 no key is read. Grid: x over entries.
 template <typename T, int W>
-DEVICE void raw_scores(const float* folded, const T* k, float* out, uint32_t* bad, uint32_t entries, uint32_t capacity,
-                       uint32_t kv_heads, uint32_t dim, uint32_t each, uint32_t lanes, uint32_t how) {
+DEVICE void raw_scores(const float* folded, const uint32_t* asked, const T* k, float* out, uint32_t* bad,
+                       uint32_t entries, uint32_t capacity, uint32_t kv_heads, uint32_t dim, uint32_t each,
+                       uint32_t lanes, uint32_t how) {
     SHARED_MEMORY(shared);
     float* queries = (float*)shared; // [kv_heads * each][dim]
     for (uint32_t i = threadIdx.x; i < kv_heads * each * dim; i += blockDim.x) queries[i] = folded[i];
@@ -64,6 +67,7 @@ DEVICE void raw_scores(const float* folded, const T* k, float* out, uint32_t* ba
         const uint32_t e = (round * gridDim.x + blockIdx.x) * at_once + threadIdx.x / lanes;
         float result = how == LARGEST ? MINUS_INFINITY : 0.0f;
         for (uint32_t kv = 0; kv < kv_heads; kv++) {
+            if (!asked[kv]) continue;
             const T* key = k + ((size_t)kv * capacity + e) * dim;
             for (uint32_t j = 0; j < each; j++) {
                 const float* query = queries + (kv * each + j) * dim;
@@ -100,9 +104,9 @@ DEVICE void raw_scores(const float* folded, const T* k, float* out, uint32_t* ba
 
 #define RAW(name, T, W)                                                                                                \
     KERNEL(name, 256, 2)                                                                                               \
-    (const float* folded, const T* k, float* out, uint32_t* bad, uint32_t entries, uint32_t capacity,                  \
-     uint32_t kv_heads, uint32_t dim, uint32_t each, uint32_t lanes, uint32_t how) {                                   \
-        raw_scores<T, W>(folded, k, out, bad, entries, capacity, kv_heads, dim, each, lanes, how);                     \
+    (const float* folded, const uint32_t* asked, const T* k, float* out, uint32_t* bad, uint32_t entries,              \
+     uint32_t capacity, uint32_t kv_heads, uint32_t dim, uint32_t each, uint32_t lanes, uint32_t how) {                \
+        raw_scores<T, W>(folded, asked, k, out, bad, entries, capacity, kv_heads, dim, each, lanes, how);              \
     }                                                                                                                  \
     EXPORT(name)
 
@@ -253,7 +257,7 @@ KERNEL(scores_combine, 256, 1)
     for (uint32_t h = blockIdx.y * span; h < (blockIdx.y + 1) * span; h++) {
         const float sum = sums[(size_t)h * entries + e];
         if (!largest) {
-            result += weights[h] * sum;
+            if (weights[h] != 0) result += weights[h] * sum;
         } else if (sum != sum || sum > result) {
             result = sum;
         }

@@ -113,6 +113,27 @@ fn what_is_not_finite_is_named() {
 }
 
 #[test]
+fn what_is_not_listed_spoils_nothing() {
+    let positions = [0, 1, 2];
+    let q = tensor(1, &[1, 4, 16], &Device::Cpu);
+    let mut numbers = flat(&tensor(2, &[2, 3, 16], &Device::Cpu));
+    // An entry of the second kv head, which the first two query heads do not read.
+    numbers[4 * 16 + 5] = f32::NAN;
+    let k = Tensor::from_vec(numbers, (2, 3, 16), &Device::Cpu).unwrap();
+    for device in devices() {
+        let (q, k) = (q.to_device(&device).unwrap(), k.to_device(&device).unwrap());
+        for form in [Form::Raw, Form::Softmax] {
+            for list in [vec![(0, 1.0)], vec![(1, -0.5), (3, 0.0)], vec![]] {
+                compare(&q, &[2], &k, &positions, form, Visibility::Causal, &Heads::Listed(list));
+            }
+            let keys = Keys { k: &k, positions: &positions };
+            let listed = Heads::Listed(vec![(0, 1.0), (2, 1.0)]);
+            assert!(scores(&q, &[2], keys, 1.0, form, Visibility::Causal, &listed).is_err());
+        }
+    }
+}
+
+#[test]
 fn plain_numbers_score_as_tensors_do() {
     for (heads, kv_heads, entries, dim) in [(9, 3, 50, 64), (4, 4, 7, 5), (2, 1, 0, 8)] {
         let (q, k) = (tensor(1, &[1, heads, dim], &Device::Cpu), tensor(2, &[kv_heads, entries, dim], &Device::Cpu));

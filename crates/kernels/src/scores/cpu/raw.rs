@@ -3,7 +3,7 @@
 
 use pulp::{Simd, WithSimd};
 
-use super::super::Heads;
+use super::super::{Heads, asked, weights};
 use crate::attention::Sizes;
 use crate::output::Output;
 use crate::rows::FEW_PRODUCTS;
@@ -33,31 +33,22 @@ pub(in crate::scores) fn scores<T: Stored>(
     for row in q.chunks_exact(all * dim) {
         rows.iter_mut().zip(row).for_each(|(sum, q)| *sum += q * scale);
     }
-    let weighted = |weight: &dyn Fn(usize) -> f32, kv_head: usize| {
-        let mut folded = vec![0f32; dim];
-        for head in kv_head * group..(kv_head + 1) * group {
-            let (weight, row) = (weight(head), &rows[head * dim..(head + 1) * dim]);
-            folded.iter_mut().zip(row).for_each(|(f, q)| *f += weight * q);
-        }
-        folded
-    };
-    let one = |weight: &dyn Fn(usize) -> f32| {
-        (0..kv_heads).map(|kv_head| Folded { kv_head, row: 0, q: weighted(weight, kv_head) }).collect::<Vec<_>>()
-    };
-    let (folded, count) = match heads {
-        Heads::Sum => (one(&|_| 1.0), 1),
-        Heads::Mean => (one(&|_| 1.0 / all as f32), 1),
-        Heads::Listed(list) => {
-            let weight = |head| list.iter().filter(|(h, _)| *h == head).map(|(_, weight)| weight).sum();
-            (one(&weight), 1)
-        }
-        Heads::EachKv => {
-            let mut folded = one(&|_| 1.0 / group as f32);
-            folded.iter_mut().for_each(|f| f.row = f.kv_head);
-            (folded, kv_heads)
+    let queries = rows.chunks_exact(group * dim).enumerate();
+    let (folded, count): (Vec<Folded>, _) = match heads {
+        Heads::Sum | Heads::Mean | Heads::Listed(_) | Heads::EachKv => {
+            let weights = weights(heads, sizes);
+            let fold = |(kv_head, queries): (usize, &[f32])| {
+                let mut q = vec![0f32; dim];
+                let weighted = weights[kv_head * group..].iter().zip(queries.chunks_exact(dim));
+                for (weight, query) in weighted.filter(|(weight, _)| **weight != 0.0) {
+                    q.iter_mut().zip(query).for_each(|(sum, x)| *sum += weight * x);
+                }
+                Folded { kv_head, row: if *heads == Heads::EachKv { kv_head } else { 0 }, q }
+            };
+            let asked = queries.zip(asked(&weights, sizes)).filter(|(_, asked)| *asked);
+            (asked.map(|(queries, _)| fold(queries)).collect(), heads.rows(all, kv_heads))
         }
         Heads::Each | Heads::Max => {
-            let queries = rows.chunks_exact(group * dim).enumerate();
             (queries.map(|(kv_head, q)| Folded { kv_head, row: kv_head * group, q: q.to_vec() }).collect(), all)
         }
     };
