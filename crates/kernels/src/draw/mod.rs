@@ -89,6 +89,10 @@ impl Drawing {
 
     /// What the weights of the likeliest must reach together, of all that `top_k` leaves.
     fn wanted(&self, total: u64) -> u64 {
+        // Beyond 2^53 the product would fall short of all.
+        if self.top_p >= 1.0 {
+            return total;
+        }
         ((self.top_p * total as f64).ceil() as u64).clamp(1, total)
     }
 

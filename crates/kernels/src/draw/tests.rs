@@ -62,6 +62,17 @@ fn of_equals_the_lower_ones_are_left() {
 }
 
 #[test]
+fn without_a_cut_even_the_least_weight_of_a_large_total_is_left() {
+    // Weights of 2^40 each, and one of 1: together more than f64 counts one by one.
+    let mut logits = vec![0f32; 16385];
+    logits[16384] = -27.726;
+    for how in [PLAIN, Drawing { top_p: 1.0, min_p: 1e-300, ..PLAIN }] {
+        let drawn = [cpu::draw, reference::draw].map(|draw| draw(&logits, &how, u64::MAX));
+        assert_eq!(drawn, [16384; 2], "{how:?}");
+    }
+}
+
+#[test]
 fn the_penalty_changes_logits_once_and_the_answer_tells_the_model_s_own() {
     let mut logits = [2.0, 1.0, -1.0];
     let how = Drawing { penalty: 4.0, top_k: 1, ..PLAIN };
