@@ -5,8 +5,8 @@ use crate::error::{Result, invalid};
 use crate::gpu::{Arg, Gpu, Launch, THREADS, small};
 use crate::logits;
 
-/// Threads of a block that draws, and the most recent tokens there can be.
-const DRAWING: usize = 1024;
+/// Threads of a block that draws.
+const DRAWING: usize = super::WINDOW;
 
 /// Shared memory of that block: sums of its warps, counters of a digit, what was found.
 const SHARED: usize = 8 * (DRAWING / 32 + 512 + 2);

@@ -33,6 +33,9 @@ pub struct Drawing {
 /// Tokens of a vocabulary that is drawn from: their weights add up in 64 bits.
 const MOST: usize = 1 << 23;
 
+/// Recent tokens that steps look back on: a block of a GPU has as many threads.
+pub(crate) const WINDOW: usize = 1024;
+
 /// Draws one of `logits` `[vocab]`: of the tokens that are left, ordered by id, the first whose weight, with those
 /// before it, is above `random / 2^64` of all. Of equal weights the lower id counts as more likely.
 ///

@@ -23,7 +23,7 @@ use std::ops::Range;
 
 use candle_core::{DType, Device, Tensor};
 
-use crate::draw::{Drawing, draw};
+use crate::draw::{Drawing, WINDOW, draw};
 use crate::error::{Result, invalid};
 use crate::host::values;
 use crate::logits::{Pick, WORDS, told, top_of, words};
@@ -63,10 +63,11 @@ impl Steps {
     }
 
     /// Steps whose tokens are drawn, each with the next of `randoms`: there is room for as many. `recent` are the last
-    /// tokens at first, the one that the first step reads among them, at most `window`.
+    /// tokens at first, the one that the first step reads among them, at most `window`, which is 1024 at most.
     pub fn drawing(how: Drawing, recent: &[u32], window: usize, randoms: &[u64], device: &Device) -> Result<Self> {
-        let Some(&token) = recent.last().filter(|_| recent.len() <= window) else {
-            return invalid("steps", format!("{} recent tokens in a window of {window}", recent.len()));
+        let Some(&token) = recent.last().filter(|_| recent.len() <= window && window <= WINDOW) else {
+            let what = format!("{} recent tokens in a window of {window}, of at most {WINDOW}", recent.len());
+            return invalid("steps", what);
         };
         // No vocabulary has this token.
         let mut padded = vec![u32::MAX; window - recent.len()];

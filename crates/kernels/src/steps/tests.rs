@@ -68,7 +68,7 @@ fn drawn_steps_look_back_on_the_last_tokens() {
                 seen.push(want.index as u32);
             }
         }
-        for (recent, window, count) in [(vec![], 3, 4), (vec![1; 4], 3, 4), (vec![1], 3, 0)] {
+        for (recent, window, count) in [(vec![], 3, 4), (vec![1; 4], 3, 4), (vec![1], 3, 0), (vec![1], 1025, 4)] {
             assert!(Steps::drawing(DRAWING, &recent, window, &randoms(count), &device).is_err());
         }
     }
