@@ -73,7 +73,7 @@ pub fn empty(shape: (usize, usize, usize), dtype: DType, device: &Device) -> Res
 ///
 /// Shapes: `to` `[heads.len(), capacity, width]`, contiguous; `x` `[rows, all heads, dim]` f32. Numbers
 /// are rounded to the nearest. In a block of [`Q8_0`] the largest magnitude becomes 127 (so a number is
-/// off by half a 127th of it at most, and by 2^-18 where all are below 2^-7); a number that is NaN,
+/// off by half a 127th of it at most, or by 2^-18 where that is more); a number that is NaN,
 /// infinite or beyond 127 times the largest f16 makes its block NaN. The caller must own `to`: every
 /// tensor that shares its storage changes with it.
 pub fn write(to: &Tensor, at: usize, x: &Tensor, heads: Range<usize>) -> Result<()> {
