@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use candle_core::cuda_backend::cudarc::driver::{
-    CudaFunction, CudaGraph, CudaModule, CudaSlice, CudaStream, DevicePtr, DriverError, result, sys,
+    CudaFunction, CudaGraph, CudaModule, CudaSlice, CudaStream, DevicePtr, DriverError, result,
+    sys::{self, CUresult as Code},
 };
 use candle_core::cuda_backend::cudarc::nvrtc::Ptx;
 use candle_core::cuda_backend::{CudaStorageSlice, WrapErr};
@@ -65,8 +66,12 @@ impl Driver {
         if let Some(function) = functions.get(name) {
             return Ok(function.clone());
         }
-        let found = self.loaded.modules.iter().find_map(|module| module.load_function(name).ok());
-        let function = found.ok_or_else(|| Error::Unsupported { op: "launch", what: format!("the kernel {name}") })?;
+        let found = self.loaded.modules.iter().find_map(|module| match module.load_function(name) {
+            Err(DriverError(Code::CUDA_ERROR_NOT_FOUND)) => None,
+            loaded => Some(loaded),
+        });
+        let missing = || Error::Unsupported { op: "launch", what: format!("the kernel {name}") };
+        let function = found.ok_or_else(missing)?.w()?;
         // More than 48 KiB a block must be asked for, once a function.
         let most = sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
         function.set_attribute(most, self.loaded.shared).w()?;
@@ -75,9 +80,21 @@ impl Driver {
     }
 }
 
-/// No image for the processor is a fact about the device, not a mistake.
+/// No image for the processor is a fact about the device, not a mistake; all else is the driver's failure.
 fn refusal(name: &str, error: DriverError) -> Error {
-    Error::Unsupported { op: "launch", what: format!("the kernels of {name} on this GPU ({error})") }
+    match error.0 {
+        Code::CUDA_ERROR_NO_BINARY_FOR_GPU
+        | Code::CUDA_ERROR_INVALID_PTX
+        | Code::CUDA_ERROR_UNSUPPORTED_PTX_VERSION => {
+            Error::Unsupported { op: "launch", what: format!("the kernels of {name} on this GPU ({error})") }
+        }
+        _ => failure(error),
+    }
+}
+
+/// What the driver says, as the tensor library would pass it on: want of memory is told by its code.
+fn failure(error: DriverError) -> Error {
+    Error::Tensor(candle_core::Error::Cuda(Box::new(error)))
 }
 
 impl Gpu for Driver {
@@ -119,7 +136,10 @@ impl Gpu for Driver {
         &self,
         work: impl FnOnce() -> std::result::Result<(), E>,
     ) -> std::result::Result<CudaGraph, E> {
-        let stop = |error: DriverError| E::from(refused(format!("a recorded step ({error})")));
+        let stop = |error: DriverError| match error.0 {
+            Code::CUDA_ERROR_OUT_OF_MEMORY => E::from(failure(error)),
+            _ => E::from(refused(format!("the driver answers {error}"))),
+        };
         let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
         self.stream.begin_capture(mode).map_err(stop)?;
         let done = work();
@@ -128,7 +148,7 @@ impl Gpu for Driver {
         let graph = self.stream.end_capture(sys::CUgraphInstantiate_flags(0));
         done?;
         inside.map_err(stop)?;
-        graph.map_err(stop)?.ok_or_else(|| E::from(refused("a recorded step of nothing".into())))
+        graph.map_err(stop)?.ok_or_else(|| E::from(refused("the driver recorded nothing".into())))
     }
 
     fn replay(&self, recording: &CudaGraph) -> Result<()> {
@@ -147,7 +167,7 @@ impl Gpu for Driver {
 }
 
 fn refused(what: String) -> Error {
-    Error::Unsupported { op: "record", what }
+    Error::Invalid { op: "record", what }
 }
 
 /// Where the numbers of a tensor start, from its element `start` on.
