@@ -19,7 +19,7 @@ pub(crate) fn devices() -> Vec<Device> {
     found
 }
 
-/// The levels of the fast kernels.
+/// The levels of the fast kernels that this processor has.
 pub(crate) fn levels() -> Vec<Level> {
     Level::present().into_iter().filter(|&level| level != Level::Reference).collect()
 }

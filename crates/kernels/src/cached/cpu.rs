@@ -5,6 +5,7 @@ use half::{bf16, f16};
 use pulp::{Simd, WithSimd};
 
 use super::{BLOCK, Block, reference};
+use crate::level::Level;
 use crate::{rows, threads};
 
 /// Rows of one head that a task writes.
@@ -21,30 +22,30 @@ pub(super) struct Rows<'a> {
 /// An element of a cache.
 pub(super) trait Element: Copy + Send {
     /// Rounds a head of a row.
-    fn round(from: &[f32], to: &mut [Self]);
+    fn round(level: Level, from: &[f32], to: &mut [Self]);
 }
 
 impl Element for f32 {
-    fn round(from: &[f32], to: &mut [Self]) {
+    fn round(_: Level, from: &[f32], to: &mut [Self]) {
         to.copy_from_slice(from);
     }
 }
 
 impl Element for f16 {
-    fn round(from: &[f32], to: &mut [Self]) {
+    fn round(_: Level, from: &[f32], to: &mut [Self]) {
         to.convert_from_f32_slice(from);
     }
 }
 
 impl Element for bf16 {
-    fn round(from: &[f32], to: &mut [Self]) {
+    fn round(_: Level, from: &[f32], to: &mut [Self]) {
         to.convert_from_f32_slice(from);
     }
 }
 
 impl Element for Block {
-    fn round(from: &[f32], to: &mut [Self]) {
-        crate::simd::arch().dispatch(Blocks { from, to });
+    fn round(level: Level, from: &[f32], to: &mut [Self]) {
+        level.arch().dispatch(Blocks { from, to });
     }
 }
 
@@ -65,7 +66,7 @@ impl WithSimd for Blocks<'_> {
 }
 
 /// Rows from `at` on of `to`, `[heads][capacity][width]`.
-pub(super) fn write<T: Element>(to: &mut [T], capacity: usize, width: usize, at: usize, from: &Rows<'_>) {
+pub(super) fn write<T: Element>(level: Level, to: &mut [T], capacity: usize, width: usize, at: usize, from: &Rows<'_>) {
     let row = from.all * from.dim;
     let count = from.x.len() / row;
     let heads = to.chunks_exact_mut(capacity * width).enumerate();
@@ -76,7 +77,7 @@ pub(super) fn write<T: Element>(to: &mut [T], capacity: usize, width: usize, at:
     threads::each_of(rows::many(from.x.len()), pieces, |(head, first, to)| {
         let column = (from.first + head) * from.dim;
         for (x, to) in from.x[first * row..].chunks_exact(row).zip(to.chunks_exact_mut(width)) {
-            T::round(&x[column..column + from.dim], to);
+            T::round(level, &x[column..column + from.dim], to);
         }
     });
 }

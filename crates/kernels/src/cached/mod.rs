@@ -25,6 +25,7 @@ pub(crate) use block::Block;
 
 use crate::error::{Error, Result, invalid};
 use crate::host::values;
+use crate::level::Level;
 use crate::steps::Steps;
 
 /// The tensor type of rows of 8-bit blocks. No other tensor of bytes goes into a cache.
@@ -89,7 +90,7 @@ pub fn write(to: &Tensor, at: usize, x: &Tensor, heads: Range<usize>) -> Result<
     if crate::reference_forced() && to.dtype() != Q8_0 {
         return reference::write(to, at, x, heads);
     }
-    Ok(to.inplace_op2(&x.contiguous()?, &Write { at, heads })?)
+    Ok(to.inplace_op2(&x.contiguous()?, &Write { level: crate::level::current(), at, heads })?)
 }
 
 /// [`write`] of the one row of a step, as many rows behind `at` as steps are done.
@@ -143,6 +144,7 @@ pub fn close_up(of: &Tensor, kept: &[u32]) -> Result<bool> {
 }
 
 struct Write {
+    level: Level,
     at: usize,
     heads: Range<usize>,
 }
@@ -162,14 +164,14 @@ impl InplaceOp2 for Write {
         let (_, capacity, width) = to_at.shape().dims3()?;
         let (_, all, dim) = x_at.shape().dims3()?;
         let from = cpu::Rows { x: &x[start..end], all, dim, first: self.heads.start };
-        let place = place.0..place.1;
+        let (level, at, place) = (self.level, self.at, place.0..place.1);
         match to {
-            CpuStorage::F32(to) => cpu::write(&mut to[place], capacity, width, self.at, &from),
-            CpuStorage::F16(to) => cpu::write::<f16>(&mut to[place], capacity, width, self.at, &from),
-            CpuStorage::BF16(to) => cpu::write::<bf16>(&mut to[place], capacity, width, self.at, &from),
+            CpuStorage::F32(to) => cpu::write(level, &mut to[place], capacity, width, at, &from),
+            CpuStorage::F16(to) => cpu::write::<f16>(level, &mut to[place], capacity, width, at, &from),
+            CpuStorage::BF16(to) => cpu::write::<bf16>(level, &mut to[place], capacity, width, at, &from),
             CpuStorage::U8(to) => {
                 let blocks: &mut [Block] = bytemuck::cast_slice_mut(&mut to[place]);
-                cpu::write(blocks, capacity, width / BLOCK_BYTES, self.at, &from);
+                cpu::write(level, blocks, capacity, width / BLOCK_BYTES, at, &from);
             }
             _ => candle_core::bail!("cache: {:?} is no type of a cache", to_at.shape()),
         }

@@ -2,9 +2,9 @@ use candle_core::{DType, Device, Tensor};
 use half::f16;
 use proptest::prelude::*;
 
-use super::{BLOCK, Block, Q8_0, close_up, empty, read, reference, width, write};
+use super::{BLOCK, Block, Q8_0, Write, close_up, empty, read, reference, width, write};
 use crate::gather;
-use crate::testing::{flat, numbers, stored, tensor};
+use crate::testing::{flat, levels, numbers, stored, tensor};
 
 const TYPES: [DType; 4] = [DType::F32, DType::F16, DType::BF16, Q8_0];
 
@@ -32,6 +32,13 @@ proptest! {
         let to = Tensor::zeros((taken.len(), at + rows + 2, wide), dtype, &Device::Cpu).unwrap();
         let want = to.copy().unwrap();
         write(&to, at, &x, taken.clone()).unwrap();
+        for level in levels() {
+            let other = want.copy().unwrap();
+            if rows > 0 {
+                other.inplace_op2(&x, &Write { level, at, heads: taken.clone() }).unwrap();
+            }
+            prop_assert_eq!(flat(&read(&other).unwrap()), flat(&read(&to).unwrap()), "{}", level);
+        }
         if rows == 0 {
             prop_assert_eq!(flat(&read(&to).unwrap()), flat(&read(&want).unwrap()));
         } else if dtype == Q8_0 {

@@ -8,6 +8,7 @@ use super::{Measure, Sizes, finite};
 use crate::cached::{Block, Q8_0};
 use crate::error::{Error, Result};
 use crate::host::values;
+use crate::level::Level;
 use crate::simd::half::Stored;
 use crate::simd::{dot, load, store};
 use crate::{rows, threads};
@@ -15,17 +16,17 @@ use crate::{rows, threads};
 /// Entries of a task. A constant, so that sums do not depend on the number of threads.
 const SPAN: usize = 256;
 
-pub(super) fn measure(k: &Tensor, sizes: Sizes, what: Measure) -> Result<Vec<f32>> {
+pub(super) fn measure(level: Level, k: &Tensor, sizes: Sizes, what: Measure) -> Result<Vec<f32>> {
     match k.dtype() {
-        DType::F32 => typed::<f32>(k, sizes, what),
-        DType::F16 => typed::<f16>(k, sizes, what),
-        DType::BF16 => typed::<bf16>(k, sizes, what),
-        Q8_0 => typed::<Block>(k, sizes, what),
+        DType::F32 => typed::<f32>(level, k, sizes, what),
+        DType::F16 => typed::<f16>(level, k, sizes, what),
+        DType::BF16 => typed::<bf16>(level, k, sizes, what),
+        Q8_0 => typed::<Block>(level, k, sizes, what),
         other => Err(Error::Unsupported { op: "keys", what: format!("keys of {other:?}") }),
     }
 }
 
-fn typed<T: Stored>(k: &Tensor, sizes: Sizes, what: Measure) -> Result<Vec<f32>> {
+fn typed<T: Stored>(level: Level, k: &Tensor, sizes: Sizes, what: Measure) -> Result<Vec<f32>> {
     let Sizes { heads, entries, dim, .. } = sizes;
     let raw = values::<T::Raw>("keys", k)?;
     let k = T::of(&raw);
@@ -33,7 +34,7 @@ fn typed<T: Stored>(k: &Tensor, sizes: Sizes, what: Measure) -> Result<Vec<f32>>
     let many = rows::many(heads * entries * dim);
     if what == Measure::Length {
         let each = |(at, lengths): (Span, &mut [f32])| {
-            crate::simd::arch().dispatch(Lengths { k: at.keys(k, sizes), dim, lengths, sum: None });
+            level.arch().dispatch(Lengths { k: at.keys(k, sizes), dim, lengths, sum: None });
         };
         threads::each_of(many, spans(&mut out, entries), each);
         return finite(&out).map(|()| out);
@@ -41,14 +42,14 @@ fn typed<T: Stored>(k: &Tensor, sizes: Sizes, what: Measure) -> Result<Vec<f32>>
     let mut sums = vec![0f32; heads * entries.div_ceil(SPAN) * dim];
     let tasks = spans(&mut out, entries).zip(sums.chunks_exact_mut(dim));
     threads::each_of(many, tasks, |((at, lengths), sum)| {
-        crate::simd::arch().dispatch(Lengths { k: at.keys(k, sizes), dim, lengths, sum: Some(sum) });
+        level.arch().dispatch(Lengths { k: at.keys(k, sizes), dim, lengths, sum: Some(sum) });
     });
     finite(&out)?;
     let directions: Vec<f32> =
         sums.chunks(entries.div_ceil(SPAN).max(1) * dim).flat_map(|s| direction(s, dim)).collect();
     threads::each_of(many, spans(&mut out, entries), |(at, numbers)| {
         let direction = &directions[at.head * dim..(at.head + 1) * dim];
-        crate::simd::arch().dispatch(Likeness { k: at.keys(k, sizes), direction, numbers });
+        level.arch().dispatch(Likeness { k: at.keys(k, sizes), direction, numbers });
     });
     Ok(out)
 }

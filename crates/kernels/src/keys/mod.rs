@@ -38,7 +38,7 @@ pub fn measure(keys: Keys<'_>, what: Measure) -> Result<Tensor> {
     let out = if crate::reference_forced() {
         reference::measure(keys.k, sizes, what)?
     } else {
-        cpu::measure(keys.k, sizes, what)?
+        cpu::measure(crate::level::current(), keys.k, sizes, what)?
     };
     Ok(Tensor::from_vec(out, (sizes.heads, sizes.entries), keys.k.device())?)
 }

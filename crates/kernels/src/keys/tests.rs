@@ -1,11 +1,11 @@
 use candle_core::{DType, Device, Tensor};
 use proptest::prelude::*;
 
-use super::{Measure, Sizes, measure, reference};
+use super::{Measure, Sizes, cpu, measure, reference};
 use crate::cached::{BLOCK, Q8_0};
 use crate::error::Error;
 use crate::scores::Keys;
-use crate::testing::{assert_close, devices, flat, stored, tensor};
+use crate::testing::{assert_close, devices, flat, levels, stored, tensor};
 use crate::threads::Threads;
 
 pub(super) const MEASURES: [Measure; 2] = [Measure::Length, Measure::Likeness];
@@ -52,9 +52,13 @@ proptest! {
         for what in MEASURES {
             let sizes = Sizes { heads, entries, capacity: entries + spare, dim };
             let want = reference::measure(&k, sizes, what).unwrap();
+            let scale = if what == Measure::Likeness { 10.0 } else { 1.0 };
+            for level in levels() {
+                assert_close(&cpu::measure(level, &k, sizes, what).unwrap(), &want, 1e-5, scale);
+            }
             for device in devices().iter().filter(|device| device.is_cpu() || dtype != Q8_0) {
                 let got = measured(&k.to_device(device).unwrap(), entries, what).unwrap();
-                assert_close(&got, &want, 1e-5, if what == Measure::Likeness { 10.0 } else { 1.0 });
+                assert_close(&got, &want, 1e-5, scale);
             }
         }
     }

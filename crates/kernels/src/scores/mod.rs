@@ -92,7 +92,7 @@ pub fn scores(
     let out = if crate::reference_forced() {
         reference::scores(q, positions, keys, scale, form, visibility, heads, sizes)?
     } else {
-        cpu::scores(q, positions, keys, scale, form, visibility, heads, sizes)?
+        cpu::scores(crate::level::current(), q, positions, keys, scale, form, visibility, heads, sizes)?
     };
     let rows = heads.rows(sizes.heads, sizes.kv_heads);
     Ok(Tensor::from_vec(finite(out)?, (rows, keys.positions.len()), q.device())?)
@@ -118,7 +118,7 @@ pub fn last_query(q: &[f32], k: &[f32], kv_heads: usize, dim: usize) -> Result<V
         return Ok(all.flatten_all()?.to_vec1()?);
     }
     let sizes = Sizes { rows: 1, heads, kv_heads, capacity: entries, dim };
-    finite(cpu::raw::scores(q, k, entries, 1.0, &Heads::Sum, sizes))
+    finite(cpu::raw::scores(crate::level::current(), q, k, entries, 1.0, &Heads::Sum, sizes))
 }
 
 fn finite(scores: Vec<f32>) -> Result<Vec<f32>> {

@@ -1,11 +1,11 @@
 use candle_core::{DType, Device, Tensor};
 use proptest::prelude::*;
 
-use super::{Form, Heads, Keys, last_query, reference, scores};
+use super::{Form, Heads, Keys, cpu, last_query, reference, scores};
 use crate::attention::{Visibility, check};
 use crate::cached::{BLOCK, Q8_0};
 use crate::error::Error;
-use crate::testing::{assert_close, devices, flat, stored, tensor};
+use crate::testing::{assert_close, devices, flat, levels, stored, tensor};
 
 fn compare(q: &Tensor, rows: &[u32], k: &Tensor, positions: &[u32], form: Form, visibility: Visibility, heads: &Heads) {
     let keys = Keys { k, positions };
@@ -19,6 +19,10 @@ fn compare(q: &Tensor, rows: &[u32], k: &Tensor, positions: &[u32], form: Form, 
     // Raw scores of many heads and rows cancel: errors are relative to what was added up.
     let most = if form == Form::Raw { (sizes.rows * sizes.heads) as f32 } else { 1.0 };
     assert_close(&flat(&got), &want, 2e-5, most);
+    for level in levels() {
+        let got = cpu::scores(level, &host[0], rows, keys, scale, form, visibility, heads, sizes).unwrap();
+        assert_close(&got, &want, 2e-5, most);
+    }
 }
 
 pub(super) fn heads(count: usize) -> impl Strategy<Value = Heads> {

@@ -16,6 +16,7 @@ use candle_core::Tensor;
 
 use crate::error::{Error, Result, invalid};
 use crate::host::values;
+use crate::level;
 
 /// What a window does at the ends of the row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,7 +48,10 @@ pub enum Pool {
 pub fn pool(scores: &[f32], pool: Pool) -> Result<Vec<f32>> {
     check(pool)?;
     require_finite(scores)?;
-    Ok(if crate::reference_forced() { reference::pool(scores, pool) } else { cpu::pool(scores, pool) })
+    if crate::reference_forced() {
+        return Ok(reference::pool(scores, pool));
+    }
+    Ok(cpu::pool(level::current(), scores, pool))
 }
 
 /// Each score as a multiple of the mean over the `width` entries around it, of those that are `open`: one flag an entry.
@@ -93,7 +97,11 @@ pub fn top_k(scores: &[f32], k: usize) -> Result<Vec<u32>> {
         return Ok(reference::top_k(scores, k));
     }
     // The finite check costs nothing there: the keys are made in the same pass.
-    cpu::top_k(scores, k).map_err(|index| Error::NonFinite { op: "select", index, value: scores[index] })
+    cpu::top_k(level::current(), scores, k).map_err(|index| Error::NonFinite {
+        op: "select",
+        index,
+        value: scores[index],
+    })
 }
 
 /// How a row of scores becomes a set of kept entries.

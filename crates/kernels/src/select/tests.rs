@@ -3,7 +3,7 @@ use proptest::prelude::*;
 
 use super::{Choice, Edge, Kept, Pool, contrast, cpu, pool, reference, select, top_k};
 use crate::error::Error;
-use crate::testing::{assert_close, devices, numbers};
+use crate::testing::{assert_close, devices, levels, numbers};
 
 /// Scores of which many are equal, zeros of both signs among them.
 fn scores() -> impl Strategy<Value = Vec<f32>> {
@@ -20,7 +20,12 @@ proptest! {
     #[test]
     fn the_radix_choice_is_the_sorted_one(scores in scores(), share in 0f32..1.1) {
         let k = (scores.len() as f32 * share) as usize;
-        prop_assert_eq!(top_k(&scores, k).unwrap(), reference::top_k(&scores, k));
+        let want = reference::top_k(&scores, k);
+        for level in levels() {
+            let got = cpu::top_k(level, &scores, k).unwrap();
+            prop_assert_eq!(&got, &want, "{}", level);
+        }
+        prop_assert_eq!(top_k(&scores, k).unwrap(), want);
     }
 
     #[test]
@@ -32,7 +37,8 @@ proptest! {
             (Pool::Avg { width, edge: Edge::Valid }, 1.0),
             (Pool::Max { width }, 0.0),
         ] {
-            assert_close(&cpu::pool(&scores, p), &reference::pool(&scores, p), if scale == 0.0 { 0.0 } else { 1e-6 }, scale);
+            let (want, most) = (reference::pool(&scores, p), if scale == 0.0 { 0.0 } else { 1e-6 });
+            levels().into_iter().for_each(|level| assert_close(&cpu::pool(level, &scores, p), &want, most, scale));
         }
     }
 

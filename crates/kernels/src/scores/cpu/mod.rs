@@ -12,9 +12,11 @@ use crate::attention::{Sizes, Visibility};
 use crate::cached::{Block, Q8_0};
 use crate::error::{Error, Result};
 use crate::host::values;
+use crate::level::Level;
 use crate::simd::half::Stored;
 
 pub(super) fn scores(
+    level: Level,
     q: &Tensor,
     positions: &[u32],
     keys: Keys<'_>,
@@ -25,15 +27,16 @@ pub(super) fn scores(
     sizes: Sizes,
 ) -> Result<Vec<f32>> {
     match keys.k.dtype() {
-        DType::F32 => typed::<f32>(q, positions, keys, scale, form, visibility, heads, sizes),
-        DType::F16 => typed::<f16>(q, positions, keys, scale, form, visibility, heads, sizes),
-        DType::BF16 => typed::<bf16>(q, positions, keys, scale, form, visibility, heads, sizes),
-        Q8_0 => typed::<Block>(q, positions, keys, scale, form, visibility, heads, sizes),
+        DType::F32 => typed::<f32>(level, q, positions, keys, scale, form, visibility, heads, sizes),
+        DType::F16 => typed::<f16>(level, q, positions, keys, scale, form, visibility, heads, sizes),
+        DType::BF16 => typed::<bf16>(level, q, positions, keys, scale, form, visibility, heads, sizes),
+        Q8_0 => typed::<Block>(level, q, positions, keys, scale, form, visibility, heads, sizes),
         other => Err(Error::Unsupported { op: "scores", what: format!("keys of {other:?}") }),
     }
 }
 
 fn typed<T: Stored>(
+    level: Level,
     q: &Tensor,
     positions: &[u32],
     keys: Keys<'_>,
@@ -47,9 +50,9 @@ fn typed<T: Stored>(
     let k = T::of(&k);
     let entries = keys.positions.len();
     if form == Form::Raw {
-        return Ok(raw::scores(&q, k, entries, scale, heads, sizes));
+        return Ok(raw::scores(level, &q, k, entries, scale, heads, sizes));
     }
     let seen = positions.iter().map(|&p| visibility.range(p, keys.positions)).collect();
-    let per_head = softmax::column_sums(&q, k, entries, scale, seen, sizes);
+    let per_head = softmax::column_sums(level, &q, k, entries, scale, seen, sizes);
     Ok(combine(&per_head, entries, heads, sizes))
 }

@@ -5,6 +5,7 @@ use pulp::{Simd, WithSimd};
 
 use super::super::{Heads, asked, weights};
 use crate::attention::Sizes;
+use crate::level::Level;
 use crate::output::Output;
 use crate::rows::FEW_PRODUCTS;
 use crate::simd::half::Stored;
@@ -20,6 +21,7 @@ struct Folded {
 }
 
 pub(in crate::scores) fn scores<T: Stored>(
+    level: Level,
     q: &[f32],
     k: &[T],
     entries: usize,
@@ -61,7 +63,7 @@ pub(in crate::scores) fn scores<T: Stored>(
     let step = entries.div_ceil(threads * 3).next_multiple_of(64).max(64);
     let run = |start: usize| {
         let range = start..(start + step).min(entries);
-        crate::simd::arch().dispatch(Span { folded: &folded, k, sizes, range, out: target });
+        level.arch().dispatch(Span { folded: &folded, k, sizes, range, out: target });
     };
     threads::each(threads > 1, entries.div_ceil(step), |i| run(i * step));
     if *heads == Heads::Max { super::combine(&out, entries, heads, sizes) } else { out }

@@ -8,6 +8,7 @@ use pulp::{Simd, WithSimd};
 use super::row::{MANY, Rows};
 use crate::attention::Sizes;
 use crate::attention::cpu::tile::{BLOCK, LOWEST, bounds, logits, weights};
+use crate::level::Level;
 use crate::output::Output;
 use crate::rows::FEW_PRODUCTS;
 use crate::simd::exp::{LOG2_E, exp2};
@@ -32,6 +33,7 @@ pub(super) struct Job<'a, T> {
 
 /// For every head and entry the sum of the rows' softmax weights, `[heads, entries]`.
 pub(super) fn column_sums<T: Stored>(
+    level: Level,
     q: &[f32],
     k: &[T],
     entries: usize,
@@ -45,6 +47,7 @@ pub(super) fn column_sums<T: Stored>(
     if work == 0 {
         return sums;
     }
+    let arch = level.arch();
     let job = Job { q, k, sizes, scale: scale * LOG2_E, seen };
     let parallel = work >= FEW_PRODUCTS && threads::count() > 1;
     if rows < MANY {
@@ -52,12 +55,12 @@ pub(super) fn column_sums<T: Stored>(
         #[allow(unsafe_code)]
         let out = unsafe { Output::new(&mut sums, entries) };
         threads::each(parallel, kv_heads, |kv_head| {
-            Scratch::with(|scratch| crate::simd::arch().dispatch(Rows { job: &job, kv_head, out, scratch }));
+            Scratch::with(|scratch| arch.dispatch(Rows { job: &job, kv_head, out, scratch }));
         });
         return sums;
     }
     let mut totals = vec![0f32; heads * rows];
-    let height = widest(crate::simd::arch());
+    let height = widest(arch);
     let tiles = rows.div_ceil(height);
     // SAFETY: a task alone writes the totals of its head and rows.
     #[allow(unsafe_code)]
@@ -67,7 +70,7 @@ pub(super) fn column_sums<T: Stored>(
         let (first, head) = ((tiles - 1 - i / heads) * height, i % heads);
         let rows = first..(first + height).min(rows);
         Scratch::with(|scratch| {
-            crate::simd::arch().dispatch(Totals { job: &job, head, rows, out: target, scratch });
+            arch.dispatch(Totals { job: &job, head, rows, out: target, scratch });
         });
     });
     // SAFETY: a task alone adds to its head's span of entries.
@@ -78,7 +81,7 @@ pub(super) fn column_sums<T: Stored>(
         let span = first..(first + SPAN).min(entries);
         let totals = &totals[head * rows..(head + 1) * rows];
         Scratch::with(|scratch| {
-            crate::simd::arch().dispatch(Sums { job: &job, head, span, totals, out: target, scratch });
+            arch.dispatch(Sums { job: &job, head, span, totals, out: target, scratch });
         });
     });
     sums

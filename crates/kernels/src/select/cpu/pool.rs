@@ -1,14 +1,15 @@
 use super::super::{Edge, Pool};
+use crate::level::Level;
 
 /// Windows up to this width are combined neighbour by neighbour, in vectors.
 const DIRECT: usize = 31;
 
 /// Windows of any width in linear time.
-pub(crate) fn pool(scores: &[f32], pool: Pool) -> Vec<f32> {
+pub(crate) fn pool(level: Level, scores: &[f32], pool: Pool) -> Vec<f32> {
     let mut out = vec![0f32; scores.len()];
     match pool {
         Pool::Avg { width, edge } => {
-            windows(scores, width / 2, &mut out, 0.0, |a, b| a + b);
+            windows(level, scores, width / 2, &mut out, 0.0, |a, b| a + b);
             let (len, reach) = (scores.len(), width / 2);
             for (i, o) in out.iter_mut().enumerate() {
                 let inside = (i.saturating_add(reach).saturating_add(1)).min(len) - i.saturating_sub(reach);
@@ -16,18 +17,25 @@ pub(crate) fn pool(scores: &[f32], pool: Pool) -> Vec<f32> {
             }
         }
         Pool::Max { width } => {
-            windows(scores, width / 2, &mut out, f32::NEG_INFINITY, |a, b| if b > a { b } else { a });
+            windows(level, scores, width / 2, &mut out, f32::NEG_INFINITY, |a, b| if b > a { b } else { a });
         }
     }
     out
 }
 
 /// `op` over each entry and `reach` neighbours on both sides, those outside the row left out.
-fn windows(scores: &[f32], reach: usize, out: &mut [f32], zero: f32, op: impl Fn(f32, f32) -> f32 + Copy) {
+fn windows(
+    level: Level,
+    scores: &[f32],
+    reach: usize,
+    out: &mut [f32],
+    zero: f32,
+    op: impl Fn(f32, f32) -> f32 + Copy,
+) {
     // A window that reaches over the whole row from anywhere is no wider than twice the row.
     let reach = reach.min(scores.len());
     if 2 * reach < DIRECT {
-        crate::simd::arch().dispatch(Slide { scores, reach, out, zero, op });
+        level.arch().dispatch(Slide { scores, reach, out, zero, op });
     } else {
         blocks(scores, reach, out, op);
     }

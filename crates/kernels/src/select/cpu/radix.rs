@@ -1,3 +1,4 @@
+use crate::level::Level;
 use crate::simd::Scratch;
 
 /// Keys that are looked at together when the chosen ones are collected.
@@ -8,12 +9,12 @@ const BLOCK: usize = 16;
 ///
 /// Three digits of 11, 11 and 10 bits find the `k`-th largest key; one pass then collects in index
 /// order. Nothing is sorted.
-pub(crate) fn top_k(scores: &[f32], k: usize) -> Result<Vec<u32>, usize> {
+pub(crate) fn top_k(level: Level, scores: &[f32], k: usize) -> Result<Vec<u32>, usize> {
     Scratch::with(|scratch| {
         let len = scores.len();
         let words: &mut [u32] = bytemuck::cast_slice_mut(scratch.take(2 * len + 1));
         let (keys, rest) = words.split_at_mut(len);
-        if crate::simd::arch().dispatch(Keys(scores, keys)) {
+        if level.arch().dispatch(Keys(scores, keys)) {
             return Err(crate::simd::not_finite(scores).unwrap_or(0));
         }
         if k >= len {
@@ -23,7 +24,7 @@ pub(crate) fn top_k(scores: &[f32], k: usize) -> Result<Vec<u32>, usize> {
             return Ok(Vec::new());
         }
         let (threshold, ties) = threshold(keys, rest, k);
-        Ok(crate::simd::arch().dispatch(Collect { keys, threshold, ties, k }))
+        Ok(level.arch().dispatch(Collect { keys, threshold, ties, k }))
     })
 }
 
