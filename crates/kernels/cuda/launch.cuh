@@ -80,7 +80,7 @@ __device__ __forceinline__ void multiply_add<bf16>(float c[4], const uint32_t a[
 
 static const uint32_t ALL_LANES = 0xffffffffu;
 
-// Below every finite logit, and finite, so that differences stay numbers.
+// Below every finite logit. The difference of two is no number: kernels subtract a base that is finite.
 #define MINUS_INFINITY (-__builtin_huge_valf())
 
 // Two 16-bit numbers in one register, the first in the low half.

@@ -1,5 +1,4 @@
-//! Attention by the tensor library's own operations, for heads that no kernel of ours takes, and what the kernels are
-//! compared with.
+//! Attention by the tensor library's own operations, for heads that no kernel of ours takes.
 //!
 //! Rows and entries go in pieces, merged by a running maximum and sum, so that neither a matrix of all rows by all
 //! entries nor keys repeated for the query heads ever exist. Everything is f32. A NaN value that no row of a piece sees

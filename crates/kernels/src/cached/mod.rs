@@ -75,8 +75,8 @@ pub fn empty(shape: (usize, usize, usize), dtype: DType, device: &Device) -> Res
 /// Shapes: `to` `[heads.len(), capacity, width]`, contiguous; `x` `[rows, all heads, dim]` f32. Numbers
 /// are rounded to the nearest. In a block of [`Q8_0`] the largest magnitude becomes 127 (so a number is
 /// off by half a 127th of it at most, or by 2^-18 where that is more); a number that is NaN,
-/// infinite or beyond 127 times the largest f16 makes its block NaN. The caller must own `to`: every
-/// tensor that shares its storage changes with it.
+/// infinite or beyond 127 times the largest f16 makes its block NaN. Blocks are not written on a GPU. The
+/// caller must own `to`: every tensor that shares its storage changes with it.
 pub fn write(to: &Tensor, at: usize, x: &Tensor, heads: Range<usize>) -> Result<()> {
     let ((count, capacity, wide), (rows, all, dim)) = (to.dims3()?, x.dims3()?);
     if heads.len() != count || heads.end > all || at + rows > capacity || width(to.dtype(), dim)? != wide {

@@ -18,7 +18,8 @@ pub(super) fn measure(gpu: &impl Gpu, k: &Tensor, sizes: Sizes, what: Measure) -
     // Flat indices of the answer are 32 bits.
     small("keys", "the number of keys", heads * entries)?;
     let warps = THREADS / 32;
-    let shared = warps * dim * 4;
+    // A sum of directions for each warp.
+    let shared = if what == Measure::Likeness { warps * dim * 4 } else { 0 };
     if shared > 96 * 1024 {
         return invalid("keys", format!("keys of {dim} numbers do not fit a GPU's shared memory"));
     }

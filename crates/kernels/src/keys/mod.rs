@@ -28,10 +28,12 @@ pub enum Measure {
 /// One number for every key of every head.
 ///
 /// Shapes: `keys` `[kv_heads, capacity, width]` of a type of [`cached`]; the result is `[kv_heads, entries]`
-/// f32 on the device of the keys. All arithmetic is f32, so a key below 1e-23 has no length. Such a key has no
+/// f32 on the device of the keys. Lengths are f32, so a key below 1e-23 has none; the mean is taken in f64 by the plain
+/// loop and in f32 by the others. A key without a length has no
 /// part in the mean and is like nothing, 0; so is every key where the mean has no length. Implementations agree
 /// on lengths within 1e-5 of them, and on likeness within 1e-4 unless the keys cancel in the mean. A key that is
-/// NaN, infinite or longer than 1e19 is an error that names it. Blocks of 8 bits are not measured on a GPU.
+/// NaN, infinite or longer than 1e19 is an error that names it. Not on a GPU: blocks of 8 bits, and the likeness of
+/// keys of more than 3072 numbers.
 pub fn measure(keys: Keys<'_>, what: Measure) -> Result<Tensor> {
     let sizes = Sizes::of(keys)?;
     on_gpu!(keys.k, |gpu| cuda::measure(gpu, keys.k, sizes, what));

@@ -4,7 +4,7 @@ use super::WORDS;
 use crate::error::Result;
 use crate::gpu::{Arg, Gpu, Launch, THREADS, require_f32, small};
 
-/// Logits that a block takes at least.
+/// Logits that are worth another block.
 const SHARE: usize = 2048;
 
 /// What `told` reads, `[WORDS]` u32; there is at least one logit.

@@ -69,7 +69,8 @@ pub struct Keys<'a> {
 /// `Form::Softmax` these are H2O's column sums, with the last `w` rows SnapKV's window scores, with
 /// the last row alone and `Form::Raw` the scores of GemFilter (`scale` 1, `Heads::Sum`). Raw scores are
 /// of every entry whatever the visibility; a softmax under [`Visibility::Anchored`] is refused, since it
-/// would need the tags of the entries and no method asks for it.
+/// would need the tags of the entries and no method asks for it. Not on a GPU: keys of 8-bit blocks, and raw scores
+/// under [`Heads::Each`] and [`Heads::Max`] of queries of more than 24576 numbers, all heads together.
 pub fn scores(
     q: &Tensor,
     positions: &[u32],

@@ -125,7 +125,9 @@ pub struct Kept {
     pub scores: Vec<f32>,
 }
 
-/// Pools and chooses, each row of `[rows, entries]` by itself.
+/// Pools and chooses, each row of `[rows, entries]` by itself. Scores of a GPU stay there, and the choice comes back.
+///
+/// Who has the scores on the host calls [`pool`], [`contrast`] and [`top_k`], as policies do.
 pub fn select(scores: &Tensor, choice: &Choice) -> Result<Vec<Kept>> {
     let (rows, entries) = scores.dims2()?;
     if !choice.pinned.is_empty() && choice.pinned.len() != entries {
