@@ -17,6 +17,7 @@ mod tests;
 
 use std::ops::Range;
 
+use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, DType, Device, InplaceOp1, InplaceOp2, Layout, Tensor};
 use half::vec::HalfBitsVecExt;
 use half::{bf16, f16};
@@ -173,7 +174,7 @@ impl InplaceOp2 for Write {
                 let blocks: &mut [Block] = bytemuck::cast_slice_mut(&mut to[place]);
                 cpu::write(level, blocks, capacity, width / BLOCK_BYTES, at, &from);
             }
-            _ => candle_core::bail!("cache: {:?} is no type of a cache", to_at.shape()),
+            other => candle_core::bail!("cache: {:?} is no type of a cache", other.dtype()),
         }
         Ok(())
     }
@@ -197,7 +198,7 @@ impl InplaceOp1 for CloseUp<'_> {
             CpuStorage::F16(of) => cpu::close_up(&mut of[start..end], row, width, self.0),
             CpuStorage::BF16(of) => cpu::close_up(&mut of[start..end], row, width, self.0),
             CpuStorage::U8(of) => cpu::close_up(&mut of[start..end], row, width, self.0),
-            _ => candle_core::bail!("cache: no type of a cache"),
+            other => candle_core::bail!("cache: {:?} is no type of a cache", other.dtype()),
         }
         Ok(())
     }
