@@ -90,7 +90,7 @@ fn main() {
 
         let indices = &select(&evidence, &choice).unwrap()[0].indices;
         let moved = 4.0 * (indices.len() * KV_HEADS * DIM * 2) as f64;
-        let gathered = || gather::entries(&[&k, &v], 0..KV_HEADS, indices, None).unwrap();
+        let gathered = || gather::entries(&[&k, &v], 0..KV_HEADS, indices).unwrap();
         line("gather", tokens, median(&device, || drop(gathered())), "gigabytesPerSecond", moved);
 
         let all = Entries { k: &k, v: &v, positions: &positions, tags: &[] };

@@ -185,7 +185,7 @@ impl Bank {
             return Err(Error::invalid_option("entries", bad, format!("below the {} entries", self.len())));
         }
         let values = indices.iter().take_while(|&&i| (i as usize) < self.with_values).count();
-        let mut picked = gather::entries(&[&self.k, &self.v], heads, indices, None)?.into_iter();
+        let mut picked = gather::entries(&[&self.k, &self.v], heads, indices)?.into_iter();
         let (Some(k), Some(v)) = (picked.next(), picked.next()) else {
             return Err(Error::new(Code::Internal, "keys and values went in, and fewer tensors came out."));
         };

@@ -65,7 +65,7 @@ proptest! {
     ) {
         let of = stored(&tensor(seed, &[heads, capacity, 64], &Device::Cpu), dtype);
         let kept: Vec<u32> = (0..capacity as u32).filter(|&i| keep[i as usize]).collect();
-        let want = gather::entries(&[&of], 0..heads, &kept, None).unwrap();
+        let want = gather::entries(&[&of], 0..heads, &kept).unwrap();
         prop_assert!(close_up(&of, &kept).unwrap());
         let got = of.narrow(1, 0, kept.len()).unwrap();
         if !kept.is_empty() {

@@ -2,10 +2,8 @@ use std::ops::Range;
 
 use candle_core::Tensor;
 
-use super::Turn;
 use crate::error::{Result, invalid};
 use crate::gpu::{Arg, Gpu, Launch, TABLE, THREADS, in_pieces, name_of, small};
-use crate::rope::{Angles, Pairing};
 
 /// The rows `indices` of `x` `[count, ...]`.
 pub(crate) fn rows(gpu: &impl Gpu, x: &Tensor, indices: &[u32]) -> Result<Tensor> {
@@ -13,7 +11,7 @@ pub(crate) fn rows(gpu: &impl Gpu, x: &Tensor, indices: &[u32]) -> Result<Tensor
     let mut shape = x.dims().to_vec();
     shape[0] = indices.len();
     let x = x.reshape((1, count, width))?;
-    let found = entries(gpu, &[&x], 0..1, indices, None)?;
+    let found = entries(gpu, &[&x], 0..1, indices)?;
     match found.into_iter().next() {
         Some(rows) => Ok(rows.reshape(shape)?),
         None => invalid("gather", "no result".into()),
@@ -21,13 +19,7 @@ pub(crate) fn rows(gpu: &impl Gpu, x: &Tensor, indices: &[u32]) -> Result<Tensor
 }
 
 /// As the contract of `gather::entries`.
-pub(crate) fn entries(
-    gpu: &impl Gpu,
-    of: &[&Tensor],
-    heads: Range<usize>,
-    indices: &[u32],
-    turn: Option<Turn<'_>>,
-) -> Result<Vec<Tensor>> {
+pub(crate) fn entries(gpu: &impl Gpu, of: &[&Tensor], heads: Range<usize>, indices: &[u32]) -> Result<Vec<Tensor>> {
     let Some(first) = of.first() else { return Ok(Vec::new()) };
     let (_, capacity, dim) = first.dims3()?;
     if let Some(bad) = indices.iter().find(|&&i| i as usize >= capacity) {
@@ -46,33 +38,16 @@ pub(crate) fn entries(
         true => (format!("gather_{name}"), dim * dtype.size_in_bytes() / 16),
         false => (format!("gather_{name}_single"), dim),
     };
-    for (part, (from, to)) in of.chunks(TABLE).zip(out.chunks(TABLE)).enumerate() {
-        let number = |tensor: usize| part * TABLE + tensor;
-        let turned = match turn {
-            Some(turn) => (0..from.len()).filter(|&t| turn.keys[number(t)]).fold(0, |all, t| all | 1u64 << t),
-            None => 0,
-        };
-        let (cos, sin, half, interleaved) = match turn {
-            Some(Turn { angles, .. }) => {
-                let Angles { cos, sin, pairing } = angles;
-                (Arg::In(cos), Arg::In(sin), cos.dims2()?.1, *pairing == Pairing::Interleaved)
-            }
-            None => (Arg::Null, Arg::Null, 0, false),
-        };
+    for (from, to) in of.chunks(TABLE).zip(out.chunks(TABLE)) {
         let args = vec![
             Arg::Ins(from.to_vec()),
             Arg::Outs(to.iter().collect()),
             Arg::In(&list),
-            cos,
-            sin,
-            Arg::U64(turned),
             Arg::U32(small("gather", "the number of heads", heads.len())?),
             Arg::U32(heads.start as u32),
             Arg::U32(small("gather", "the number of rows", capacity)?),
             Arg::U32(indices.len() as u32),
             Arg::U32(small("gather", "the width", dim)?),
-            Arg::U32(half as u32),
-            Arg::U32(u32::from(interleaved)),
         ];
         let blocks = (indices.len() * pieces).div_ceil(THREADS);
         gpu.launch(Launch::new(kernel.as_str(), [blocks, from.len() * heads.len(), 1], THREADS, args))?;

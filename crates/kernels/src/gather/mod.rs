@@ -14,10 +14,9 @@ use std::ops::Range;
 use candle_core::{DType, Tensor, WithDType};
 use half::{bf16, f16};
 
-use crate::cached::{self, Q8_0};
+use crate::cached::Q8_0;
 use crate::error::{Error, Result, invalid};
 use crate::host::values;
-use crate::rope::{self, Angles};
 
 /// The rows `indices` of `x`, in that order.
 ///
@@ -46,21 +45,11 @@ fn run<T: WithDType>(x: &Tensor, width: usize, count: usize, indices: &[u32], sh
     Ok(Tensor::from_vec(out, shape, x.device())?)
 }
 
-/// How keys that move to other positions turn on the way.
-#[derive(Debug, Clone, Copy)]
-pub struct Turn<'a> {
-    /// The turn of each entry.
-    pub angles: &'a Angles,
-    /// Which of the tensors hold keys, one flag each.
-    pub keys: &'a [bool],
-}
-
 /// The entries `indices` of the heads `heads` of several tensors, keys and values of one layer or of many.
 ///
 /// Shapes: each of `of` `[heads, capacity, width]`, contiguous, all of one shape and a type of [`crate::cached`];
-/// each result is `[heads.len(), indices.len(), width]`. Keys turn in f32 and are rounded once. On a GPU this is one
-/// launch for 64 tensors.
-pub fn entries(of: &[&Tensor], heads: Range<usize>, indices: &[u32], turn: Option<Turn<'_>>) -> Result<Vec<Tensor>> {
+/// each result is `[heads.len(), indices.len(), width]`. Not on a GPU: entries of 8-bit blocks.
+pub fn entries(of: &[&Tensor], heads: Range<usize>, indices: &[u32]) -> Result<Vec<Tensor>> {
     let Some(first) = of.first() else { return Ok(Vec::new()) };
     let have = first.dims3()?.0;
     if let Some(other) = of.iter().find(|t| t.dims() != first.dims() || t.dtype() != first.dtype()) {
@@ -69,28 +58,15 @@ pub fn entries(of: &[&Tensor], heads: Range<usize>, indices: &[u32], turn: Optio
     if heads.end > have || heads.start > heads.end {
         return invalid("gather", format!("heads {heads:?} of {have}"));
     }
-    if let Some(turn) = turn
-        && (turn.angles.len() != indices.len()
-            || turn.keys.len() != of.len()
-            || turn.angles.width() > cached::dim(first.dtype(), first.dims()[2])?)
-    {
-        let (angles, width, keys) = (turn.angles.len(), turn.angles.width(), turn.keys.len());
-        let what = format!("{angles} turns of {width} numbers and {keys} flags for {} rows", indices.len());
-        return invalid("gather", format!("{what} of {} tensors {:?}", of.len(), first.dims()));
-    }
-    on_gpu!(first, |gpu| cuda::entries(gpu, of, heads, indices, turn));
-    let pick = |(i, from): (usize, &&Tensor)| -> Result<Tensor> {
+    on_gpu!(first, |gpu| cuda::entries(gpu, of, heads, indices));
+    let pick = |from: &&Tensor| -> Result<Tensor> {
         let rows = heads.clone().map(|head| rows(&from.get(head)?, indices)).collect::<Result<Vec<_>>>()?;
         if rows.is_empty() {
             return Ok(Tensor::zeros((0, indices.len(), from.dims()[2]), from.dtype(), from.device())?);
         }
-        let picked = Tensor::stack(&rows, 0)?;
-        match turn {
-            Some(turn) if turn.keys[i] => rope::turned(&picked, turn.angles),
-            _ => Ok(picked),
-        }
+        Ok(Tensor::stack(&rows, 0)?)
     };
-    of.iter().enumerate().map(pick).collect()
+    of.iter().map(pick).collect()
 }
 
 /// Copies the rows `indices` of a row-major `src` (`count` rows of `width`) into `out`.
