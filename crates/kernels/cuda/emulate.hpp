@@ -5,8 +5,6 @@
 // waited for. An asynchronous copy happens late in some blocks and early in others.
 #pragma once
 #include <setjmp.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <ucontext.h>
 
@@ -14,13 +12,11 @@
 #include <map>
 #include <memory>
 #include <string>
-#include <tuple>
 #include <type_traits>
 #include <utility>
 #include <vector>
 
 struct uint3 { uint32_t x, y, z; };
-struct alignas(8) uint2 { uint32_t x, y; };
 struct alignas(16) uint4 { uint32_t x, y, z, w; };
 struct alignas(16) float4 { float x, y, z, w; };
 
@@ -93,7 +89,7 @@ struct Block {
     std::vector<std::unique_ptr<Fiber>> fibers;
     std::vector<Warp> warps;
     Barrier barrier;
-    int any = 0, all_any = 0;
+    int any = 0;
     std::vector<unsigned char> memory;
     unsigned char* shared;
 
@@ -239,13 +235,9 @@ inline int __syncthreads_or(int x) {
     __syncthreads();
     return b.any;
 }
-inline void __syncwarp() { emulate::wait_warp(); }
 inline void __threadfence() {}
 DEVICE void relax() { emulate::yield(); }
 
-template <typename V> V __shfl_sync(uint32_t, V x, int lane) {
-    return emulate::exchange(x, [&](auto of) { return of(lane & 31); });
-}
 template <typename V> V __shfl_xor_sync(uint32_t, V x, int bits) {
     const uint32_t lane = emulate::self().lane;
     return emulate::exchange(x, [&](auto of) { return of(lane ^ bits); });
@@ -253,13 +245,6 @@ template <typename V> V __shfl_xor_sync(uint32_t, V x, int bits) {
 template <typename V> V __shfl_up_sync(uint32_t, V x, uint32_t by) {
     const uint32_t lane = emulate::self().lane;
     return emulate::exchange(x, [&](auto of) { return of(lane >= by ? lane - by : lane); });
-}
-inline uint32_t __ballot_sync(uint32_t, int x) {
-    return emulate::exchange(x, [&](auto of) {
-        uint32_t all = 0;
-        for (uint32_t lane = 0; lane < 32; lane++) all |= (uint32_t)(of(lane) != 0) << lane;
-        return all;
-    });
 }
 
 // Fibers change hands at barriers only, so a plain read and write is atomic.
@@ -275,7 +260,6 @@ inline uint32_t atomicMin(uint32_t* at, uint32_t with) {
     return old;
 }
 inline u64 __umul64hi(u64 a, u64 b) { return (u64)((unsigned __int128)a * b >> 64); }
-inline int __popc(uint32_t x) { return __builtin_popcount(x); }
 
 namespace emulate {
 inline void copy(const Copy& c) {

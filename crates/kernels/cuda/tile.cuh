@@ -47,5 +47,3 @@ DEVICE float row_sum(float v) {
     for (int step = 8; step > 0; step /= 2) v += __shfl_xor_sync(ALL_LANES, v, step);
     return v;
 }
-
-static const float LOG2_E = 1.4426950408889634f;

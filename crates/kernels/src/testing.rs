@@ -9,12 +9,9 @@ use crate::level::Level;
 pub(crate) fn devices() -> Vec<Device> {
     let mut found = vec![Device::Cpu];
     // As models open it: nothing can be recorded on a stream that tracks what others do.
-    let cuda = crate::device::open(0);
-    for (name, device) in [("cuda", cuda), ("metal", Device::new_metal(0).map_err(Into::into))] {
-        match device {
-            Ok(device) => found.push(device),
-            Err(_) => println!("skipped: {name} (not present or not compiled in)"),
-        }
+    match crate::device::open(0) {
+        Ok(device) => found.push(device),
+        Err(_) => println!("skipped: cuda (not present or not compiled in)"),
     }
     found
 }
