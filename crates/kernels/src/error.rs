@@ -53,6 +53,14 @@ pub enum Error {
 /// A kernel's result.
 pub type Result<T> = std::result::Result<T, Error>;
 
+/// Fails with the first NaN or infinity.
+pub(crate) fn finite(op: &'static str, values: &[f32]) -> Result<()> {
+    match crate::simd::not_finite(values) {
+        Some(index) => Err(Error::NonFinite { op, index, value: values[index] }),
+        None => Ok(()),
+    }
+}
+
 pub(crate) fn invalid<T>(op: &'static str, what: String) -> Result<T> {
     Err(Error::Invalid { op, what })
 }

@@ -4,16 +4,13 @@ use candle_core::{DType, Tensor};
 
 use super::{ANCHOR, Entries, Sizes, Visibility, chunked};
 use crate::error::{Error, Result};
-use crate::gpu::{Arg, Gpu, Launch, THREADS, in_pieces, name_of, require_f32, small};
-
-/// Rows, of a row and its group's query heads, and entries of a tile.
-const TILE: usize = 64;
+use crate::gpu::{Arg, Gpu, Launch, SLICES, THREADS, TILE, in_pieces, name_of, require_f32, small};
 
 /// Numbers of the widest head that the kernels take.
 const WIDEST: usize = 256;
 
 /// Bytes of shared memory of the f32 kernels: slices of the products, weights, and what the rows see.
-const F32_SHARED: usize = (2 * 32 + TILE) * (TILE + 4) * 4 + TILE * 12;
+const F32_SHARED: usize = SLICES + TILE * (TILE + 4) * 4 + TILE * 12;
 
 /// What rows see, as index ranges: a kernel needs no positions.
 pub(crate) struct Seen {

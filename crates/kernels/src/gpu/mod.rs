@@ -92,6 +92,12 @@ pub(crate) fn of(tensor: &Tensor) -> Result<Option<driver::Driver>> {
 /// Threads of a block where an operation has no reason for another number.
 pub(crate) const THREADS: usize = 256;
 
+/// Rows (of attention: of a row and its group's query heads) and entries of a tile of products.
+pub(crate) const TILE: usize = 64;
+
+/// Bytes of shared memory of the slices that a tile's products are taken of (`cuda/tile.cuh`).
+pub(crate) const SLICES: usize = 2 * 32 * (TILE + 4) * 4;
+
 /// The part of a kernel's name that says what it reads.
 pub(crate) fn name_of(op: &'static str, dtype: DType) -> Result<&'static str> {
     match dtype {
@@ -107,6 +113,17 @@ pub(crate) fn require_f32(op: &'static str, tensors: &[&Tensor]) -> Result<()> {
     match tensors.iter().find(|tensor| tensor.dtype() != DType::F32) {
         Some(other) => invalid(op, format!("expected F32, got {:?}", other.dtype())),
         None => Ok(()),
+    }
+}
+
+/// Fails with the number of `of` whose flat index a kernel has noted in `bad`, if it has (`note_if_not_finite`).
+pub(crate) fn finite(op: &'static str, of: &Tensor, bad: &Tensor) -> Result<()> {
+    match bad.to_vec1::<u32>()?[0] {
+        u32::MAX => Ok(()),
+        index => {
+            let value = of.flatten_all()?.get(index as usize)?.to_scalar::<f32>()?;
+            Err(Error::NonFinite { op, index: index as usize, value })
+        }
     }
 }
 

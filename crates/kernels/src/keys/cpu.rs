@@ -4,9 +4,9 @@ use candle_core::{DType, Tensor};
 use half::{bf16, f16};
 use pulp::{Simd, WithSimd};
 
-use super::{Measure, Sizes, finite};
+use super::{Measure, Sizes};
 use crate::cached::{Block, Q8_0};
-use crate::error::{Error, Result};
+use crate::error::{Result, finite};
 use crate::host::values;
 use crate::level::Level;
 use crate::simd::half::Stored;
@@ -37,14 +37,14 @@ fn typed<T: Stored>(level: Level, k: &Tensor, sizes: Sizes, what: Measure) -> Re
             level.arch().dispatch(Lengths { k: at.keys(k, sizes), dim, lengths, sum: None });
         };
         threads::each_of(many, spans(&mut out, entries), each);
-        return finite(&out).map(|()| out);
+        return finite("keys", &out).map(|()| out);
     }
     let mut sums = vec![0f32; heads * entries.div_ceil(SPAN) * dim];
     let tasks = spans(&mut out, entries).zip(sums.chunks_exact_mut(dim));
     threads::each_of(many, tasks, |((at, lengths), sum)| {
         level.arch().dispatch(Lengths { k: at.keys(k, sizes), dim, lengths, sum: Some(sum) });
     });
-    finite(&out)?;
+    finite("keys", &out)?;
     let directions: Vec<f32> =
         sums.chunks(entries.div_ceil(SPAN).max(1) * dim).flat_map(|s| direction(s, dim)).collect();
     threads::each_of(many, spans(&mut out, entries), |(at, numbers)| {

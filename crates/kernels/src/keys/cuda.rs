@@ -1,8 +1,8 @@
 use candle_core::{DType, Tensor};
 
 use super::{Measure, Sizes};
-use crate::error::{Error, Result, invalid};
-use crate::gpu::{Arg, Gpu, Launch, THREADS, name_of, small};
+use crate::error::{Result, invalid};
+use crate::gpu::{Arg, Gpu, Launch, THREADS, finite, name_of, small};
 
 /// Entries that a warp takes before there are more blocks.
 const EACH: usize = 4;
@@ -47,11 +47,5 @@ pub(super) fn measure(gpu: &impl Gpu, k: &Tensor, sizes: Sizes, what: Measure) -
             out
         }
     };
-    match bad.to_vec1::<u32>()?[0] {
-        u32::MAX => Ok(out),
-        index => {
-            let value = lengths.flatten_all()?.get(index as usize)?.to_scalar::<f32>()?;
-            Err(Error::NonFinite { op: "keys", index: index as usize, value })
-        }
-    }
+    finite("keys", &lengths, &bad).map(|()| out)
 }

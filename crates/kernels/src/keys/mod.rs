@@ -12,7 +12,7 @@ mod tests;
 use candle_core::Tensor;
 
 use crate::cached;
-use crate::error::{Error, Result, invalid};
+use crate::error::{Result, invalid};
 use crate::scores::Keys;
 
 /// What is asked of every key.
@@ -61,13 +61,5 @@ impl Sizes {
             return invalid("keys", format!("k is {:?} with {entries} entries", keys.k.dims()));
         }
         Ok(Self { heads, entries, capacity, dim })
-    }
-}
-
-/// Names the first key without a finite length: one of them would spoil the mean for all.
-fn finite(lengths: &[f32]) -> Result<()> {
-    match crate::simd::not_finite(lengths) {
-        Some(index) => Err(Error::NonFinite { op: "keys", index, value: lengths[index] }),
-        None => Ok(()),
     }
 }

@@ -13,7 +13,7 @@ pub(crate) use reference::likeliest;
 
 use candle_core::Tensor;
 
-use crate::error::{Error, Result, invalid};
+use crate::error::{Error, Result, finite, invalid};
 use crate::host::values;
 
 /// A logit among others.
@@ -42,9 +42,7 @@ pub fn top(logits: &[f32]) -> Result<Pick> {
     if logits.is_empty() {
         return invalid("logits", "there are none".into());
     }
-    if let Some(index) = crate::simd::not_finite(logits) {
-        return Err(Error::NonFinite { op: "logits", index, value: logits[index] });
-    }
+    finite("logits", logits)?;
     Ok(if crate::reference_forced() { reference::top(logits) } else { cpu::top(crate::level::current(), logits) })
 }
 

@@ -4,16 +4,12 @@ use super::{Form, Heads, Keys, asked, weights};
 use crate::attention::cuda::Seen;
 use crate::attention::{Sizes, Visibility};
 use crate::error::{Error, Result, invalid};
-use crate::gpu::{Arg, Gpu, Launch, THREADS, in_pieces, name_of, require_f32, small};
+use crate::gpu::{Arg, Gpu, Launch, SLICES, THREADS, TILE, finite, in_pieces, name_of, require_f32, small};
 
 /// What the kernels call the ways to make a row of the answer.
 const ADD: u32 = 0;
 const EACH: u32 = 1;
 const LARGEST: u32 = 2;
-
-/// Rows and entries of a tile of products, and the bytes of its slices (`cuda/tile.cuh`).
-const TILE: usize = 64;
-const SLICES: usize = 2 * 32 * (TILE + 4) * 4;
 
 /// As the contract of `scores`, with a score that is not finite named.
 pub(crate) fn scores(
@@ -45,13 +41,7 @@ pub(crate) fn scores(
             combine(gpu, &sums, heads, sizes, entries, &out, &bad)?;
         }
     }
-    match bad.to_vec1::<u32>()?[0] {
-        u32::MAX => Ok(out),
-        index => {
-            let value = out.flatten_all()?.get(index as usize)?.to_scalar::<f32>()?;
-            Err(Error::NonFinite { op: "scores", index: index as usize, value })
-        }
-    }
+    finite("scores", &out, &bad).map(|()| out)
 }
 
 fn raw(

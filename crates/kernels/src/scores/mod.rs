@@ -12,7 +12,7 @@ mod tests;
 use candle_core::{Device, Tensor};
 
 use crate::attention::{Sizes, Visibility, check};
-use crate::error::{Error, Result, invalid};
+use crate::error::{Error, Result, finite, invalid};
 
 /// How the scores of query heads become rows of the answer.
 #[derive(Debug, Clone, PartialEq)]
@@ -96,7 +96,8 @@ pub fn scores(
         cpu::scores(crate::level::current(), q, positions, keys, scale, form, visibility, heads, sizes)?
     };
     let rows = heads.rows(sizes.heads, sizes.kv_heads);
-    Ok(Tensor::from_vec(finite(out)?, (rows, keys.positions.len()), q.device())?)
+    finite("scores", &out)?;
+    Ok(Tensor::from_vec(out, (rows, keys.positions.len()), q.device())?)
 }
 
 /// [`scores`] of one row of queries in [`Form::Raw`], summed over all heads, for who has numbers and no tensors.
@@ -119,14 +120,8 @@ pub fn last_query(q: &[f32], k: &[f32], kv_heads: usize, dim: usize) -> Result<V
         return Ok(all.flatten_all()?.to_vec1()?);
     }
     let sizes = Sizes { rows: 1, heads, kv_heads, capacity: entries, dim };
-    finite(cpu::raw::scores(crate::level::current(), q, k, entries, 1.0, &Heads::Sum, sizes))
-}
-
-fn finite(scores: Vec<f32>) -> Result<Vec<f32>> {
-    match crate::simd::not_finite(&scores) {
-        Some(index) => Err(Error::NonFinite { op: "scores", index, value: scores[index] }),
-        None => Ok(scores),
-    }
+    let scores = cpu::raw::scores(crate::level::current(), q, k, entries, 1.0, &Heads::Sum, sizes);
+    finite("scores", &scores).map(|()| scores)
 }
 
 /// The weight of every query head where heads add up; one of weight 0 has no part, be its scores numbers or not.

@@ -14,7 +14,7 @@ mod tests;
 
 use candle_core::Tensor;
 
-use crate::error::{Error, Result, invalid};
+use crate::error::{Error, Result, finite, invalid};
 use crate::host::values;
 use crate::level;
 
@@ -47,7 +47,7 @@ pub enum Pool {
 /// Smooths one row of scores. A width that is even is an error, and so is a NaN or an infinity, which it names.
 pub fn pool(scores: &[f32], pool: Pool) -> Result<Vec<f32>> {
     check(pool)?;
-    require_finite(scores)?;
+    finite("select", scores)?;
     if crate::reference_forced() {
         return Ok(reference::pool(scores, pool));
     }
@@ -65,7 +65,7 @@ pub fn contrast(scores: &[f32], open: &[bool], width: usize) -> Result<Vec<f32>>
     if open.len() != scores.len() {
         return invalid("contrast", format!("{} flags for {} entries", open.len(), scores.len()));
     }
-    require_finite(scores)?;
+    finite("select", scores)?;
     if let Some(index) = scores.iter().position(|score| *score < 0.0) {
         return invalid("contrast", format!("scores must not be negative, entry {index} is {}", scores[index]));
     }
@@ -93,7 +93,7 @@ fn check(pool: Pool) -> Result<()> {
 /// The indices of the `k` largest scores, ascending. `k` beyond the length keeps all.
 pub fn top_k(scores: &[f32], k: usize) -> Result<Vec<u32>> {
     if crate::reference_forced() {
-        require_finite(scores)?;
+        finite("select", scores)?;
         return Ok(reference::top_k(scores, k));
     }
     // The finite check costs nothing there: the keys are made in the same pass.
@@ -147,7 +147,7 @@ pub fn select(scores: &Tensor, choice: &Choice) -> Result<Vec<Kept>> {
 fn select_row(row: &[f32], choice: &Choice) -> Result<Kept> {
     let scores = match choice.pool {
         Some(p) => pool(row, p)?,
-        None => require_finite(row).map(|()| row.to_vec())?,
+        None => finite("select", row).map(|()| row.to_vec())?,
     };
     let indices = if choice.pinned.is_empty() {
         top_k(&scores, choice.k)?
@@ -166,11 +166,4 @@ fn select_row(row: &[f32], choice: &Choice) -> Result<Kept> {
         indices
     };
     Ok(Kept { indices, scores })
-}
-
-fn require_finite(scores: &[f32]) -> Result<()> {
-    match crate::simd::not_finite(scores) {
-        Some(index) => Err(Error::NonFinite { op: "select", index, value: scores[index] }),
-        None => Ok(()),
-    }
 }
