@@ -12,6 +12,8 @@
 
 #[macro_use]
 mod on_gpu;
+#[macro_use]
+mod stored;
 
 pub mod allocator;
 pub mod attention;

@@ -1,11 +1,9 @@
 //! Two sweeps over spans of keys: lengths and sums of directions, then products with the sum of the sums.
 
-use candle_core::{DType, Tensor};
-use half::{bf16, f16};
+use candle_core::Tensor;
 use pulp::{Simd, WithSimd};
 
 use super::{Measure, Sizes};
-use crate::cached::{Block, Q8_0};
 use crate::error::{Result, finite};
 use crate::host::values;
 use crate::level::Level;
@@ -17,13 +15,7 @@ use crate::{rows, threads};
 const SPAN: usize = 256;
 
 pub(super) fn measure(level: Level, k: &Tensor, sizes: Sizes, what: Measure) -> Result<Vec<f32>> {
-    match k.dtype() {
-        DType::F32 => typed::<f32>(level, k, sizes, what),
-        DType::F16 => typed::<f16>(level, k, sizes, what),
-        DType::BF16 => typed::<bf16>(level, k, sizes, what),
-        Q8_0 => typed::<Block>(level, k, sizes, what),
-        other => Err(Error::Unsupported { op: "keys", what: format!("keys of {other:?}") }),
-    }
+    stored!("keys", k.dtype(), T => typed::<T>(level, k, sizes, what))
 }
 
 fn typed<T: Stored>(level: Level, k: &Tensor, sizes: Sizes, what: Measure) -> Result<Vec<f32>> {

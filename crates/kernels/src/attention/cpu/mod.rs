@@ -8,12 +8,8 @@ pub(crate) mod tile;
 
 use std::ops::Range;
 
-use candle_core::DType;
-use half::{bf16, f16};
-
 use super::{Entries, Sizes, Visibility};
-use crate::cached::{Block, Q8_0};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::host::values;
 use crate::level::Level;
 use crate::output::{Output, zeros};
@@ -69,13 +65,7 @@ pub(super) fn attention(
     visibility: Visibility,
     sizes: Sizes,
 ) -> Result<Vec<f32>> {
-    match entries.k.dtype() {
-        DType::F32 => typed::<f32>(level, q, positions, entries, scale, visibility, sizes),
-        DType::F16 => typed::<f16>(level, q, positions, entries, scale, visibility, sizes),
-        DType::BF16 => typed::<bf16>(level, q, positions, entries, scale, visibility, sizes),
-        Q8_0 => typed::<Block>(level, q, positions, entries, scale, visibility, sizes),
-        other => Err(Error::Unsupported { op: "attention", what: format!("entries of {other:?}") }),
-    }
+    stored!("attention", entries.k.dtype(), T => typed::<T>(level, q, positions, entries, scale, visibility, sizes))
 }
 
 fn typed<T: Stored>(

@@ -4,13 +4,11 @@ pub(super) mod raw;
 mod row;
 mod softmax;
 
-use candle_core::{DType, Tensor};
-use half::{bf16, f16};
+use candle_core::Tensor;
 
 use super::{Form, Heads, Keys, combine};
 use crate::attention::{Sizes, Visibility};
-use crate::cached::{Block, Q8_0};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::host::values;
 use crate::level::Level;
 use crate::simd::half::Stored;
@@ -26,13 +24,7 @@ pub(super) fn scores(
     heads: &Heads,
     sizes: Sizes,
 ) -> Result<Vec<f32>> {
-    match keys.k.dtype() {
-        DType::F32 => typed::<f32>(level, q, positions, keys, scale, form, visibility, heads, sizes),
-        DType::F16 => typed::<f16>(level, q, positions, keys, scale, form, visibility, heads, sizes),
-        DType::BF16 => typed::<bf16>(level, q, positions, keys, scale, form, visibility, heads, sizes),
-        Q8_0 => typed::<Block>(level, q, positions, keys, scale, form, visibility, heads, sizes),
-        other => Err(Error::Unsupported { op: "scores", what: format!("keys of {other:?}") }),
-    }
+    stored!("scores", keys.k.dtype(), T => typed::<T>(level, q, positions, keys, scale, form, visibility, heads, sizes))
 }
 
 fn typed<T: Stored>(
