@@ -11,20 +11,18 @@ const DRAWING: usize = super::WINDOW;
 /// Shared memory of that block: sums of its warps, counters of a digit, what was found.
 const SHARED: usize = 8 * (DRAWING / 32 + 512 + 2);
 
-/// What changes from draw to draw, on the device.
-pub(crate) struct Drawn<'a> {
-    /// Tokens that the penalty applies to, `[window]` u32.
-    pub(crate) recent: &'a Tensor,
-    /// Random numbers, `[draws, 2]` u32, the lower half first.
-    pub(crate) randoms: &'a Tensor,
-    /// Which of them is taken, `[1]` u32.
-    pub(crate) at: &'a Tensor,
-}
-
 /// As the contract of `draw`, in the words that `told` reads; there is at least one logit.
-pub(crate) fn draw(gpu: &impl Gpu, logits: &Tensor, how: &Drawing, from: &Drawn<'_>) -> Result<Tensor> {
+///
+/// What changes from draw to draw is on the device, u32: `recent` `[window]`, the tokens that the penalty applies to;
+/// `randoms` `[draws, 2]`, of 64 bits, the lower half first; `at` `[1]`, which of them is taken.
+pub(crate) fn draw(
+    gpu: &impl Gpu,
+    logits: &Tensor,
+    how: &Drawing,
+    [recent, randoms, at]: [&Tensor; 3],
+) -> Result<Tensor> {
     let pick = logits::cuda::top(gpu, logits)?;
-    let (all, window) = (logits.elem_count(), from.recent.elem_count());
+    let (all, window) = (logits.elem_count(), recent.elem_count());
     if all > super::MOST || window > DRAWING {
         return invalid(
             "draw",
@@ -37,7 +35,7 @@ pub(crate) fn draw(gpu: &impl Gpu, logits: &Tensor, how: &Drawing, from: &Drawn<
         let kept = gpu.zeros(window, DType::F32)?;
         let args = vec![
             Arg::Out(logits),
-            Arg::In(from.recent),
+            Arg::In(recent),
             Arg::Out(&kept),
             Arg::U32(window as u32),
             Arg::U32(count),
@@ -60,14 +58,14 @@ pub(crate) fn draw(gpu: &impl Gpu, logits: &Tensor, how: &Drawing, from: &Drawn<
     let args = vec![
         Arg::In(&weights),
         Arg::In(logits),
-        Arg::In(from.recent),
+        Arg::In(recent),
         before.as_ref().map_or(Arg::Null, Arg::In),
-        Arg::In(from.randoms),
-        Arg::In(from.at),
+        Arg::In(randoms),
+        Arg::In(at),
         Arg::Out(&pick),
         Arg::U32(count),
         Arg::U32(if before.is_some() { window as u32 } else { 0 }),
-        Arg::U32(small("draw", "the number of draws", from.randoms.dims2()?.0)?),
+        Arg::U32(small("draw", "the number of draws", randoms.dims2()?.0)?),
         Arg::U32(top_k as u32),
         Arg::F64(how.top_p),
         Arg::U64(how.least()),

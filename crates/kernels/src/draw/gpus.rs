@@ -21,8 +21,8 @@ fn compare(logits: &[f32], recent: &[u32], how: &Drawing, random: u64) {
             there(&Tensor::new(&[2u32], &Device::Cpu).unwrap()),
         ];
         let logits = there(&Tensor::new(logits, &Device::Cpu).unwrap());
-        let from = cuda::Drawn { recent: &recent, randoms: &randoms, at: &at };
-        let got = told(&cuda::draw(gpu, &logits, how, &from).unwrap().to_vec1::<u32>().unwrap()).unwrap();
+        let from = [&recent, &randoms, &at];
+        let got = told(&cuda::draw(gpu, &logits, how, from).unwrap().to_vec1::<u32>().unwrap()).unwrap();
         assert_eq!((got.index, got.value), (want.index, want.value), "{how:?}");
         assert!((got.log_sum - want.log_sum).abs() <= 1e-6 * want.log_sum.abs().max(1.0));
         assert_eq!(logits.to_vec1::<f32>().unwrap(), numbers);
@@ -66,9 +66,9 @@ fn logits_that_are_no_numbers_are_told_and_draw_a_token_of_the_vocabulary() {
         let logits = on(gpu, &Tensor::new(logits, &Device::Cpu).unwrap());
         let [recent, at] = [400u32, 0].map(|of| on(gpu, &Tensor::new(&[of], &Device::Cpu).unwrap()));
         let randoms = on(gpu, &Tensor::new(&[[0u32, 0]], &Device::Cpu).unwrap());
-        let from = cuda::Drawn { recent: &recent, randoms: &randoms, at: &at };
+        let from = [&recent, &randoms, &at];
         let how = Drawing { penalty: 2.0, top_p: 0.5, ..PLAIN };
-        let words = cuda::draw(gpu, &logits, &how, &from).unwrap().to_vec1::<u32>().unwrap();
+        let words = cuda::draw(gpu, &logits, &how, from).unwrap().to_vec1::<u32>().unwrap();
         assert!(words[0] < 500);
         assert!(matches!(told(&words), Err(Error::NonFinite { index: 400, .. })));
     });

@@ -10,8 +10,7 @@ pub(crate) fn turn(gpu: &impl Gpu, steps: &Steps, logits: &Tensor) -> Result<()>
     let (pick, recent) = match &steps.drawn {
         None => (logits::cuda::top(gpu, logits)?, None),
         Some(Drawn { how, recent, randoms }) => {
-            let from = draw::cuda::Drawn { recent, randoms, at: &steps.at };
-            (draw::cuda::draw(gpu, logits, how, &from)?, Some(recent))
+            (draw::cuda::draw(gpu, logits, how, [recent, randoms, &steps.at])?, Some(recent))
         }
     };
     let args = vec![
