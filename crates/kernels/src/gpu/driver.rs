@@ -106,7 +106,7 @@ impl Gpu for Driver {
         self.loaded.processors
     }
 
-    fn launch(&self, launch: Launch<'_>) -> Result<()> {
+    fn launch(&self, launch: Launch<&Tensor>) -> Result<()> {
         let Some([x, y, z]) = launch.blocks()? else { return Ok(()) };
         let function = self.function(&launch.kernel)?;
         self.stream.context().bind_to_thread().w()?;

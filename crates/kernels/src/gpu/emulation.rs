@@ -9,79 +9,22 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 
 use candle_core::{DType, Device, Shape, Tensor};
 
-use super::{Arg, Gpu, Launch};
+use super::{Gpu, Launch};
 use crate::error::{Error, Result, invalid};
 
 /// A GPU of few multiprocessors that is a CPU.
 pub(crate) struct Emulation {
     entry: Entry,
-    processors: usize,
     /// While something is recorded: what it has done so far.
     noted: RefCell<Option<Vec<Noted>>>,
 }
 
 /// One thing to do again.
 pub(crate) enum Noted {
-    Launch(Held),
+    /// With tensors of its own, so that their addresses stay theirs.
+    Launch(Launch<Tensor>),
     Zeros(Tensor),
     Library(Box<dyn Fn() -> Result<Tensor>>, Tensor),
-}
-
-/// A launch that holds its tensors, so that their addresses stay theirs.
-pub(crate) struct Held {
-    kernel: String,
-    grid: [usize; 3],
-    threads: usize,
-    shared: usize,
-    cooperative: bool,
-    args: Vec<HeldArg>,
-}
-
-enum HeldArg {
-    In(Tensor),
-    Out(Tensor),
-    Ins(Vec<Tensor>),
-    Outs(Vec<Tensor>),
-    Null,
-    U32(u32),
-    U64(u64),
-    F32(f32),
-    F64(f64),
-}
-
-impl Held {
-    fn of(launch: &Launch<'_>) -> Self {
-        let all = |of: &[&Tensor]| of.iter().map(|&tensor| tensor.clone()).collect();
-        let args = launch.args.iter().map(|arg| match arg {
-            Arg::In(tensor) => HeldArg::In((*tensor).clone()),
-            Arg::Out(tensor) => HeldArg::Out((*tensor).clone()),
-            Arg::Ins(tensors) => HeldArg::Ins(all(tensors)),
-            Arg::Outs(tensors) => HeldArg::Outs(all(tensors)),
-            Arg::Null => HeldArg::Null,
-            Arg::U32(value) => HeldArg::U32(*value),
-            Arg::U64(value) => HeldArg::U64(*value),
-            Arg::F32(value) => HeldArg::F32(*value),
-            Arg::F64(value) => HeldArg::F64(*value),
-        });
-        let Launch { ref kernel, grid, threads, shared, cooperative, .. } = *launch;
-        Self { kernel: kernel.clone(), grid, threads, shared, cooperative, args: args.collect() }
-    }
-
-    fn launch(&self) -> Launch<'_> {
-        let args = self.args.iter().map(|arg| match arg {
-            HeldArg::In(tensor) => Arg::In(tensor),
-            HeldArg::Out(tensor) => Arg::Out(tensor),
-            HeldArg::Ins(tensors) => Arg::Ins(tensors.iter().collect()),
-            HeldArg::Outs(tensors) => Arg::Outs(tensors.iter().collect()),
-            HeldArg::Null => Arg::Null,
-            HeldArg::U32(value) => Arg::U32(*value),
-            HeldArg::U64(value) => Arg::U64(*value),
-            HeldArg::F32(value) => Arg::F32(*value),
-            HeldArg::F64(value) => Arg::F64(*value),
-        });
-        let Self { ref kernel, grid, threads, shared, cooperative, .. } = *self;
-        Launch { kernel: kernel.clone(), grid, threads, shared, cooperative, args: args.collect() }
-    }
 }
 
 type Entry = unsafe extern "C" fn(*const c_char, *const u32, u32, u32, c_int, *mut *mut c_void) -> c_int;
@@ -98,7 +41,7 @@ unsafe extern "C" {
 pub(crate) fn emulation() -> Option<Emulation> {
     static FOUND: OnceLock<std::result::Result<Entry, String>> = OnceLock::new();
     match FOUND.get_or_init(build) {
-        Ok(entry) => Some(Emulation { entry: *entry, processors: 3, noted: RefCell::default() }),
+        Ok(entry) => Some(Emulation { entry: *entry, noted: RefCell::default() }),
         Err(why) => {
             println!("skipped: emulated kernels ({why})");
             None
@@ -184,11 +127,11 @@ impl Gpu for Emulation {
     }
 
     fn processors(&self) -> usize {
-        self.processors
+        3
     }
 
-    fn launch(&self, launch: Launch<'_>) -> Result<()> {
-        if self.note(|| Noted::Launch(Held::of(&launch))) {
+    fn launch(&self, launch: Launch<&Tensor>) -> Result<()> {
+        if self.note(|| Noted::Launch(launch.map(|&tensor| tensor.clone()))) {
             return Ok(());
         }
         // The machine that is emulated is one for the whole process.
@@ -232,7 +175,7 @@ impl Gpu for Emulation {
 
     fn replay(&self, recording: &Vec<Noted>) -> Result<()> {
         recording.iter().try_for_each(|noted| match noted {
-            Noted::Launch(held) => self.launch(held.launch()),
+            Noted::Launch(held) => self.launch(held.map(|tensor| tensor)),
             Noted::Zeros(tensor) => Ok(tensor.zero_set()?),
             Noted::Library(op, to) => Ok(to.slice_set(&op()?.contiguous()?, 0, 0)?),
         })

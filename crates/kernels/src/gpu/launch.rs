@@ -9,16 +9,16 @@ use crate::error::{Error, Result, invalid};
 /// Tensors a table of pointers has room for, as the kernels declare it.
 pub(crate) const TABLE: usize = 64;
 
-/// One parameter of a kernel.
-pub(crate) enum Arg<'a> {
+/// One parameter of a kernel, whose tensors are borrowed or held.
+pub(crate) enum Arg<T> {
     /// A tensor that is read.
-    In(&'a Tensor),
+    In(T),
     /// A tensor that is written; the caller owns it.
-    Out(&'a Tensor),
+    Out(T),
     /// A table of tensors that are read.
-    Ins(Vec<&'a Tensor>),
+    Ins(Vec<T>),
     /// A table of tensors that are written.
-    Outs(Vec<&'a Tensor>),
+    Outs(Vec<T>),
     /// A pointer to nothing.
     Null,
     /// A number.
@@ -32,7 +32,7 @@ pub(crate) enum Arg<'a> {
 }
 
 /// A kernel, its grid and its parameters.
-pub(crate) struct Launch<'a> {
+pub(crate) struct Launch<T> {
     /// The exported name.
     pub(crate) kernel: String,
     /// Blocks.
@@ -44,12 +44,12 @@ pub(crate) struct Launch<'a> {
     /// Whether blocks wait for one another.
     pub(crate) cooperative: bool,
     /// In the order of the declaration.
-    pub(crate) args: Vec<Arg<'a>>,
+    pub(crate) args: Vec<Arg<T>>,
 }
 
-impl<'a> Launch<'a> {
+impl<T> Launch<T> {
     /// A launch of independent blocks without shared memory.
-    pub(crate) fn new(kernel: impl Into<String>, grid: [usize; 3], threads: usize, args: Vec<Arg<'a>>) -> Self {
+    pub(crate) fn new(kernel: impl Into<String>, grid: [usize; 3], threads: usize, args: Vec<Arg<T>>) -> Self {
         Self { kernel: kernel.into(), grid, threads, shared: 0, cooperative: false, args }
     }
 
@@ -70,6 +70,26 @@ impl<'a> Launch<'a> {
         Ok(Some([x as u32, y as u32, z as u32]))
     }
 
+    /// The same with other tensors.
+    #[cfg(test)]
+    pub(crate) fn map<'a, U>(&'a self, to: impl Fn(&'a T) -> U + Copy) -> Launch<U> {
+        let args = self.args.iter().map(|arg| match arg {
+            Arg::In(tensor) => Arg::In(to(tensor)),
+            Arg::Out(tensor) => Arg::Out(to(tensor)),
+            Arg::Ins(tensors) => Arg::Ins(tensors.iter().map(to).collect()),
+            Arg::Outs(tensors) => Arg::Outs(tensors.iter().map(to).collect()),
+            Arg::Null => Arg::Null,
+            Arg::U32(value) => Arg::U32(*value),
+            Arg::U64(value) => Arg::U64(*value),
+            Arg::F32(value) => Arg::F32(*value),
+            Arg::F64(value) => Arg::F64(*value),
+        });
+        let Self { ref kernel, grid, threads, shared, cooperative, .. } = *self;
+        Launch { kernel: kernel.clone(), grid, threads, shared, cooperative, args: args.collect() }
+    }
+}
+
+impl Launch<&Tensor> {
     /// Calls `run` with the address of every parameter's value, while all tensors are locked. All of them must lie
     /// on `device`.
     pub(crate) fn with_parameters(
@@ -114,8 +134,8 @@ impl<'a> Launch<'a> {
     }
 }
 
-impl<'a> Arg<'a> {
-    fn tensors(&self) -> &[&'a Tensor] {
+impl<T> Arg<T> {
+    fn tensors(&self) -> &[T] {
         match self {
             Self::In(tensor) | Self::Out(tensor) => std::slice::from_ref(tensor),
             Self::Ins(tensors) | Self::Outs(tensors) => tensors,

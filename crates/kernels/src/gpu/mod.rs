@@ -29,7 +29,7 @@ pub(crate) trait Gpu {
     fn processors(&self) -> usize;
 
     /// Starts a kernel. Its outputs may be read by later calls on the same device.
-    fn launch(&self, launch: Launch<'_>) -> Result<()>;
+    fn launch(&self, launch: Launch<&Tensor>) -> Result<()>;
 
     /// What [`Gpu::record`] gives.
     type Recording;

@@ -25,7 +25,7 @@ pub(super) fn measure(gpu: &impl Gpu, k: &Tensor, sizes: Sizes, what: Measure) -
     }
     let blocks = entries.div_ceil(warps * EACH).min((gpu.processors() * 8).div_ceil(heads));
     let grid = [blocks, heads, 1];
-    let counts = || -> Result<Vec<Arg<'_>>> {
+    let counts = || -> Result<Vec<Arg<&Tensor>>> {
         Ok(vec![Arg::U32(entries as u32), Arg::U32(small("keys", "the capacity", capacity)?), Arg::U32(dim as u32)])
     };
     let bad = gpu.upload(vec![u32::MAX])?;

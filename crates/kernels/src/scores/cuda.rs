@@ -120,7 +120,7 @@ fn column_sums(gpu: &impl Gpu, q: &Tensor, keys: Keys<'_>, scale: f32, seen: &Se
     let scale = scale * std::f32::consts::LOG2_E;
     let number = |what, value| Ok::<_, Error>(Arg::U32(small("scores", what, value)?));
     let read = || vec![Arg::In(q), Arg::In(keys.k), Arg::In(&seen.from), Arg::In(&seen.to)];
-    let measure = || -> Result<Vec<Arg<'_>>> {
+    let measure = || -> Result<Vec<Arg<&Tensor>>> {
         Ok(vec![
             number("the number of rows", rows)?,
             number("the number of heads", heads)?,
