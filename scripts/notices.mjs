@@ -52,14 +52,12 @@ function crates() {
     }
     visit(all.find(({ name }) => name === addon).id)
   }
-  return [...linked.values()].map(({ name, version, license, repository, manifest_path }) => ({
-    name,
-    version,
+  return [...linked.values()].map(({ name, version, license: stated, repository, manifest_path }) => {
     // Cargo's older way to write a choice.
-    license: license?.replaceAll('/', ' OR ') ?? 'none stated',
-    source: repository,
-    papers: chosen(papers(dirname(manifest_path))),
-  }))
+    const license = stated?.replaceAll('/', ' OR ') ?? 'none stated'
+    const texts = papers(dirname(manifest_path))
+    return { name, version, license, source: repository, papers: chosen(license, texts) }
+  })
 }
 
 /** What npm installs beside the package. */
@@ -87,8 +85,9 @@ function papers(folder) {
     })
 }
 
-/** Who may choose and has the text of MIT needs no Apache-2.0, which is long, and no Unlicense. */
-function chosen(texts) {
+/** Who may choose MIT or Boost's licence and has that text needs no Apache-2.0, which is long, and no Unlicense. */
+function chosen(license, texts) {
+  if (!/\bOR\b/.test(license) || !/\b(MIT|BSL-1\.0)\b/.test(license)) return texts
   if (!texts.some((text) => text.includes('Permission is hereby granted, free of charge'))) return texts
   const others = /Apache License\s+Version 2\.0.*TERMS AND CONDITIONS|This is free and unencumbered software/is
   return texts.filter((text) => !others.test(text))
