@@ -1,5 +1,6 @@
 #!/bin/sh
-# Runs the packed GPU tests and benches; results go to the folder `OUT`, else ./results. Ends with 1 if a test fails.
+# Runs the packed GPU tests and benches; results go to the folder `OUT`, else `results` beside this file.
+# Ends with 1 if a test or a bench fails, or if no test ran on a GPU.
 here=$(cd "$(dirname "$0")" && pwd)
 out=${OUT:-$here/results}
 mkdir -p "$out"
@@ -21,10 +22,13 @@ nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader | 
 grep -q '^test result: ok' "$out/tests.txt" || failed=1
 grep 'skipped: cuda' "$out/tests.txt" && failed=1
 
-# Three interleaved rounds of ours and PyTorch's.
+# Three interleaved rounds of ours and PyTorch's. Into files, not pipes, whose status would be that of `tee`.
+: > "$out/kernels.jsonl"
+: > "$out/torch.jsonl"
 for round in 1 2 3; do
-  "$here/kernel-bench" 0 | tee -a "$out/kernels.jsonl"
-  python3 "$here/torch_peers.py" | tee -a "$out/torch.jsonl"
+  "$here/kernel-bench" 0 >> "$out/kernels.jsonl" || failed=1
+  python3 "$here/torch_peers.py" >> "$out/torch.jsonl" || failed=1
 done
-"$here/engine-bench" 0 "${LENGTHS:-2048,8192,32768,131072}" "${ROUNDS:-3}" | tee "$out/engine.jsonl"
+"$here/engine-bench" 0 "${LENGTHS:-2048,8192,32768,131072}" "${ROUNDS:-3}" > "$out/engine.jsonl" || failed=1
+cat "$out/kernels.jsonl" "$out/torch.jsonl" "$out/engine.jsonl"
 exit "${failed:-0}"
