@@ -10,6 +10,10 @@ const clippy = ['clippy', '--locked', ...chosen, '--features', 'skimlm-kernels/c
 const kernels = ['check', '--locked', '-p', 'skimlm-kernels', '--features', 'cuda']
 const host = { ...settings, NVCC: standIn }
 const [onlyHost, onlyKernels] = ['--host', '--kernels'].map((flag) => process.argv.includes(flag))
+if (onlyHost && onlyKernels) {
+  console.error('`--host` and `--kernels` together leave nothing to check. Name one of them, or none for all.')
+  process.exit(1)
+}
 
 if (!onlyKernels) timed('host code', () => run('cargo', [...clippy, '--', '--deny', 'warnings'], host))
 if (!onlyHost) {

@@ -19,10 +19,12 @@ function shorten(all, most) {
   return [...all.slice(0, head), `\x1b[2m   (${all.length - head - tail} more lines)\x1b[0m`, ...all.slice(-tail)]
 }
 
-/** A long command goes on in the next line, as a shell would have it. */
+/** A long command goes on in the next line, as a shell would have it; a word that is longer than a line stays whole. */
 function wrap(line, width = 100) {
-  if (line.length <= width) return [line]
-  const at = line.lastIndexOf(' ', width)
+  const indent = /^ */.exec(line)[0].length
+  const fits = line.lastIndexOf(' ', width)
+  const at = fits >= indent && fits > 0 ? fits : line.indexOf(' ', indent)
+  if (line.length <= width || at < 0) return [line]
   return [`${line.slice(0, at)} \\`, ...wrap(`    ${line.slice(at + 1)}`, width)]
 }
 
