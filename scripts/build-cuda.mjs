@@ -3,7 +3,7 @@
 // Hopper, if unset; 80, 86 or 89 elsewhere. Our own kernels are always built for all of them. `--debug` builds without optimisation.
 import { copyFileSync, mkdirSync } from 'node:fs'
 import { join } from 'node:path'
-import { linkable, nvcc, root, run, settings } from './cuda/toolkit.mjs'
+import { built, linkable, nvcc, root, settings } from './cuda/toolkit.mjs'
 
 if (process.platform !== 'linux') {
   console.error('The build with CUDA is for Linux; elsewhere there is the one for the CPU.')
@@ -12,10 +12,8 @@ if (process.platform !== 'linux') {
 const debug = process.argv.includes('--debug')
 const args = ['build', '--locked', '-p', 'skimlm-node', '--features', 'skimlm-kernels/cuda']
 const env = { ...settings, NVCC: nvcc(), CUDA_HOME: linkable() }
-run('cargo', debug ? args : [...args, '--release'], env)
-const target = process.env.CARGO_TARGET_DIR ?? join(root, 'target')
-const built = join(target, debug ? 'debug' : 'release', 'libskimlm_node.so')
+const library = built(debug ? args : [...args, '--release'], env)
 const addon = join(root, 'native', `skimlm.${process.platform}-${process.arch}-gnu-cuda.node`)
 mkdirSync(join(root, 'native'), { recursive: true })
-copyFileSync(built, addon)
+copyFileSync(library, addon)
 console.log(`built ${addon}`)

@@ -1,9 +1,8 @@
 // Packs the GPU tests and benches so that they run on a machine with a driver, CUDA 13's libraries and no Rust:
 // `npm run pack:gpu` here, then `target/cuda/suite/run.sh` there (the folder and its archive hold the same files).
 import { copyFileSync, chmodSync, mkdirSync, rmSync, statSync } from 'node:fs'
-import { execFileSync } from 'node:child_process'
 import { join } from 'node:path'
-import { linkable, nvcc, root, run, settings } from './cuda/toolkit.mjs'
+import { built, linkable, nvcc, root, run, settings } from './cuda/toolkit.mjs'
 
 const limit = 64 << 20
 const folder = join(root, 'target/cuda/suite')
@@ -12,13 +11,13 @@ const env = { ...settings, NVCC: nvcc(), CUDA_HOME: linkable() }
 
 rmSync(folder, { recursive: true, force: true })
 mkdirSync(folder, { recursive: true })
-const built = [
+const programs = [
   ['kernel-tests', ['test', '--no-run', '-p', 'skimlm-kernels', '--lib', ...feature]],
   ['kernel-bench', ['build', '-p', 'skimlm-kernels', '--example', 'gpu_kernels', ...feature]],
   ['engine-bench', ['build', '-p', 'skimlm-engine', '--example', 'gpu_requests', ...feature]],
 ]
-for (const [name, args] of built) {
-  copyFileSync(executable([...args, '--release', '--locked']), join(folder, name))
+for (const [name, args] of programs) {
+  copyFileSync(built([...args, '--release', '--locked'], env), join(folder, name))
   run('strip', [join(folder, name)])
 }
 copyFileSync(join(root, 'bench/gpu/torch_peers.py'), join(folder, 'torch_peers.py'))
@@ -31,18 +30,4 @@ console.log(`packed ${archive}, ${(size / (1 << 20)).toFixed(1)} MiB`)
 if (size > limit) {
   console.error('That is more than the 64 MiB it may have.')
   process.exit(1)
-}
-
-/** Builds one executable and answers where it is. */
-function executable(args) {
-  const out = execFileSync('cargo', [...args, '--message-format', 'json-render-diagnostics'], {
-    cwd: root,
-    env: { ...process.env, ...env },
-    stdio: ['inherit', 'pipe', 'inherit'],
-    maxBuffer: 1 << 28,
-    encoding: 'utf8',
-  })
-  const paths = out.split('\n').flatMap((line) => (line ? [JSON.parse(line).executable].filter(Boolean) : []))
-  if (paths.length === 0) throw new Error(`\`cargo ${args.join(' ')}\` made no executable.`)
-  return paths.at(-1)
 }

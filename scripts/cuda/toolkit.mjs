@@ -122,3 +122,20 @@ export function run(command, args, env = {}) {
     process.exit(1)
   }
 }
+
+/** Runs Cargo and answers which file it made last, wherever its target folder is: an executable, or a library of `crate-type` cdylib. */
+export function built(args, env = {}) {
+  const out = execFileSync('cargo', [...args, '--message-format', 'json-render-diagnostics'], {
+    cwd: root,
+    env: { ...process.env, ...env },
+    stdio: ['inherit', 'pipe', 'inherit'],
+    maxBuffer: 1 << 28,
+    encoding: 'utf8',
+  })
+  const paths = out.split('\n').flatMap((line) => {
+    const { executable, filenames = [], target } = line ? JSON.parse(line) : {}
+    return executable ?? (target?.crate_types.includes('cdylib') ? filenames[0] : undefined) ?? []
+  })
+  if (paths.length === 0) throw new Error(`\`cargo ${args.join(' ')}\` made nothing to run or load.`)
+  return paths.at(-1)
+}
