@@ -1,13 +1,16 @@
 // Selection kernels beside their plain JavaScript reference, and beside a sort of the typed array.
 import { Bench } from 'tinybench'
-import { devices, kernels, reference } from '../index.js'
+import { kernels, reference } from '../index.js'
+import { machine, median } from './rounds.js'
 
 const sizes = [8 * 1024, 128 * 1024]
 const keep = 1024
 const window = 5
 const heads = { heads: 9, kvHeads: 3, dim: 64 }
 
-console.log(`${devices()[0]?.name}, Node ${process.version}; median time, and how many times faster than the reference`)
+console.log(
+  `${(await machine()).cpu}, Node ${process.version}; median time, and how many times faster than the reference`,
+)
 const rows: Record<string, string | number>[] = []
 for (const tokens of sizes) {
   const scores = random(tokens)
@@ -43,9 +46,9 @@ async function compare(
     ['native', () => work(kernels)],
     ...Object.entries(others),
   ]
-  const medians = rivals.map(([, run]): { run: () => unknown; times: number[] } => ({ run, times: [] }))
+  const timed = rivals.map(([, run]): { run: () => unknown; times: number[] } => ({ run, times: [] }))
   for (let round = 0; round < 5; round++)
-    for (const rival of medians) {
+    for (const rival of timed) {
       const bench = new Bench({ time: 60, warmupTime: 20, warmupIterations: 2, iterations: 3 })
       bench.add(name, () => void rival.run())
       await bench.run()
@@ -53,7 +56,7 @@ async function compare(
       if (result.state !== 'completed') throw new Error(`${name}: ${result.state}`)
       rival.times.push(result.latency.p50)
     }
-  const middle = medians.map(({ times }) => times.toSorted((a, b) => a - b)[2]!)
+  const middle = timed.map(({ times }) => median(times))
   return rivals.map(([rival], i) => ({
     kernel: name,
     tokens,

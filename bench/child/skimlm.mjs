@@ -8,7 +8,8 @@ const job = JSON.parse(process.argv[2])
 const prompt = JSON.parse(readFileSync(job.prompt, 'utf8'))
 if (prompt.tokens) prompt.tokens = Uint32Array.from(prompt.tokens)
 
-const model = await loadModel(job.model, { threads: job.threads, kvDtype: job.kvDtype, activations: job.activations })
+const { threads, kvDtype, activations } = job
+const model = await loadModel(job.model, { device: 'cpu', threads, kvDtype, activations })
 // The first pages of the weights and the first use of every code path are not what is measured.
 await model.generate('Once upon a time', { maxNewTokens: 2 }).result
 
@@ -22,13 +23,16 @@ for await (const chunk of generation) {
   first ??= { at: last, tokens: chunk.tokenIds.length }
   ids.push(...chunk.tokenIds)
 }
+// An answer without a token has taken until here; one that came at once has no speed.
+first ??= { at: performance.now(), tokens: 0 }
+const steps = ids.length - first.tokens
 const result = await generation.result
 await model.dispose()
 
 console.log(
   JSON.stringify({
     ttftMs: first.at - start,
-    decodePerSecond: ((ids.length - first.tokens) * 1000) / (last - first.at),
+    decodePerSecond: steps > 0 ? (steps * 1000) / (last - first.at) : 0,
     newTokens: ids.length,
     peakBytes: peakBytes(),
     usage: result.usage,
