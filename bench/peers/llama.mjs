@@ -24,7 +24,7 @@ const { first, rest, ids } = await evaluate(tokens, job.maxNewTokens)
 console.log(
   JSON.stringify({
     ttftMs: first,
-    decodePerSecond: ((ids.length - 1) * 1000) / rest,
+    decodePerSecond: ids.length > 1 ? ((ids.length - 1) * 1000) / rest : 0,
     newTokens: ids.length,
     peakBytes: peakBytes(),
     release: llama.llamaCppRelease,
