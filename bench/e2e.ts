@@ -36,6 +36,9 @@ const how = `Moby Dick, ${threads} threads, greedy, at most ${maxNewTokens} new 
 
 const wanted = (part: string) => values.only === undefined || values.only === part
 
+const parts = ['sizes', 'policies', 'disturbed', 'plot']
+if (values.only !== undefined && !parts.includes(values.only))
+  throw new Error(`There is no part ${values.only}: ${parts.join(', ')}.`)
 if (wanted('sizes')) {
   const { table, data } = await compareSizes(bench, sizes('1024,2048,4096,7680'))
   const bridge = await measureBridge(bench)

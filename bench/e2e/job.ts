@@ -49,14 +49,20 @@ export function openBench(model: string, rounds: number, threads: number, maxNew
 /** A prompt file of about so many tokens: the start of the book and a question. */
 export async function bookPrompts(bench: Bench, sizes: readonly number[]): Promise<Map<number, string>> {
   const model = await loadModel(bench.model)
-  const { offsets } = model.tokenizer.encodeWithOffsets(book().slice(0, 200_000))
+  const text = book()
+  const { offsets } = model.tokenizer.encodeWithOffsets(text)
   await model.dispose()
   // The template and the question take some of the tokens.
   const overhead = 64
   const question = 'What happens in this text?'
   return new Map(
     sizes.map((size) => {
-      const document = book().slice(0, offsets[2 * (size - overhead) - 1])
+      const end = offsets[2 * (size - overhead) - 1]
+      if (end === undefined)
+        throw new Error(
+          `A prompt of ${size} tokens cannot be made: name a size from ${overhead + 1} to ${offsets.length / 2 + overhead}.`,
+        )
+      const document = text.slice(0, end)
       return [size, bench.prompt(String(size), { document, question })]
     }),
   )

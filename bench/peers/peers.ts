@@ -64,11 +64,15 @@ for (const name of values.peers.split(',').filter(Boolean)) {
 const cases = [...Object.keys(skimlm), ...found.keys()]
 
 const model = await loadModel(path)
-const ids = model.tokenizer.encode(book().slice(0, 200_000))
+const ids = model.tokenizer.encode(book())
 await model.dispose()
 
 const all = new Map<number, Record<string, Sample[]>>()
-for (const size of values.sizes.split(',').map(Number)) {
+const sizes = values.sizes.split(',').map(Number)
+for (const size of sizes)
+  if (!(size > 0 && size <= ids.length))
+    throw new Error(`A prompt of ${size} tokens cannot be made: name a size from 1 to ${ids.length}.`)
+for (const size of sizes) {
   const prompt = join(folder, `${size}.json`)
   writeFileSync(prompt, JSON.stringify({ tokens: Array.from(ids.subarray(0, size)) }))
   const job = { model: path, prompt, maxNewTokens, threads }
