@@ -91,7 +91,7 @@ export function markdownTable(rows: readonly (readonly string[])[]): string {
   return `${[line(head), line(head.map(() => '---')), ...rest.map(line)].join('\n')}\n`
 }
 
-/** Writes `bench/results/<name>.{json,md}`, prints it, and quotes it, or what is `quoted`, in the README. */
+/** Writes `bench/results/<name>.{json,md}`, prints it, and quotes it, or what is `quoted`, in the README, formatted. */
 export function report(name: string, about: Machine, body: string, data: object, quoted = body): void {
   const where = `${about.cpu}, ${about.cores} cores (${about.simd}), Node ${about.node}, ${about.date}, commit ${about.commit}`
   const text = `# ${name}\n\n${where}\n\n${body}`
@@ -107,3 +107,4 @@ export function report(name: string, about: Machine, body: string, data: object,
   )
   process.stdout.write(text)
 }
+  execFileSync('npx', ['prettier', '--log-level', 'warn', '--write', readme], { cwd: root, stdio: 'inherit' })
