@@ -32,28 +32,31 @@ const bench = openBench(
 const { rounds, threads, maxNewTokens } = bench
 const settings = { rounds, threads, maxNewTokens }
 const sizes = (usual: string) => (values.sizes ?? usual).split(',').map(Number)
-const how = `Moby Dick, ${threads} threads, greedy, at most ${maxNewTokens} new tokens. TTFT runs from the text to the first chunk out of the iterator, tokenizing included. ${rounds} interleaved rounds; medians, and medians of per-round ratios with their range. Peak memory is VmHWM of the whole Node process.`
-
-const wanted = (part: string) => values.only === undefined || values.only === part
+const how = `Moby Dick, ${threads} threads, greedy, at most ${maxNewTokens} new tokens. TTFT runs from the text to the first chunk out of the iterator, tokenizing included. ${rounds} interleaved rounds`
+const numbers =
+  'medians, and medians of per-round ratios with their range. Peak memory is VmHWM of the whole Node process.'
 
 const parts = ['sizes', 'policies', 'disturbed', 'plot']
 if (values.only !== undefined && !parts.includes(values.only))
   throw new Error(`There is no part ${values.only}: ${parts.join(', ')}.`)
+const wanted = (part: string) => values.only === undefined || values.only === part
+
 if (wanted('sizes')) {
   const { table, data } = await compareSizes(bench, sizes('1024,2048,4096,7680'))
   const bridge = await measureBridge(bench)
-  const body = `${how} Gemfilter has its defaults.\n\n${table}\n${bridge.sentence}\n`
+  const body = `${how}; ${numbers} Gemfilter has its defaults.\n\n${table}\n${bridge.sentence}\n`
   report('e2e', await machine(), body, { ...settings, results: data, bridge: bridge.data })
 }
 if (wanted('policies')) {
   const { table, data } = await comparePolicies(bench, sizes('2048,7680'))
   const what =
-    'Every policy keeps about 1024 tokens (of each head, where heads choose); other options have their defaults. The last column is a first look at quality, not a measure of it.'
-  report('policies', await machine(), `${how} ${what}\n\n${table}`, { ...settings, results: data })
+    'Every policy but `full` and `auto`, which chooses for itself, keeps about 1024 tokens (of each head, where heads choose); other options have their defaults. The last column is a first look at quality, not a measure of it.'
+  report('policies', await machine(), `${how}; ${numbers} ${what}\n\n${table}`, { ...settings, results: data })
 }
 if (wanted('disturbed')) {
   const { table, data } = await measureDisturbed(bench, sizes('512,2048,7680'))
-  const what = 'Full attention beside other processes that compute all the time.'
-  report('disturbed', await machine(), `${how} ${what}\n\n${table}`, { ...settings, results: data })
+  const what =
+    'Full attention beside other processes that compute all the time. TTFT quiet is a median; beside others it is that of the worst round, and so is its ratio to the quiet median.'
+  report('disturbed', await machine(), `${how}. ${what}\n\n${table}`, { ...settings, results: data })
 }
 if (wanted('plot')) plotPolicies(JSON.parse(readFileSync(join(root, 'bench/results/policies.json'), 'utf8')).results)

@@ -6,7 +6,7 @@ import { type Bench, type Sample, bookPrompts, megabytes, middle, perSecond, sec
 
 const k = 1024
 
-/** Every policy at about the same number of kept tokens, full attention first. */
+/** Full attention, `auto`, which chooses how much it keeps, and the others at about the same number of kept tokens. */
 const contenders: Readonly<Record<string, Policy>> = {
   full: policies.full(),
   auto: policies.auto(),
@@ -72,7 +72,7 @@ export function plotPolicies(data: Readonly<Record<string, Readonly<Record<strin
   ) as [string[], string[]]
   if (missing.length > 0) process.stderr.write(`not measured yet: ${missing.join(', ')}\n`)
   plot('policies', {
-    title: 'Time to the first token by policy, about 1024 tokens kept, shorter is better',
+    title: 'Time to the first token by policy, about 1024 tokens kept (auto: its own choice), shorter is better',
     groups: sizes.map((results) => `${results['full']![0]!.usage.promptTokens} tokens`),
     series,
     values: sizes.map((results) => series.map((name) => median(results[name]!.map(({ ttftMs }) => ttftMs)))),

@@ -1,5 +1,6 @@
 // The same file, the same token ids, the same threads, greedy: skimlm beside other engines, each measurement in its own
-// process, interleaved. `npm run bench:peers` installs the peers and runs it with two threads and with one; `--peers
+// process, interleaved. `npm run bench:peers` installs the peers and runs it with two threads and with one. Flags go to
+// `npm --prefix bench/peers run bench --`, as `bench:peers` would give them to the run with one thread alone; `--peers
 // llama.cpp` leaves the others out.
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
