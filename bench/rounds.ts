@@ -30,6 +30,13 @@ export function median(values: readonly number[]): number {
   return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2
 }
 
+/** The median of one number of several samples. */
+export const middle = <S>(samples: readonly S[], pick: (sample: S) => number): number => median(samples.map(pick))
+
+export const seconds = (ms: number): string => `${(ms / 1000).toFixed(2)} s`
+export const perSecond = (tokens: number): string => `${tokens.toFixed(1)} tokens/s`
+export const megabytes = (bytes: number): string => `${Math.round(bytes / 1e6)} MB`
+
 /** The median of the per-round ratios and their range. */
 export function ratio(
   base: readonly number[],
@@ -105,6 +112,6 @@ export function report(name: string, about: Machine, body: string, data: object,
     readme,
     readFileSync(readme, 'utf8').replace(place, (_, before, after) => `${before}\n${where}\n\n${quoted}${after}`),
   )
+  execFileSync('npx', ['prettier', '--log-level', 'warn', '--write', readme], { cwd: root, stdio: 'inherit' })
   process.stdout.write(text)
 }
-  execFileSync('npx', ['prettier', '--log-level', 'warn', '--write', readme], { cwd: root, stdio: 'inherit' })

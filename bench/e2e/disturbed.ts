@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process'
-import { interleave, markdownTable } from '../rounds.js'
-import { type Bench, type Sample, bookPrompts, middle, seconds } from './job.js'
+import { interleave, markdownTable, middle, seconds } from '../rounds.js'
+import { type Bench, type Sample, bookPrompts } from './job.js'
 
 /** Full attention beside processes that never rest: what the worst round costs, against the median of the quiet ones. */
 export async function measureDisturbed(

@@ -3,17 +3,20 @@ import { join } from 'node:path'
 import { loadModel } from '../../index.js'
 import type { GenerationResult, Policy, Timings, Usage } from '../../src/types.js'
 import { book } from '../book.js'
-import { inChild, median, root, scratch } from '../rounds.js'
+import { inChild, root, scratch } from '../rounds.js'
 
 /** What the child process measures. */
 export interface Sample {
   ttftMs: number
   decodePerSecond: number
+  newTokens: number
   peakBytes: number
   usage: Usage
   timings: Timings
   memory: GenerationResult['memory']
   firstTokenTop: number[]
+  /** The first few new ids. */
+  firstTokens: number[]
   text: string
 }
 
@@ -67,11 +70,3 @@ export async function bookPrompts(bench: Bench, sizes: readonly number[]): Promi
     }),
   )
 }
-
-/** The median of one number of several samples. */
-export const middle = (samples: readonly Sample[], pick: (sample: Sample) => number): number =>
-  median(samples.map(pick))
-
-export const seconds = (ms: number): string => `${(ms / 1000).toFixed(2)} s`
-export const perSecond = (tokens: number): string => `${tokens.toFixed(1)} tokens/s`
-export const megabytes = (bytes: number): string => `${Math.round(bytes / 1e6)} MB`

@@ -1,8 +1,8 @@
 import { policies } from '../../src/policy.js'
 import type { Policy } from '../../src/types.js'
 import { plot } from '../plot.js'
-import { interleave, markdownTable, median, ratio, showRatio } from '../rounds.js'
-import { type Bench, type Sample, bookPrompts, megabytes, middle, perSecond, seconds } from './job.js'
+import { interleave, markdownTable, megabytes, middle, perSecond, ratio, seconds, showRatio } from '../rounds.js'
+import { type Bench, type Sample, bookPrompts } from './job.js'
 
 const k = 1024
 
@@ -75,7 +75,7 @@ export function plotPolicies(data: Readonly<Record<string, Readonly<Record<strin
     title: 'Time to the first token by policy, about 1024 tokens kept (auto: its own choice), shorter is better',
     groups: sizes.map((results) => `${results['full']![0]!.usage.promptTokens} tokens`),
     series,
-    values: sizes.map((results) => series.map((name) => median(results[name]!.map(({ ttftMs }) => ttftMs)))),
-    show: (ms) => `${(ms / 1000).toFixed(2)} s`,
+    values: sizes.map((results) => series.map((name) => middle(results[name]!, ({ ttftMs }) => ttftMs))),
+    show: seconds,
   })
 }

@@ -1,6 +1,6 @@
 import type { Policy } from '../../src/types.js'
-import { interleave, markdownTable, ratio, showRatio } from '../rounds.js'
-import { type Bench, type Sample, bookPrompts, megabytes, middle, perSecond, seconds } from './job.js'
+import { interleave, markdownTable, megabytes, middle, perSecond, ratio, seconds, showRatio } from '../rounds.js'
+import { type Bench, type Sample, bookPrompts } from './job.js'
 
 /** GemFilter with its defaults beside full attention, at several lengths of the prompt. */
 export async function compareSizes(bench: Bench, sizes: readonly number[]): Promise<{ table: string; data: object }> {

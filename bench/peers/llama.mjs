@@ -7,11 +7,14 @@ import { peakBytes } from '../child/memory.mjs'
 const job = JSON.parse(process.argv[2])
 const { tokens } = JSON.parse(readFileSync(job.prompt, 'utf8'))
 
+const { dependencies } = JSON.parse(readFileSync(new URL('package.json', import.meta.url), 'utf8'))
+const batchSize = 512
+
 const llama = await getLlama({ gpu: false, build: 'never', maxThreads: job.threads, logLevel: 'error' })
 const model = await llama.loadModel({ modelPath: job.model, gpuLayers: 0 })
 const context = await model.createContext({
   contextSize: tokens.length + job.maxNewTokens + 16,
-  batchSize: 512,
+  batchSize,
   threads: job.threads,
   flashAttention: true,
   sequences: 1,
@@ -27,7 +30,12 @@ console.log(
     decodePerSecond: ids.length > 1 ? ((ids.length - 1) * 1000) / rest : 0,
     newTokens: ids.length,
     peakBytes: peakBytes(),
-    release: llama.llamaCppRelease,
+    release: {
+      ...llama.llamaCppRelease,
+      package: dependencies['node-llama-cpp'],
+      attention: 'flash',
+      batch: String(batchSize),
+    },
     system: llama.systemInfo,
     firstTokens: ids.slice(0, 4),
   }),

@@ -11,7 +11,7 @@ import type { Activations, KvDtype } from '../../src/load-types.js'
 import type { Policy } from '../../src/types.js'
 import { book } from '../book.js'
 import { plot } from '../plot.js'
-import { inChild, interleave, machine, median, report, root, scratch } from '../rounds.js'
+import { inChild, interleave, machine, middle, report, root, scratch, seconds } from '../rounds.js'
 import { type Rival, type Sample, rivals } from './rivals.js'
 import { beside, engines } from './table.js'
 
@@ -30,6 +30,7 @@ const { values } = parseArgs({
 const threads = Number(values.threads)
 const threadsInWords = threads === 1 ? '1 thread' : `${threads} threads`
 const maxNewTokens = Number(values.new)
+const rounds = Number(values.rounds)
 const path = await resolveModel(values.model)
 const folder = scratch()
 const k = 1024
@@ -67,18 +68,18 @@ const cases = [...Object.keys(skimlm), ...found.keys()]
 const model = await loadModel(path)
 const ids = model.tokenizer.encode(book())
 await model.dispose()
-
-const all = new Map<number, Record<string, Sample[]>>()
 const sizes = values.sizes.split(',').map(Number)
 for (const size of sizes)
   if (!(size > 0 && size <= ids.length))
     throw new Error(`A prompt of ${size} tokens cannot be made: name a size from 1 to ${ids.length}.`)
+
+const all = new Map<number, Record<string, Sample[]>>()
 for (const size of sizes) {
   const prompt = join(folder, `${size}.json`)
   writeFileSync(prompt, JSON.stringify({ tokens: Array.from(ids.subarray(0, size)) }))
   const job = { model: path, prompt, maxNewTokens, threads }
   // oxlint-disable-next-line no-await-in-loop
-  const results = await interleave(Number(values.rounds), cases, (name) =>
+  const results = await interleave(rounds, cases, (name) =>
     found.has(name)
       ? found.get(name)!.measure(job)
       : inChild<Sample>(join(root, 'bench/child/skimlm.mjs'), { ...job, ...skimlm[name] }),
@@ -100,12 +101,12 @@ const [main, ...others] = found.keys()
 const releases = new Map<string, NonNullable<Sample['release']>>()
 for (const each of found.keys()) releases.set(each, all.values().next().value?.[each]?.[0]?.release ?? {})
 const about = [...Array.from(found, ([name, rival]) => rival.about(releases.get(name)!)), ...missing]
-const how = `${about.join(' ')} All: ${threadsInWords}, greedy, ${maxNewTokens} new tokens, the same token ids. Selections keep ${k} tokens: gemfilter at layer 15, with calibrated heads at layer 7, promptdistill at layer 12. ${values.rounds} interleaved rounds; medians, and medians of per-round ratios with their range. Above 1 is better for the row's engine in the first two ratios, below 1 in the third.`
+const how = `${about.join(' ')} All: ${threadsInWords}, greedy, ${maxNewTokens} new tokens, the same token ids. Selections keep ${k} tokens: gemfilter at layer 15, with calibrated heads at layer 7, promptdistill at layer 12. ${rounds} interleaved rounds; medians, and medians of per-round ratios with their range. Above 1 is better for the row's engine in the first two ratios, below 1 in the third.`
 const tables = [engines(all, main), ...others.map((rival) => beside(all, Object.keys(skimlm), rival))]
 const name = values.name ?? (threads === 2 ? 'peers' : `peers-${threads}-thread`)
 const data = {
   peers: Object.fromEntries(releases),
-  rounds: values.rounds,
+  rounds,
   threads,
   maxNewTokens,
   results: Object.fromEntries(all),
@@ -115,8 +116,6 @@ plot(name, {
   title: `Time to the first token, ${threadsInWords}, shorter is better`,
   groups: Array.from(all.keys(), (size) => `${size} tokens`),
   series: cases,
-  values: Array.from(all.values(), (results) =>
-    cases.map((each) => median(results[each]!.map(({ ttftMs }) => ttftMs))),
-  ),
-  show: (ms) => `${(ms / 1000).toFixed(2)} s`,
+  values: Array.from(all.values(), (results) => cases.map((each) => middle(results[each]!, ({ ttftMs }) => ttftMs))),
+  show: seconds,
 })

@@ -1,5 +1,6 @@
 // The engines that skimlm is measured beside: how each is run, and what its numbers stand for.
 import { join } from 'node:path'
+import type { Sample as Own } from '../e2e/job.js'
 import { inChild, root } from '../rounds.js'
 import { python } from './python.js'
 
@@ -10,17 +11,14 @@ export interface Job {
   threads: number
 }
 
-export interface Sample {
-  ttftMs: number
-  decodePerSecond: number
-  newTokens: number
-  peakBytes: number
-  /** The first few new ids. */
-  firstTokens: number[]
+/** What every engine tells of a measurement, and what some do. */
+export interface Sample
+  extends
+    Pick<Own, 'ttftMs' | 'decodePerSecond' | 'newTokens' | 'peakBytes' | 'firstTokens'>,
+    Partial<Pick<Own, 'usage'>> {
   /** The peak without that of loading the model, where an engine can tell. */
   afterLoadingBytes?: number
   release?: Readonly<Record<string, string>>
-  usage?: { keptTokens: number }
 }
 
 export interface Rival {
@@ -33,7 +31,8 @@ export interface Rival {
 export const rivals: Readonly<Record<string, () => Rival>> = {
   'llama.cpp': () => ({
     measure: (job) => inChild(join(root, 'bench/peers/llama.mjs'), job),
-    about: ({ release }) => `llama.cpp ${release} (node-llama-cpp 3.22.1, prebuilt): flash attention, batch 512.`,
+    about: ({ release, package: version, attention, batch }) =>
+      `llama.cpp ${release} (node-llama-cpp ${version}, prebuilt): ${attention} attention, batch ${batch}.`,
   }),
   transformers: () => {
     const program = python()

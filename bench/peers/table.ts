@@ -1,4 +1,4 @@
-import { markdownTable, median, ratio, showRatio } from '../rounds.js'
+import { markdownTable, megabytes, middle, perSecond, ratio, seconds, showRatio } from '../rounds.js'
 import type { Sample } from './rivals.js'
 
 /** The samples of every engine, by its name. */
@@ -15,9 +15,9 @@ export function engines(results: ReadonlyMap<number, Results>, rival: string | u
       return [
         String(size),
         named(name, mine, size),
-        `${(ttft / 1000).toFixed(2)} s`,
+        seconds(ttft),
         `${Math.round((size * 1000) / ttft)} tokens/s`,
-        `${middle(mine, ({ decodePerSecond }) => decodePerSecond).toFixed(1)} tokens/s`,
+        perSecond(middle(mine, ({ decodePerSecond }) => decodePerSecond)),
         after < peak ? `${megabytes(peak)} (${megabytes(after)} after loading)` : megabytes(peak),
         ...(rival === undefined ? [] : name === rival ? ['', '', ''] : ratios(mine, samples[rival]!)),
       ]
@@ -38,8 +38,6 @@ export function beside(results: ReadonlyMap<number, Results>, names: readonly st
 }
 
 const against = (rival: string) => [`TTFT against ${rival}`, 'decode', 'memory']
-const megabytes = (bytes: number) => `${Math.round(bytes / 1e6)} MB`
-const middle = (samples: readonly Sample[], pick: (sample: Sample) => number) => median(samples.map(pick))
 
 function named(name: string, samples: readonly Sample[], size: number): string {
   const kept = samples[0]?.usage?.keptTokens
