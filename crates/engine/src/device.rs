@@ -156,7 +156,7 @@ mod tests {
         assert!((TOUCHED..memory().0).contains(&peak), "{peak}");
         // A request without an effect on the peak.
         if std::fs::write("/proc/self/clear_refs", "1").is_err() {
-            println!("skipped: this system forgets no peak");
+            skimlm_kernels::skipped!("this system forgets no peak");
             return;
         }
         reset_peak();

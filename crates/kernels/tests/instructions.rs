@@ -81,7 +81,7 @@ fn count(kernel: &str, times: u32) -> u64 {
 #[test]
 fn kernels_take_no_more_instructions_than_they_did() {
     if Command::new("valgrind").arg("--version").output().is_err() {
-        return println!("skipped: instructions of kernels (no valgrind)");
+        return skimlm_kernels::skipped!("instructions of kernels (no valgrind)");
     }
     for (kernel, known) in COUNTS {
         // The first call prepares memory.

@@ -3,9 +3,8 @@
 use std::env::{home_dir, var_os};
 use std::path::PathBuf;
 
-/// The default model's file: `SKIMLM_TEST_MODEL`, else that of the cache. Where it is absent, says that `test` is skipped.
-#[allow(clippy::print_stdout)]
-pub fn default_model(test: &str) -> Option<PathBuf> {
+/// The default model's file: `SKIMLM_TEST_MODEL`, else that of the cache. Where it is absent, says that tests are skipped.
+pub fn default_model() -> Option<PathBuf> {
     let cache = || {
         let base = || var_os("XDG_CACHE_HOME").map(PathBuf::from).or_else(|| Some(home_dir()?.join(".cache")));
         let folder = var_os("SKIMLM_CACHE_DIR").map(PathBuf::from).or_else(|| Some(base()?.join("skimlm")))?;
@@ -13,7 +12,9 @@ pub fn default_model(test: &str) -> Option<PathBuf> {
     };
     let file = var_os("SKIMLM_TEST_MODEL").map(PathBuf::from).or_else(cache).filter(|file| file.is_file());
     if file.is_none() {
-        println!("skipped: {test} needs SmolLM2-135M-Instruct.Q4_1.gguf in the cache or in SKIMLM_TEST_MODEL");
+        skimlm_kernels::skipped!(
+            "tests of the default model (no SmolLM2-135M-Instruct.Q4_1.gguf in the cache or at SKIMLM_TEST_MODEL)"
+        );
     }
     file
 }

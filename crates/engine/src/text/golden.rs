@@ -8,7 +8,7 @@ use skimlm_models::weights::gguf::Gguf;
 use super::{ChatMessage, ChatRole, ChatTemplate, GgufVocab, Prompt, Source, Tokenizer, assemble};
 
 fn model() -> Option<Gguf> {
-    default_model("the golden vocabulary").map(|path| Gguf::open(&path).unwrap())
+    default_model().map(|path| Gguf::open(&path).unwrap())
 }
 
 fn golden() -> Value {

@@ -43,7 +43,7 @@ pub(crate) fn emulation() -> Option<Emulation> {
     match FOUND.get_or_init(build) {
         Ok(entry) => Some(Emulation { entry: *entry, noted: RefCell::default() }),
         Err(why) => {
-            println!("skipped: emulated kernels ({why})");
+            skipped!("emulated kernels ({why})");
             None
         }
     }

@@ -266,7 +266,7 @@ mod tests {
 
     #[test]
     fn a_square_is_what_its_sums_are() {
-        let Some(simd) = Amx::find() else { return println!("skipped: no AMX") };
+        let Some(simd) = Amx::find() else { return skipped!("no AMX") };
         for cols in [1, 32, 40, 160] {
             let (rows, columns) = (numbers(1, SIDE * cols), numbers(2, SIDE * cols));
             let got = simd.run(Product { rows: &rows, columns: &columns, cols });

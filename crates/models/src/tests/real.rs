@@ -4,7 +4,7 @@ use crate::testing::default_model;
 
 #[test]
 fn the_header_of_the_default_model() {
-    let Some(path) = default_model("the_header_of_the_default_model") else { return };
+    let Some(path) = default_model() else { return };
     let info = inspect(&path).unwrap();
     assert_eq!((info.architecture.as_str(), info.layers, info.hidden_size), ("llama", 30, 576));
     assert_eq!((info.heads, info.kv_heads, info.head_dim), (9, 3, 64));
@@ -18,7 +18,7 @@ fn the_header_of_the_default_model() {
 
 #[test]
 fn the_default_model_knows_the_capital_of_france() {
-    let Some(path) = default_model("the_default_model_knows_the_capital_of_france") else { return };
+    let Some(path) = default_model() else { return };
     let opened = open(&path).unwrap();
     let config = opened.model.config();
     assert_eq!((config.rotaries[0].base, config.eps, config.tied_head), (100_000.0, 1e-5, true));

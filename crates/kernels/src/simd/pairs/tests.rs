@@ -9,7 +9,7 @@ fn all() -> Vec<Integers> {
     ];
     for (found, name) in found.iter().zip(["AVX2", "AVX-VNNI", "AVX-512 VNNI"]) {
         if found.is_none() {
-            println!("skipped: no {name}");
+            skipped!("no {name}");
         }
     }
     found.into_iter().flatten().collect()

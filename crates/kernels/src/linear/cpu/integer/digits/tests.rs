@@ -7,9 +7,12 @@ use crate::linear::{BlockType, reference};
 use crate::output::Output;
 use crate::testing::numbers;
 
-/// The products of `x` with a weight; nothing where the processor lacks the instruction.
+/// The products of `x` with a weight; nothing, said aloud, where the processor lacks the instruction.
 fn product(digits: Digits, x: &[f32], weight: &Weight) -> Option<Vec<f32>> {
-    let simd = Sdot::find()?;
+    let Some(simd) = Sdot::find() else {
+        skipped!("no dot products of bytes here");
+        return None;
+    };
     let rows = x.len() / weight.cols();
     let mut out = vec![f32::NAN; rows * weight.rows()];
     let piece = Piece { weight: 0, outputs: 0..weight.rows(), rows: 0..rows };
@@ -61,7 +64,7 @@ fn the_largest_integers_lose_nothing() {
         // Of their largest the scale is 1, so all are exact; -128, 127 and 128 are where a digit carries.
         let ints = [reach, -reach, reach.min(128.0), (-reach).max(-128.0), 127.0, 1.0, 1.0 - reach, 0.0];
         let x: Vec<f32> = (0..3 * 64).map(|i| ints[(i + i / 64) % ints.len()]).collect();
-        let Some(got) = product(digits, &x, &w) else { return println!("skipped: no dot products of bytes here") };
+        let Some(got) = product(digits, &x, &w) else { return };
         for (i, got) in got.into_iter().enumerate() {
             w.dequantize_row(i % 9, &mut row).unwrap();
             let parts = x[i / 9 * 64..]
@@ -79,7 +82,7 @@ fn a_part_without_numbers_is_without_a_product() {
     for bad in [f32::NAN, f32::INFINITY] {
         let mut x = numbers(1, 3 * 64);
         x[64 + 40] = bad;
-        let Some(got) = product(Digits::Two, &x, &w) else { return println!("skipped: no dot products of bytes here") };
+        let Some(got) = product(Digits::Two, &x, &w) else { return };
         assert!(got.iter().enumerate().all(|(i, y)| y.is_nan() == (i / 5 == 1)), "{got:?}");
     }
 }
