@@ -91,6 +91,7 @@ for (const [name, kernel] of both) {
       const values = Float32Array.of(1, bad, 2)
       for (const work of [
         () => kernel.selectTopK(values, 1),
+        () => kernel.avgPool1d(values, 1),
         () => kernel.scoreLastQuery(Float32Array.of(1), values, shape),
       ]) {
         const error = t.throws(work, { instanceOf: SkimError, code: 'ERR_NUMERICS' })

@@ -11,6 +11,7 @@ export const reference: Kernels = checked({
     if (!byScore) out.sort()
   },
   avgPool1d(x, window, out) {
+    finite('select', x)
     const reach = (window - 1) / 2
     for (let i = 0; i < x.length; i++) {
       let sum = 0
