@@ -4,8 +4,8 @@
 //!
 //! Shapes of an 8B model: 32 query heads, 8 kv heads, heads of 128, bf16. One line of JSON an operation and length:
 //! the median of several runs in microseconds, queueing and what the operation sends back to the host included, and
-//! what that is in bytes or operations (a product and a sum are two) a second. `cpu` as DEVICE runs small lengths on the CPU, to see that the bench
-//! itself works.
+//! what that is in bytes or operations (a product and a sum are two) a second. `cpu` as DEVICE runs small lengths on
+//! the CPU, to see that the bench itself works.
 #![allow(clippy::print_stdout, clippy::unwrap_used)]
 
 use std::time::Instant;

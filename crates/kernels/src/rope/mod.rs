@@ -23,8 +23,8 @@ use crate::steps::Steps;
 /// Which two numbers of a head form a pair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pairing {
-    /// `(i, i + pairs)`, where `pairs` are those that turn (half of the head where all do): "rotate half", the convention of
-    /// Hugging Face checkpoints.
+    /// `(i, i + pairs)`, where `pairs` are those that turn (half of the head where all do): "rotate half", the
+    /// convention of Hugging Face checkpoints.
     Half,
     /// `(2 i, 2 i + 1)`: the convention of GGUF files of the llama architecture, whose q and k
     /// rows are stored permuted. Scores are the same, since q and k are permuted alike.
@@ -34,7 +34,8 @@ pub enum Pairing {
 /// The rotation of one kind of layer: frequencies and convention, no positions.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rotary {
-    /// Angle per position of each pair that turns, at most `dim / 2` values. Numbers behind these pairs are not rotated.
+    /// Angle per position of each pair that turns, at most `dim / 2` values. Numbers behind these pairs stay as they
+    /// are.
     pub inv_freq: Vec<f64>,
     /// Factor on cosine and sine (YaRN and LongRoPE; 1 elsewhere).
     pub magnitude: f32,

@@ -25,8 +25,8 @@ pub(crate) fn f16_to_f32(bits: u16) -> f32 {
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
 fn f16x8_to_f32x8(_: pulp::x86::V3, bits: [u16; 8]) -> pulp::f32x8 {
-    // SAFETY: tokens of AVX2, those within tokens of AVX-512 among them, come from `arch::avx2` and `arch::avx512`, which
-    // look for F16C.
+    // SAFETY: tokens of AVX2, those within tokens of AVX-512 among them, come from `arch::avx2` and `arch::avx512`,
+    // which look for F16C.
     #[allow(unsafe_code)]
     pulp::cast(unsafe { std::arch::x86_64::_mm256_cvtph_ps(pulp::cast(bits)) })
 }
