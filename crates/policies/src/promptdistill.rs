@@ -170,8 +170,8 @@ impl Policy for Distill {
         if self.forced.is_none() {
             // Refuse a budget below the pins before the work, not after it. Pins survive, so every stage has as many.
             let pinned = self.pinned(&prompt.rows);
-            let stages = self.narrowing.stages().iter().enumerate();
-            stages.map(|(at, stage)| self.free(at, stage, &pinned).map(|_| ())).collect::<Result<()>>()?;
+            let mut stages = self.narrowing.stages().iter().enumerate();
+            stages.try_for_each(|(at, stage)| self.free(at, stage, &pinned).map(|_| ()))?;
         }
         Ok(prompt)
     }
