@@ -15,7 +15,7 @@ use crate::snapkv::SnapKv;
 /// Options of Ada-KV.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
-pub struct AdaKv {
+pub(crate) struct AdaKv {
     /// Entries a kv head keeps on average over the heads of a layer, the window included.
     #[schemars(range(min = 2))]
     pub budget: usize,

@@ -26,7 +26,7 @@ use crate::registry::{About, Context, Method};
 /// Which tokens are anchors.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged, expecting = "a list of token ids, `sentence`, or the text of a token")]
-pub enum AnchorSpec {
+pub(crate) enum AnchorSpec {
     /// These token ids.
     Ids(Vec<u32>),
     /// `sentence`: tokens that end a sentence. Anything else is the text of a token, such as `<AC>`.
@@ -36,7 +36,7 @@ pub enum AnchorSpec {
 /// Options of AnLLM.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
-pub struct AnLlm {
+pub(crate) struct AnLlm {
     /// Token ids, `sentence` for the tokens that end a sentence, or the text of a token such as `<AC>`.
     pub anchors: AnchorSpec,
     /// First tokens of the prompt that stay: stock models need some (attention sinks).

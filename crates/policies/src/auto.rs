@@ -17,7 +17,7 @@ use crate::registry::{About, Context, Method, PolicySpec};
 /// Options of the automatic choice.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
-pub struct Auto {
+pub(crate) struct Auto {
     /// Evidence recall that a setting must have shown in calibration.
     #[schemars(range(min = 0, max = 1))]
     pub recall: f64,

@@ -11,7 +11,7 @@ use crate::registry::{About, Context, Method};
 /// Options of the first-and-last control.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
-pub struct FirstLast {
+pub(crate) struct FirstLast {
     /// Tokens to keep; none: 1024, or more if the pins need it.
     pub budget: Option<Budget>,
     /// Tokens that are always kept.

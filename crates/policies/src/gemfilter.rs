@@ -27,7 +27,7 @@ const DEFAULT_BUDGET: usize = 1024;
 /// Options of GemFilter.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
-pub struct GemFilter {
+pub(crate) struct GemFilter {
     /// Tokens to keep; none: 1024, or more if the pins need it.
     pub budget: Option<Budget>,
     /// Filter layer, 0-based; none: the model's own. With a list of heads the last layer of the list decides in any case,

@@ -19,7 +19,7 @@ use crate::windows::check_none;
 /// Options of H2O.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
-pub struct H2o {
+pub(crate) struct H2o {
     /// Entries kept for their sums.
     #[schemars(range(min = 1))]
     pub heavy: usize,

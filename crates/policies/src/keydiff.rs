@@ -19,7 +19,7 @@ use crate::windows::check_none;
 /// Options of KeyDiff.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
-pub struct KeyDiff {
+pub(crate) struct KeyDiff {
     /// Entries a kv head keeps.
     #[schemars(range(min = 2))]
     pub budget: usize,

@@ -11,7 +11,7 @@ use crate::windows::check_none;
 /// Options of the key-norm policy.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
-pub struct Knorm {
+pub(crate) struct Knorm {
     /// Entries a kv head keeps.
     #[schemars(range(min = 2))]
     pub budget: usize,

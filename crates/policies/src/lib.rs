@@ -29,26 +29,23 @@ mod tests;
 mod tova;
 mod windows;
 
-pub use adakv::AdaKv;
-pub use anllm::{AnLlm, AnchorSpec};
-pub use auto::Auto;
 pub use choose::{fill_runs, ranked, sentences};
-pub use evict::HeadMode;
-pub use firstlast::FirstLast;
 pub use full::Full;
-pub use gemfilter::GemFilter;
-pub use h2o::H2o;
-pub use keydiff::KeyDiff;
-pub use knorm::Knorm;
-pub use options::{
-    AllHeads, Budget, CONTRAST, EdgeSpec, HeadsSpec, Limit, ListedHead, POOL, Pins, PoolKind, PoolSpec, Positions,
-    QueriesSpec, Quota, Round, Score, StageSpec, WINDOW,
-};
+pub use options::{Budget, CONTRAST, Limit, POOL, WINDOW};
 pub use profile::{Calibration, Measured, ModelKey, Profile, Setting};
-pub use promptdistill::PromptDistill;
-pub use pyramidkv::PyramidKv;
-pub use random::Random;
 pub use registry::{About, Context, Method, PolicySpec};
-pub use sinkwindow::SinkWindow;
-pub use snapkv::SnapKv;
-pub use tova::Tova;
+
+pub(crate) use adakv::AdaKv;
+pub(crate) use anllm::AnLlm;
+pub(crate) use auto::Auto;
+pub(crate) use firstlast::FirstLast;
+pub(crate) use gemfilter::GemFilter;
+pub(crate) use h2o::H2o;
+pub(crate) use keydiff::KeyDiff;
+pub(crate) use knorm::Knorm;
+pub(crate) use promptdistill::PromptDistill;
+pub(crate) use pyramidkv::PyramidKv;
+pub(crate) use random::Random;
+pub(crate) use sinkwindow::SinkWindow;
+pub(crate) use snapkv::SnapKv;
+pub(crate) use tova::Tova;

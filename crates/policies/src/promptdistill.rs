@@ -32,7 +32,7 @@ const DEFAULT_BUDGET: Budget = Budget::Tokens(1024);
 /// Options of PromptDistill.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
-pub struct PromptDistill {
+pub(crate) struct PromptDistill {
     /// Where and to how many tokens the prompt narrows, layers ascending; none: to 1024 at the model's
     /// default filter layer.
     #[schemars(length(min = 1))]

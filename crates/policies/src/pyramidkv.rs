@@ -15,7 +15,7 @@ use crate::snapkv::SnapKv;
 /// Options of PyramidKV.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
-pub struct PyramidKv {
+pub(crate) struct PyramidKv {
     /// Entries a head keeps on average over the layers, the window included.
     #[schemars(range(min = 2))]
     pub budget: usize,

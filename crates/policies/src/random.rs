@@ -11,7 +11,7 @@ use crate::registry::{About, Context, Method};
 /// Options of the random control.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
-pub struct Random {
+pub(crate) struct Random {
     /// Tokens to keep; none: 1024, or more if the pins need it.
     pub budget: Option<Budget>,
     /// The draw.

@@ -10,7 +10,7 @@ use crate::registry::{About, Context, Method};
 /// Options of StreamingLLM.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
-pub struct SinkWindow {
+pub(crate) struct SinkWindow {
     /// First entries that stay.
     pub sink: usize,
     /// Last entries that stay.

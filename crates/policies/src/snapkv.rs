@@ -19,7 +19,7 @@ use crate::registry::{About, Context, Method};
 /// Options of SnapKV.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
-pub struct SnapKv {
+pub(crate) struct SnapKv {
     /// Entries a head keeps, the window included.
     #[schemars(range(min = 2))]
     pub budget: usize,

@@ -10,7 +10,7 @@ use crate::registry::{About, Context, Method};
 /// Options of TOVA.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
-pub struct Tova {
+pub(crate) struct Tova {
     /// Entries a layer keeps.
     #[schemars(range(min = 2))]
     pub budget: usize,

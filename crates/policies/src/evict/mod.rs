@@ -23,7 +23,7 @@ use report::Lists;
 /// Whose entries a choice is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum HeadMode {
+pub(crate) enum HeadMode {
     /// Each kv head chooses for itself; the query heads that read it are averaged.
     #[default]
     Kv,

@@ -7,10 +7,11 @@ mod score;
 mod stage;
 
 pub use budget::{Budget, Limit};
-pub use pins::Pins;
-pub use pool::{EdgeSpec, PoolKind, PoolSpec};
-pub use score::{AllHeads, CONTRAST, HeadsSpec, ListedHead, POOL, QueriesSpec, Quota, Round, Score, WINDOW};
-pub use stage::StageSpec;
+pub(crate) use pins::Pins;
+pub(crate) use pool::{EdgeSpec, PoolKind, PoolSpec};
+pub use score::{CONTRAST, POOL, WINDOW};
+pub(crate) use score::{QueriesSpec, Quota, Round, Score};
+pub(crate) use stage::StageSpec;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -18,7 +19,7 @@ use serde::{Deserialize, Serialize};
 /// Where kept tokens stand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum Positions {
+pub(crate) enum Positions {
     /// Renumbered from the first (GemFilter).
     #[default]
     Fresh,

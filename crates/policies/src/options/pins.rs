@@ -5,7 +5,7 @@ use skimlm_core::{Role, Rows};
 /// Tokens that survive whatever their score.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
-pub struct Pins {
+pub(crate) struct Pins {
     /// First tokens of the prompt (attention sinks).
     pub sinks: usize,
     /// What the chat template puts around the contents.
@@ -30,7 +30,7 @@ impl Default for Pins {
 
 impl Pins {
     /// One flag a row. Rows the caller pinned are always flagged.
-    pub fn flags(&self, rows: &Rows) -> Vec<bool> {
+    pub(crate) fn flags(&self, rows: &Rows) -> Vec<bool> {
         let n = rows.len();
         let by_role = |role: Role| match role {
             Role::Document => false,

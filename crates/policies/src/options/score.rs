@@ -16,7 +16,7 @@ pub const POOL: usize = 13;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(rename = "Queries")]
-pub enum QueriesSpec {
+pub(crate) enum QueriesSpec {
     /// The last row (the papers).
     Last,
     /// The rows of the question; the last 16 where the prompt has none.
@@ -29,7 +29,7 @@ pub enum QueriesSpec {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged, expecting = "sum, mean, max, groups, or a list of { layer, head, weight? }")]
 #[schemars(rename = "Heads")]
-pub enum HeadsSpec {
+pub(crate) enum HeadsSpec {
     /// All heads of the filter layer alike.
     All(AllHeads),
     /// A weighted list, possibly of several layers.
@@ -39,7 +39,7 @@ pub enum HeadsSpec {
 /// A combination of all heads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum AllHeads {
+pub(crate) enum AllHeads {
     /// Their sum.
     Sum,
     /// Their mean.
@@ -53,7 +53,7 @@ pub enum AllHeads {
 /// One head of a list.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct ListedHead {
+pub(crate) struct ListedHead {
     /// Layer.
     pub layer: usize,
     /// Query head.
@@ -70,7 +70,7 @@ fn one() -> f32 {
 /// What is kept as a whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum Round {
+pub(crate) enum Round {
     /// Tokens, each by itself.
     #[default]
     Token,
@@ -88,7 +88,7 @@ pub enum Round {
 /// A share of the choice that is spread evenly over the prompt.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Quota {
+pub(crate) struct Quota {
     /// Equal stretches of the prompt.
     #[schemars(range(min = 1))]
     pub spans: usize,
@@ -100,7 +100,7 @@ pub struct Quota {
 /// How evidence becomes one number a token.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
-pub struct Score {
+pub(crate) struct Score {
     /// Who asks.
     pub queries: QueriesSpec,
     /// Softmax per head over all tokens, or raw dot products.
@@ -142,7 +142,7 @@ impl Default for Score {
 
 impl Score {
     /// What to ask of a layer, with `scale` for raw scores; `at` is the layer that decides.
-    pub fn evidence(&self, layer: usize, at: usize, rows: &Rows, scale: Option<f32>) -> Evidence {
+    pub(crate) fn evidence(&self, layer: usize, at: usize, rows: &Rows, scale: Option<f32>) -> Evidence {
         let heads = match &self.heads {
             HeadsSpec::All(_) if !self.layers_before(at).contains(&layer) => return Evidence::None,
             HeadsSpec::All(AllHeads::Sum) => Heads::Sum,
@@ -195,7 +195,7 @@ impl Score {
     }
 
     /// The layers a list of heads names.
-    pub fn listed_layers(&self) -> impl Iterator<Item = usize> {
+    pub(crate) fn listed_layers(&self) -> impl Iterator<Item = usize> {
         let list = match &self.heads {
             HeadsSpec::All(_) => &[][..],
             HeadsSpec::Listed(list) => list,
@@ -204,7 +204,7 @@ impl Score {
     }
 
     /// Tokens around each by whose mean its score is divided.
-    pub fn contrast(&self) -> Option<usize> {
+    pub(crate) fn contrast(&self) -> Option<usize> {
         self.contrast.or(self.is_positive().then_some(CONTRAST)).filter(|width| *width > 0)
     }
 
@@ -218,7 +218,7 @@ impl Score {
     }
 
     /// Refuses heads the model does not have, windows without rows and surroundings without a middle.
-    pub fn check(&self, heads: usize, path: &str) -> Result<()> {
+    pub(crate) fn check(&self, heads: usize, path: &str) -> Result<()> {
         if self.queries == QueriesSpec::Window(0) {
             return Err(Error::invalid_option(&format!("{path}.queries.window"), 0, "at least 1"));
         }

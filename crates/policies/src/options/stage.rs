@@ -10,7 +10,7 @@ use crate::windows::check_layer;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schemars(rename = "Stage")]
-pub struct StageSpec {
+pub(crate) struct StageSpec {
     /// The layer that chooses, 0-based.
     pub layer: usize,
     /// Tokens it keeps; a ratio is of the whole prompt.
@@ -28,7 +28,7 @@ impl StageSpec {
 
     /// Refuses stages that do not ascend, name heads the model lacks, or cannot see the whole prompt. The
     /// last one may choose at `highest` at most.
-    pub fn check(stages: &[Self], kind: &str, highest: usize, context: &Context<'_>) -> Result<()> {
+    pub(crate) fn check(stages: &[Self], kind: &str, highest: usize, context: &Context<'_>) -> Result<()> {
         let mut lowest = 0;
         for (i, stage) in stages.iter().enumerate() {
             let option = |name| Self::option(i, name);
