@@ -32,8 +32,7 @@ pub trait Course {
     /// Hears which token the model ranked first for each answer; gives the accuracy to report.
     fn learned(&mut self, batch: &Batch, first: &[u32]) -> f32;
 
-    /// Measures what is not seen in training, if it is time for that: called before the first step and
-    /// before every line of the log.
+    /// Measures what is not seen in training: called before the first step and before every line of the log.
     fn measure(&mut self, step: u64, net: &Net) -> Result<()> {
         let _ = (step, net);
         Ok(())

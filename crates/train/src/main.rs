@@ -209,8 +209,7 @@ fn go_on(args: &ContinueArgs) -> Result<()> {
     let tokens = origin.tokens(&args.text.text)?;
     let held_out = if args.held_out.is_empty() { None } else { Some(origin.tokens(&args.held_out)?) };
     let mut course = Text::new(tokens, held_out, anchors, args.text.context)?;
-    (course.sequences, course.full) = (args.sequences, args.full);
-    (course.measure_every, course.seed) = (args.measure_every, args.seed);
+    (course.sequences, course.full, course.seed) = (args.sequences, args.full, args.seed);
     let mut net = origin.net(args.rank == 0, &Device::Cpu)?;
     if args.rank > 0 {
         net.adapt(args.rank, args.seed)?;

@@ -13,6 +13,9 @@ use crate::sees::{Sees, anchored};
 /// The tag of rows that every later ordinary row sees and that end no segment.
 const PINNED: u32 = 2;
 
+/// Windows of a measurement on held-out text.
+const MEASURED: usize = 8;
+
 /// Who sees whom in a window of text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mask {
@@ -79,10 +82,6 @@ pub struct Text {
     pub sequences: usize,
     /// Share of the steps with full attention.
     pub full: f32,
-    /// Steps between measurements on the held-out text.
-    pub measure_every: u64,
-    /// Windows of a measurement.
-    pub measured: usize,
     /// Seed of the draws.
     pub seed: u64,
     found: Map<String, Value>,
@@ -106,8 +105,6 @@ impl Text {
             context,
             sequences: 1,
             full: 0.0,
-            measure_every: 50,
-            measured: 8,
             seed: 0,
             found: Map::new(),
         })
@@ -139,10 +136,7 @@ impl Course for Text {
     }
 
     fn measure(&mut self, step: u64, net: &Net) -> Result<()> {
-        if !step.is_multiple_of(self.measure_every) {
-            return Ok(());
-        }
-        let windows = spread(&self.held_out, self.context + 1, self.measured);
+        let windows = spread(&self.held_out, self.context + 1, MEASURED);
         let masked = loss(net, &windows, &self.anchors, Mask::Anchors { sinks: 0 })?;
         let full = loss(net, &windows, &self.anchors, Mask::Full)?;
         let mut put = |key: &str, value: f64| drop(self.found.insert(key.into(), json!((value * 1e4).round() / 1e4)));

@@ -169,16 +169,19 @@ fn a_gguf_file_is_continued_and_becomes_a_folder() {
         }
         let optimizer = Optimizer::new(SETTINGS, net.trained()).unwrap();
         let mut course = Text::new(tokens.clone(), None, anchors.clone(), 12).unwrap();
-        (course.sequences, course.measure_every) = (3, 2);
+        course.sequences = 3;
         let out = folder.path().join(name);
         let files = origin.files(&net).unwrap();
-        let mut run = Run::new(net, optimizer, course, Checkpoint::new(&out), plan(24, 5e-3, files));
+        let mut run = Run::new(net, optimizer, course, Checkpoint::new(&out), plan(25, 5e-3, files));
         let mut lines = Vec::new();
         train(&mut run, &Cancel::default(), &mut lines).unwrap();
         let held_out = |line: &Line| line.more["heldOut"].as_f64().unwrap();
         assert!(held_out(lines.last().unwrap()) < 0.8 * held_out(&lines[0]), "{name}: {lines:?}");
         let policy = json!({ "kind": "anllm", "anchors": anchors, "question": false });
         let got = through_the_engine(&out, &policy, &window[..13]);
+        let [.., before, last] = &lines[..] else { panic!("{lines:?}") };
+        assert_eq!((before.step, last.step), (24, 25));
+        assert_ne!(held_out(before), held_out(last), "{name}: the last line has numbers of its own");
         assert_near(&got, &last_logits(&run.net, window, &anchors, Mask::Anchors { sinks: 0 }), 1e-3);
         assert_ne!(got, through_the_engine(&gguf, &policy, &window[..13]));
     }
