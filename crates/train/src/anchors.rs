@@ -11,7 +11,7 @@ use crate::checkpoint::{Files, config_json};
 use crate::course::Course;
 use crate::net::{Batch, Net};
 use crate::random::Random;
-use crate::task::{Level, Sample, accuracy, batch};
+use crate::task::{Level, Sample, accuracy, at_least_one, batch};
 use crate::words::{BOS, END, Words};
 
 /// Accuracy at which the task becomes harder.
@@ -43,9 +43,12 @@ pub struct AnchorsState {
 }
 
 impl Anchors {
-    /// A course towards `goal`.
-    pub fn new(goal: Level, sequences: usize, questions: usize, full: f32, seed: u64) -> Self {
-        Self {
+    /// A course towards `goal`. `ERR_INVALID_ARG` for a goal that cannot be reached, and where nothing is asked.
+    pub fn new(goal: Level, sequences: usize, questions: usize, full: f32, seed: u64) -> Result<Self> {
+        goal.check()?;
+        at_least_one("sequences", sequences)?;
+        at_least_one("questions", questions)?;
+        Ok(Self {
             seed,
             sequences,
             questions,
@@ -53,7 +56,7 @@ impl Anchors {
             segments: goal.segments,
             goal: (goal.pairs, goal.fillers),
             state: AnchorsState { pairs: 1, fillers: 0, running: 0.0 },
-        }
+        })
     }
 
     /// The level so far.
@@ -132,4 +135,26 @@ pub fn evaluate(net: &Net, level: Level, samples: &[Sample]) -> Result<(f32, f32
     }
     let n = samples.len().max(1) as f32;
     Ok((sums[0] / n, sums[1] / n))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_course_that_asks_nothing_or_too_much_is_refused() {
+        let goal = Level { segments: 8, pairs: 1, fillers: 0 };
+        let made = |goal, sequences, questions| Anchors::new(goal, sequences, questions, 0.0, 1);
+        made(goal, 1, 1).unwrap();
+        let refused = [
+            (made(goal, 0, 1), "sequences"),
+            (made(goal, 1, 0), "questions"),
+            (made(Level { segments: 0, ..goal }, 1, 1), "segments"),
+            (made(Level { segments: 33, pairs: 0, ..goal }, 1, 1), "pairs"),
+            (made(Level { pairs: 5, ..goal }, 1, 1), "pairs"),
+        ];
+        for (course, option) in refused {
+            assert_eq!(course.unwrap_err().details["option"], option);
+        }
+    }
 }

@@ -16,7 +16,7 @@ use skimlm_train::journal::Line;
 use skimlm_train::net::Net;
 use skimlm_train::optim::{AdamW, Optimizer, Rate};
 use skimlm_train::source::Origin;
-use skimlm_train::task::{Level, Sample};
+use skimlm_train::task::{Level, Sample, at_least_one};
 use skimlm_train::text::{self, Mask, Text};
 
 #[derive(Parser)]
@@ -172,10 +172,7 @@ fn say(text: &str) {
 
 fn train_anchors(args: &AnchorArgs) -> Result<()> {
     let level = Level { segments: args.segments, pairs: args.pairs, fillers: args.fillers };
-    if args.segments * args.pairs > skimlm_train::words::KEYS {
-        let most = format!("at most {} pairs in all", skimlm_train::words::KEYS);
-        return Err(Error::invalid_option("pairs", args.segments * args.pairs, most));
-    }
+    let course = Anchors::new(level, args.sequences, args.questions, args.full, args.seed)?;
     if args.hidden == 0 || !args.hidden.is_multiple_of(8) {
         return Err(Error::invalid_option("hidden", args.hidden, "a multiple of 8"));
     }
@@ -192,7 +189,6 @@ fn train_anchors(args: &AnchorArgs) -> Result<()> {
         title: format!("anchors: {} segments, {} pairs, {} fillers each", args.segments, args.pairs, args.fillers),
         files,
     };
-    let course = Anchors::new(level, args.sequences, args.questions, args.full, args.seed);
     let run = Run::new(net, optimizer, course, Checkpoint::new(&args.out), plan);
     let mut run = if args.resume { run.resume()? } else { run };
     if drive(&mut run, args.steps)? == End::Done {
@@ -204,6 +200,7 @@ fn train_anchors(args: &AnchorArgs) -> Result<()> {
 }
 
 fn go_on(args: &ContinueArgs) -> Result<()> {
+    at_least_one("sequences", args.sequences)?;
     let origin = Origin::open(&args.text.model)?;
     let anchors = origin.anchors(&args.text.anchors)?;
     let tokens = origin.tokens(&args.text.text)?;
@@ -233,10 +230,7 @@ fn evaluate(args: &EvaluateArgs) -> Result<()> {
     let origin = Origin::open(&args.text.model)?;
     let anchors = origin.anchors(&args.text.anchors)?;
     let tokens = origin.tokens(&args.text.text)?;
-    if tokens.len() <= args.text.context {
-        let expected = format!("more than {} tokens long", args.text.context);
-        return Err(Error::invalid_option("text", format!("{} tokens", tokens.len()), expected));
-    }
+    text::check("text", &tokens, args.text.context)?;
     let net = origin.net(false, &Device::Cpu)?;
     let windows = text::spread(&tokens, args.text.context + 1, args.windows);
     let ends = windows.iter().flat_map(|w| &w[..args.text.context]).filter(|id| anchors.contains(id)).count();

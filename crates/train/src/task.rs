@@ -4,6 +4,8 @@
 
 use std::sync::Arc;
 
+use skimlm_core::{Error, Result};
+
 use crate::net::Batch;
 use crate::random::Random;
 use crate::sees::{Sees, anchored};
@@ -21,10 +23,26 @@ pub struct Level {
 }
 
 impl Level {
+    /// Refuses a task without a question, and one of more pairs than there are keys: `ERR_INVALID_ARG`.
+    pub fn check(&self) -> Result<()> {
+        at_least_one("segments", self.segments)?;
+        at_least_one("pairs", self.pairs)?;
+        let pairs = self.segments.saturating_mul(self.pairs);
+        if pairs > KEYS {
+            return Err(Error::invalid_option("pairs", pairs, format!("at most {KEYS} pairs in all")));
+        }
+        Ok(())
+    }
+
     /// Tokens before the questions.
     pub fn prefix(&self) -> usize {
         1 + self.segments * (2 * self.pairs + self.fillers + 1)
     }
+}
+
+/// `ERR_INVALID_ARG` for an option that is 0.
+pub fn at_least_one(option: &str, value: usize) -> Result<()> {
+    if value == 0 { Err(Error::invalid_option(option, value, "at least 1")) } else { Ok(()) }
 }
 
 /// One sequence: what is read, and the pairs in the order of the questions.

@@ -60,6 +60,19 @@ pub fn loss(net: &Net, windows: &[&[u32]], anchors: &[u32], mask: Mask) -> Resul
     Ok(sum / windows.len().max(1) as f64)
 }
 
+/// Refuses windows of fewer than two tokens, and a text that is shorter than one and the token behind it, by the name
+/// of the option that gave it: `ERR_INVALID_ARG`.
+pub fn check(option: &str, tokens: &[u32], context: usize) -> Result<()> {
+    if context < 2 {
+        return Err(Error::invalid_option("context", context, "at least 2"));
+    }
+    if tokens.len() <= context {
+        let expected = format!("more than {context} tokens long, for windows of {context}");
+        return Err(Error::invalid_option(option, format!("{} tokens", tokens.len()), expected));
+    }
+    Ok(())
+}
+
 /// Windows that do not overlap, evenly spread over a text, at most `count` of `length` tokens.
 pub fn spread(tokens: &[u32], length: usize, count: usize) -> Vec<&[u32]> {
     let all: Vec<&[u32]> = tokens.chunks_exact(length).collect();
@@ -92,22 +105,9 @@ impl Text {
     /// `ERR_INVALID_ARG` if a text is shorter than a window.
     pub fn new(mut tokens: Vec<u32>, held_out: Option<Vec<u32>>, anchors: Vec<u32>, context: usize) -> Result<Self> {
         let held_out = held_out.unwrap_or_else(|| tokens.split_off(tokens.len() - tokens.len() / 10));
-        for (option, text) in [("text", &tokens), ("heldOut", &held_out)] {
-            if context < 2 || text.len() < context + 1 {
-                let expected = format!("at least {} tokens long, for windows of {context}", context.max(2) + 1);
-                return Err(Error::invalid_option(option, format!("{} tokens", text.len()), expected));
-            }
-        }
-        Ok(Self {
-            tokens,
-            held_out,
-            anchors,
-            context,
-            sequences: 1,
-            full: 0.0,
-            seed: 0,
-            found: Map::new(),
-        })
+        check("text", &tokens, context)?;
+        check("heldOut", &held_out, context)?;
+        Ok(Self { tokens, held_out, anchors, context, sequences: 1, full: 0.0, seed: 0, found: Map::new() })
     }
 }
 
@@ -175,6 +175,11 @@ mod tests {
     fn a_text_must_be_as_long_as_a_window() {
         let error = Text::new((0..50).collect(), None, vec![], 8).unwrap_err();
         assert_eq!(error.details["option"], "heldOut", "a tenth of 50 tokens is no window of 9");
+        for context in [0, 1] {
+            let error = Text::new((0..50).collect(), None, vec![], context).unwrap_err();
+            assert_eq!(error.details["option"], "context", "{error}");
+        }
+        assert_eq!(check("text", &[7; 8], usize::MAX).unwrap_err().details["option"], "text");
         let mut text = Text::new((0..100).collect(), None, vec![], 8).unwrap();
         assert_eq!((text.tokens.len(), text.held_out[0]), (90, 90));
         assert_eq!(text.batch(3).unwrap().ids, text.batch(3).unwrap().ids);

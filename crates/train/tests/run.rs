@@ -32,7 +32,7 @@ fn small(folder: &Path, steps: u64, peak: f64) -> Run<Anchors> {
     let files = anchors::files(&config).unwrap();
     let net = Net::random(config, 5, &Device::Cpu).unwrap();
     let optimizer = Optimizer::new(SETTINGS, net.trained()).unwrap();
-    let course = Anchors::new(LEVEL, 4, 2, 0.3, 5);
+    let course = Anchors::new(LEVEL, 4, 2, 0.3, 5).unwrap();
     Run::new(net, optimizer, course, Checkpoint::new(folder), plan(steps, peak, files))
 }
 
