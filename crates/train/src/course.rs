@@ -74,6 +74,7 @@ pub enum End {
 struct Progress<S> {
     counts: Counts,
     course: S,
+    lines: Vec<Line>,
 }
 
 /// What a run counts.
@@ -104,14 +105,14 @@ pub struct Run<C> {
 impl<C: Course> Run<C> {
     /// A run from its beginning. Nothing is written yet.
     pub fn new(net: Net, optimizer: Optimizer, course: C, checkpoint: Checkpoint, plan: Plan) -> Self {
-        let journal = Journal::new(&checkpoint.log());
+        let journal = Journal::new(&checkpoint.log(), Vec::new());
         Self { net, optimizer, course, checkpoint, journal, plan, counts: Counts::default() }
     }
 
     /// Goes on where the checkpoint's folder was left. Steps that were not saved are done again, alike.
     pub fn resume(mut self) -> Result<Self> {
         let progress: Progress<C::State> = self.checkpoint.load_state(&mut self.optimizer)?;
-        self.journal = Journal::resume(&self.checkpoint.log(), self.optimizer.steps)?;
+        self.journal = Journal::new(&self.checkpoint.log(), progress.lines);
         self.course.restore(progress.course);
         Ok(Self { counts: progress.counts, ..self })
     }
@@ -182,7 +183,8 @@ impl<C: Course> Run<C> {
 
     /// Brings the folder up to date.
     fn save(&self) -> Result<()> {
-        let progress = Progress { counts: self.counts, course: self.course.state() };
+        let lines = self.journal.lines().to_vec();
+        let progress = Progress { counts: self.counts, course: self.course.state(), lines };
         // The state first: from it everything else can be made again.
         self.checkpoint.save_state(&self.optimizer, &progress)?;
         self.journal.save()?;

@@ -35,24 +35,9 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// Starts a log.
-    pub fn new(path: &Path) -> Self {
-        Self { path: path.into(), lines: Vec::new() }
-    }
-
-    /// Goes on with a log as it was after `step` updates. `ERR_MODEL_CORRUPT` if it cannot be read.
-    pub fn resume(path: &Path, step: u64) -> Result<Self> {
-        let bytes = files::read(path)?;
-        let mut lines = Vec::new();
-        for (number, line) in String::from_utf8_lossy(&bytes).lines().enumerate() {
-            let line: Line = serde_json::from_str(line).map_err(|e| {
-                let what = format!("line {} of {} is no line of a log: {e}. Remove it.", number + 1, path.display());
-                Error::new(Code::ModelCorrupt, what).with("path", path.display().to_string())
-            })?;
-            lines.push(line);
-        }
-        lines.retain(|line| line.step <= step);
-        Ok(Self { path: path.into(), lines })
+    /// A log that begins with some lines: those of the state that a run goes on from, or none.
+    pub fn new(path: &Path, lines: Vec<Line>) -> Self {
+        Self { path: path.into(), lines }
     }
 
     /// Adds a line; [`Journal::save`] writes it.

@@ -60,6 +60,8 @@ fn a_run_that_was_stopped_goes_on_as_if_it_had_not_been() {
         }
     };
     assert_eq!(first.train(&cancel, &mut |_| {}, &mut tick).unwrap(), End::Stopped);
+    // Had it been killed between the two, the state would be there and the log not.
+    std::fs::remove_file(two.path().join("log.jsonl")).unwrap();
     let mut second = small(two.path(), 8, 2e-3).resume().unwrap();
     assert_eq!(second.optimizer.steps, 5);
     assert_eq!(train(&mut second, &Cancel::default(), &mut Vec::new()).unwrap(), End::Done);
@@ -177,11 +179,11 @@ fn a_gguf_file_is_continued_and_becomes_a_folder() {
         train(&mut run, &Cancel::default(), &mut lines).unwrap();
         let held_out = |line: &Line| line.more["heldOut"].as_f64().unwrap();
         assert!(held_out(lines.last().unwrap()) < 0.8 * held_out(&lines[0]), "{name}: {lines:?}");
-        let policy = json!({ "kind": "anllm", "anchors": anchors, "question": false });
-        let got = through_the_engine(&out, &policy, &window[..13]);
         let [.., before, last] = &lines[..] else { panic!("{lines:?}") };
         assert_eq!((before.step, last.step), (24, 25));
         assert_ne!(held_out(before), held_out(last), "{name}: the last line has numbers of its own");
+        let policy = json!({ "kind": "anllm", "anchors": anchors, "question": false });
+        let got = through_the_engine(&out, &policy, &window[..13]);
         assert_near(&got, &last_logits(&run.net, window, &anchors, Mask::Anchors { sinks: 0 }), 1e-3);
         assert_ne!(got, through_the_engine(&gguf, &policy, &window[..13]));
     }
