@@ -108,13 +108,16 @@ fn format_note() -> (String, String) {
 }
 
 /// The `config.json` of a model, as [`skimlm_models::weights::safetensors`] reads it.
-/// `ERR_MODEL_UNSUPPORTED` for rotations that it cannot state.
+/// `ERR_MODEL_UNSUPPORTED` for rotations and windows that it cannot state.
 pub fn config_json(config: &Config, bos: Option<u32>, ends: &[u32]) -> Result<Vec<u8>> {
     let [rotary] = &config.rotaries[..] else {
         return Err(unsupported(config, "several kinds of rotation"));
     };
     if rotary.scaling != Scaling::None {
         return Err(unsupported(config, "a scaled rotation"));
+    }
+    if config.layers.iter().any(|layer| layer.window.is_some()) {
+        return Err(unsupported(config, "layers with a sliding window"));
     }
     let (model_type, name) =
         if config.qkv_bias { ("qwen2", "Qwen2ForCausalLM") } else { ("llama", "LlamaForCausalLM") };
@@ -140,4 +143,25 @@ fn unsupported(config: &Config, what: &str) -> Error {
             config.architecture
         ),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::anchors;
+
+    #[test]
+    fn what_a_config_cannot_state_is_refused() {
+        let plain = anchors::config(16, 2, 24);
+        config_json(&plain, None, &[]).unwrap();
+        let mut windowed = plain.clone();
+        windowed.layers[1].window = Some(64);
+        let mut scaled = plain.clone();
+        scaled.rotaries[0].scaling = Scaling::Linear { factor: 2.0 };
+        for (config, what) in [(windowed, "sliding window"), (scaled, "scaled rotation")] {
+            let error = config_json(&config, None, &[]).unwrap_err();
+            assert_eq!(error.code, Code::ModelUnsupported);
+            assert!(error.message.contains(what), "{error}");
+        }
+    }
 }
