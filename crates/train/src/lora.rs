@@ -5,34 +5,35 @@ use skimlm_core::Result;
 
 use crate::random::Random;
 
-/// A product of two thin matrices that is added to a frozen one: `scale * up down`.
+/// The customary scale: alpha is twice the rank.
+const SCALE: f64 = 2.0;
+
+/// A product of two thin matrices that is added to a frozen one: `SCALE * up down`.
 #[derive(Debug)]
 pub(crate) struct Adapter {
     down: Var, // (rank, in)
     up: Var,   // (out, rank)
-    scale: f64,
 }
 
 impl Adapter {
-    /// Starts as zero, with the customary scale `2` (alpha twice the rank).
+    /// Starts as zero.
     pub(crate) fn new(rank: usize, rows: usize, cols: usize, random: &mut Random, device: &Device) -> Result<Self> {
         let values = random.normals(rank * cols, 1.0 / (cols as f32).sqrt());
         Ok(Self {
             down: Var::from_tensor(&Tensor::from_vec(values, (rank, cols), device)?)?,
             up: Var::zeros((rows, rank), candle_core::DType::F32, device)?,
-            scale: 2.0,
         })
     }
 
     /// `y` and what the adapter makes of `x`.
     pub(crate) fn add(&self, x: &Tensor, y: Tensor) -> Result<Tensor> {
         let thin = x.matmul(&self.down.t()?)?; // (rows, rank)
-        Ok((y + (thin.matmul(&self.up.t()?)? * self.scale)?)?)
+        Ok((y + (thin.matmul(&self.up.t()?)? * SCALE)?)?)
     }
 
     /// The matrix that does both.
     pub(crate) fn merged(&self, weight: &Tensor) -> Result<Tensor> {
-        Ok((weight + (self.up.matmul(&self.down)? * self.scale)?)?)
+        Ok((weight + (self.up.matmul(&self.down)? * SCALE)?)?)
     }
 
     pub(crate) fn trained(&self, name: &str) -> [(String, Var); 2] {

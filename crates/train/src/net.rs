@@ -107,11 +107,11 @@ impl Net {
     pub fn adapt(&mut self, rank: usize, seed: u64) -> Result<()> {
         let mut random = Random::new(seed, u64::MAX);
         for part in Part::all(&self.config) {
-            let Part::Layer(_, kind) = part else { continue };
+            let Part::Layer(..) = part else { continue };
             let (rows, cols) = part.shape(&self.config);
             if !part.is_norm() && rows > 1 {
                 let adapter = Adapter::new(rank, rows, cols, &mut random, &self.device)?;
-                self.adapters.insert(Part::Layer(layer_of(part), kind).hugging_face(false), adapter);
+                self.adapters.insert(part.hugging_face(false), adapter);
             }
         }
         Ok(())
@@ -232,13 +232,6 @@ impl Weight {
             Self::Trained(var) => var.as_tensor(),
             Self::Frozen(tensor) => tensor,
         }
-    }
-}
-
-fn layer_of(part: Part) -> usize {
-    match part {
-        Part::Layer(layer, _) => layer,
-        _ => 0,
     }
 }
 
