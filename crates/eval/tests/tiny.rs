@@ -142,9 +142,11 @@ fn a_folder_is_of_one_model_one_text_and_one_policy_a_name() {
     let mut half = of(1..2, 1);
     half.policies[0].policy["budget"] = 64.into();
     refused(&half, "another policy called half");
-    let other = folder.path().join("other.txt");
-    std::fs::copy(book(folder.path()), &other).unwrap();
-    refused(&Plan { text: Some(other), ..of(0..2, 1) }, "another text");
+    let (book, moved) = (whole.text.clone().unwrap(), folder.path().join("moved.txt"));
+    std::fs::copy(&book, &moved).unwrap();
+    again(&Plan { text: Some(moved.clone()), ..of(0..2, 1) }).unwrap();
+    std::fs::write(&moved, std::fs::read_to_string(&book).unwrap().replace("rope", "tar")).unwrap();
+    refused(&Plan { text: Some(moved), ..of(0..2, 1) }, "another text");
     refused(&Plan { select_only: true, ..of(0..2, 1) }, "selectOnly");
     let path = whole.output.join("plan.json");
     let written = std::fs::read_to_string(&path).unwrap();

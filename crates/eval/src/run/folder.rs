@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde_json::Value;
-use skimlm_core::{Code, Error, Result};
+use skimlm_core::{Code, Error, FNV_START, Result, fnv1a};
 use skimlm_engine::files;
 
 use super::{CaseFile, Contender, Plan};
@@ -25,7 +25,7 @@ pub(super) struct Folder {
 #[serde(rename_all = "camelCase", default)]
 struct Earlier {
     model: Option<String>,
-    text: Option<PathBuf>,
+    text_fingerprint: Option<String>,
     select_only: Option<bool>,
     files: Vec<CaseFile>,
     policies: Vec<Contender>,
@@ -33,7 +33,7 @@ struct Earlier {
 
 impl Folder {
     /// Opens the plan's folder and writes `plan.json`: the plan, with what earlier runs into the folder had besides, and
-    /// the fingerprint of the model.
+    /// the fingerprints of the model and the text.
     ///
     /// `ERR_INVALID_ARG` if there are records of another model or text, of another policy of the same name, or that
     /// differ in whether anything was answered; `ERR_STORAGE` if the folder cannot be written.
@@ -43,8 +43,9 @@ impl Folder {
         let (records, end) = if path.exists() { read_records(&path)? } else { (Vec::new(), 0) };
         let place = plan.output.join("plan.json");
         let earlier = if records.is_empty() { Earlier::default() } else { Earlier::read(&place)? };
-        earlier.check(plan, model)?;
-        files::write(&place, earlier.and(plan, model)?.as_bytes())?;
+        let text = plan.text.as_deref().filter(|_| !plan.tasks.is_empty()).map(fingerprint).transpose()?;
+        earlier.check(plan, model, text.as_deref())?;
+        files::write(&place, earlier.and(plan, model, text)?.as_bytes())?;
         let open = || {
             let mut file = OpenOptions::new().create(true).truncate(false).write(true).open(&path)?;
             file.set_len(end)?;
@@ -78,13 +79,15 @@ impl Earlier {
     }
 
     /// Refuses a plan whose records would be taken for those that are there.
-    fn check(&self, plan: &Plan, model: &str) -> Result<()> {
+    fn check(&self, plan: &Plan, model: &str, text: Option<&str>) -> Result<()> {
         let policy =
             |new: &&Contender| self.policies.iter().any(|old| old.name == new.name && old.policy != new.policy);
         let file = |new: &&CaseFile| self.files.iter().any(|old| old.path == new.path && old != *new);
-        let other = if self.model.as_deref().is_some_and(|old| old != model) {
+        let differs =
+            |old: &Option<String>, new: Option<&str>| old.as_deref().zip(new).is_some_and(|(old, new)| old != new);
+        let other = if differs(&self.model, Some(model)) {
             "another model".to_owned()
-        } else if self.text.is_some() && plan.text.is_some() && self.text != plan.text {
+        } else if differs(&self.text_fingerprint, text) {
             "another text".to_owned()
         } else if self.select_only.is_some_and(|old| old != plan.select_only) {
             format!("a plan without `selectOnly: {}`", plan.select_only)
@@ -100,17 +103,22 @@ impl Earlier {
     }
 
     /// The plan and what it leaves out, as JSON.
-    fn and(self, plan: &Plan, model: &str) -> Result<String> {
+    fn and(self, plan: &Plan, model: &str, text: Option<String>) -> Result<String> {
         let mut all = plan.clone();
-        all.text = all.text.or(self.text);
         all.policies.extend(self.policies.into_iter().filter(|old| plan.policies.iter().all(|p| p.name != old.name)));
         all.files.extend(self.files.into_iter().filter(|old| plan.files.iter().all(|file| file.path != old.path)));
         let json = serde_json::to_value(&all).and_then(|mut all| {
             all["model"] = Value::from(model);
+            all["textFingerprint"] = Value::from(text.or(self.text_fingerprint));
             serde_json::to_string_pretty(&all)
         });
         json.map_err(|error| Error::new(Code::Internal, format!("The plan is no JSON: {error}.")).caused_by(error))
     }
+}
+
+/// A short name for the bytes of a text file.
+fn fingerprint(path: &Path) -> Result<String> {
+    Ok(format!("{:016x}", fnv1a(FNV_START, files::read(path)?)))
 }
 
 pub(super) fn unwritable(path: &Path, error: std::io::Error) -> Error {
