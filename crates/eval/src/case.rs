@@ -9,7 +9,7 @@ use crate::Metric;
 pub type Count<'a> = dyn Fn(&str) -> usize + 'a;
 
 /// One question over one document.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Case {
     /// The name of the task or the data set.
     pub task: String,
@@ -40,7 +40,7 @@ pub struct Case {
 }
 
 /// A prompt without a chat template: `before`, the document, `after`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Raw {
     /// The text in front of the document.
     pub before: String,
@@ -76,7 +76,7 @@ impl Split {
 }
 
 /// What a task makes a case from. Equal recipes over equal text make equal cases.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Recipe {
     /// The tokens that the document may have; it is filled to just below.
     pub tokens: usize,

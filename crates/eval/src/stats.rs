@@ -25,13 +25,6 @@ pub fn mean(values: &[f64], seed: u64) -> Option<Mean> {
     mean_of_groups(&[values], seed)
 }
 
-/// The mean of the differences `after - before` of paired values, its interval by resampling pairs. What has no
-/// partner at the end of the longer slice is left out.
-pub fn paired(before: &[f64], after: &[f64], seed: u64) -> Option<Mean> {
-    let differences: Vec<f64> = before.iter().zip(after).map(|(before, after)| after - before).collect();
-    mean(&differences, seed)
-}
-
 /// The plain mean of the groups' means, its interval by resampling within each group: tasks count alike, however many
 /// cases each has. Empty groups are left out.
 pub fn mean_of_groups(groups: &[&[f64]], seed: u64) -> Option<Mean> {
@@ -80,14 +73,6 @@ mod tests {
         assert!((found.mean - 0.6).abs() < 1e-12);
         assert!((0.48..=0.52).contains(&found.low) && (0.68..=0.72).contains(&found.high), "{found:?}");
         assert_eq!(mean(&values, 7), Some(found));
-    }
-
-    #[test]
-    fn pairs_take_out_what_cases_share() {
-        let before: Vec<f64> = (0..50).map(f64::from).collect();
-        let after: Vec<f64> = before.iter().map(|value| value + 1.0).collect();
-        assert_eq!(paired(&before, &after, 3), Some(Mean { mean: 1.0, low: 1.0, high: 1.0, n: 50 }));
-        assert!(paired(&[0.0, 1.0], &[1.0, 1.0, 9.0], 3).unwrap().n == 2);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::hash::Hash;
 const CHINESE_MARKS: &str = "！？｡。＂＃＄％＆＇（）＊＋，－／：；＜＝＞＠［＼］＾＿｀｛｜｝～｟｠｢｣､、〃》「」『』【】〔〕〖〗〘〙〚〛〜〝〞〟〰〾〿–—‘’‛“”„‟…‧﹏";
 
 /// Words in small letters without ASCII punctuation and without articles.
-pub(super) fn normalised(text: &str) -> Vec<String> {
+fn normalised(text: &str) -> Vec<String> {
     let bare: String = text.to_lowercase().chars().filter(|c| !c.is_ascii_punctuation()).collect();
     // An article is a run of letters and digits by itself, also between marks that are not ASCII.
     let mut kept = String::with_capacity(bare.len());

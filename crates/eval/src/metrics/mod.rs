@@ -10,11 +10,8 @@ mod rouge;
 
 use std::collections::HashSet;
 
-use serde::{Deserialize, Serialize};
-
 /// How many of the answers a text must hold.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Choice {
     /// One of them (RULER's question answering).
     Any,
@@ -25,16 +22,13 @@ pub enum Choice {
 }
 
 /// A rule that compares an answer with the reference answers.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Metric {
     /// There is nothing to compare with.
     Unscored,
     /// The answer holds the references as text, small and capital letters alike (RULER).
     Contains(Choice),
-    /// Equal after LongBench's normalisation: small letters, no punctuation, no articles.
-    Exact,
-    /// F1 of the normalised words, as bags (LongBench, InfiniteBench).
+    /// F1 of the words, as bags, in small letters and without punctuation and articles (LongBench, InfiniteBench).
     F1,
     /// F1 of the characters without punctuation and white space (InfiniteBench's Chinese questions).
     F1Chinese,
@@ -81,7 +75,6 @@ impl Metric {
         Some(match self {
             Self::Unscored => return None,
             Self::Contains(choice) => contains(answer, answers, *choice),
-            Self::Exact => best(&|reference| truth(f1::normalised(answer) == f1::normalised(reference))),
             Self::F1 => best(&|reference| f1::words(answer, reference)),
             Self::F1Chinese => best(&|reference| f1::chinese(answer, reference)),
             Self::RougeL => best(&|reference| rouge::l(answer, reference)),
@@ -144,8 +137,8 @@ mod tests {
 
     #[test]
     fn the_best_reference_counts() {
-        assert_eq!(score(&Metric::Exact, " The  Cat! ", &["dog", "a cat"]), 1.0);
-        assert_eq!(score(&Metric::Exact, "cats", &["dog", "a cat"]), 0.0);
+        assert_eq!(score(&Metric::F1, " The  Cat! ", &["dog", "a cat"]), 1.0);
+        assert_eq!(score(&Metric::F1, "cats", &["dog", "a cat"]), 0.0);
         assert_eq!(score(&Metric::F1, "red cat", &["dog", "red fox"]), 0.5);
     }
 
@@ -174,13 +167,5 @@ mod tests {
     fn without_a_reference_there_is_no_score() {
         assert_eq!(Metric::Unscored.score("a", &["a".into()]), None);
         assert_eq!(Metric::Speaker.score("a", &[]), None);
-    }
-
-    #[test]
-    fn metrics_are_data() {
-        let metric = Metric::FirstLine(Box::new(Metric::Class(vec!["city".into()])));
-        let json = serde_json::to_string(&metric).unwrap();
-        assert_eq!(json, r#"{"firstLine":{"class":["city"]}}"#);
-        assert_eq!(serde_json::from_str::<Metric>(&json).unwrap(), metric);
     }
 }
