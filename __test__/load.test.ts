@@ -5,7 +5,9 @@ import { join } from 'node:path'
 import { type LoadProgress, SkimError, devices, estimateMemory, inspectModel, loadModel } from '../index.js'
 import { scratch, tinyFolder, tinyModel } from './tiny.js'
 
-test('inspecting reads the header only', async (t) => {
+const usable = devices().flatMap(({ id, reason }) => (reason === undefined ? [id] : []))
+
+test('inspecting says what the header says', async (t) => {
   const info = await inspectModel(await tinyModel())
   t.like(info, {
     architecture: 'llama',
@@ -108,7 +110,7 @@ test('a loaded model knows itself, its device and how far loading was', async (t
   const news: LoadProgress[] = []
   const model = await loadModel(path, { onProgress: (progress) => news.push(progress) })
   t.deepEqual(model.info, await inspectModel({ path }))
-  t.is(model.device.id, 'cpu')
+  t.is(model.device.id, usable[0]!)
   t.false(model.disposed)
   const last = news.at(-1)!
   t.is(last.phase, 'weights')
@@ -118,8 +120,9 @@ test('a loaded model knows itself, its device and how far loading was', async (t
 
 test('devices tell why they cannot be used', (t) => {
   const all = devices()
-  t.true(all.some(({ id, reason, totalBytes }) => id === 'cpu' && reason === undefined && totalBytes > 0))
-  t.true(all.filter(({ id }) => id !== 'cpu').every(({ reason }) => typeof reason === 'string'))
+  t.true(usable.includes('cpu'))
+  t.true(all.length > 1)
+  t.true(all.every(({ reason, totalBytes }) => (reason === undefined ? totalBytes > 0 : reason !== '')))
 })
 
 for (const [kvDtype, bytes] of [
@@ -136,9 +139,9 @@ for (const [kvDtype, bytes] of [
 
 test('a device that is not there is refused, one that makes no sense too', async (t) => {
   const path = await tinyModel()
-  const error = await t.throwsAsync(loadModel(path, { device: 'cuda:7' }), { instanceOf: SkimError })
+  const error = await t.throwsAsync(loadModel(path, { device: 'cuda:99' }), { instanceOf: SkimError })
   t.is(error!.code, 'ERR_DEVICE')
-  t.deepEqual(error!.details['usable'], ['cpu'])
+  t.deepEqual(error!.details['usable'], usable)
   await t.throwsAsync(loadModel(path, { device: 'gpu' as never }), { code: 'ERR_INVALID_ARG' })
 })
 
