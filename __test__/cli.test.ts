@@ -176,7 +176,7 @@ test('select: text for people, for machines, for another model', async (t) => {
 })
 
 test('calibrate: a profile that could not be written is refused before the work', async (t) => {
-  const book = await file('book.txt', story)
+  const book = await file('calibrated.txt', story)
   const out = join(folder, 'none', 'profile.json')
   const nowhere = await skimlm(['calibrate', await tinyModel(), '-f', book, '-o', out])
   t.is(nowhere.code, 1)
