@@ -246,7 +246,7 @@ test('inspect: a memory table of one policy and some lengths', async (t) => {
   t.regex(narrow.err, /ERR_INVALID_ARG: .*kvDtype/)
 })
 
-test('inspect: what will not load is named without weights being read', async (t) => {
+test('inspect: what will not load is named', async (t) => {
   const whole = await readFile(await tinyModel())
   const at = whole.indexOf('smollm', whole.indexOf('tokenizer.ggml.pre'))
   whole.write('mellow', at)
