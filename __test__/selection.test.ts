@@ -175,11 +175,17 @@ test('lines keep to the width and colours end with the line', (t) => {
 })
 
 test('NO_COLOR is obeyed', (t) => {
-  const before = process.env['NO_COLOR']
-  process.env['NO_COLOR'] = '1'
-  t.notRegex(selection.toTerminal({ context: 5 }), /\x1b/)
-  if (before === undefined) delete process.env['NO_COLOR']
-  else process.env['NO_COLOR'] = before
+  const before = process.env
+  const under = (variables: NodeJS.ProcessEnv) => {
+    process.env = variables
+    try {
+      return selection.toTerminal({ context: 5 })
+    } finally {
+      process.env = before
+    }
+  }
+  t.regex(under({ FORCE_COLOR: '1' }), /\x1b/)
+  t.notRegex(under({ FORCE_COLOR: '1', NO_COLOR: '1' }), /\x1b/)
 })
 
 test('a document cannot drive the terminal', (t) => {
