@@ -2,7 +2,7 @@ import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import test from 'ava'
 import { SkimError } from '../index.js'
-import { warningCodes } from '../src/error-codes.js'
+import { errorCodes, warningCodes } from '../src/error-codes.js'
 import { fromNative } from '../src/errors.js'
 import { load, native } from '../src/native.js'
 
@@ -71,6 +71,16 @@ test('every warning has its line in the table, on either side of the seam', asyn
     return texts.flatMap((text) => text.match(/(?<=code: ["'])W_\w+/g) ?? [])
   })
   t.deepEqual([...new Set((await Promise.all(named)).flat())].sort(), Object.keys(warningCodes))
+})
+
+test('every error of the engine has its line in the table, but that of cancelling, which no caller sees', async (t) => {
+  const source = await readFile(join(import.meta.dirname, '../crates/core/src/error.rs'), 'utf8')
+  const codes = Array.from(source.matchAll(/"(ERR_\w+)"/g), ([, code]) => code!)
+  t.true(codes.length > 10)
+  t.deepEqual(
+    codes.filter((code) => !Object.hasOwn(errorCodes, code)),
+    ['ERR_CANCELLED'],
+  )
 })
 
 function thrown(error: Error): never {
