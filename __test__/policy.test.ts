@@ -58,7 +58,7 @@ test('nested options, lists and JSON values are read', (t) => {
   } as Policy)
 })
 
-test('every kind has a factory and reads its own defaults from a flag', (t) => {
+test('every kind has a factory and takes each of its options from a flag', (t) => {
   for (const [kind, names] of Object.entries(policyOptions)) {
     t.deepEqual(policies[kind as PolicyKind](), { kind } as Policy)
     for (const name of Object.keys(names)) t.deepEqual(parsePolicy(`${kind}:${name}=1`), { kind, [name]: 1 } as never)
@@ -88,9 +88,15 @@ function namesOf(part: Part, at: string): string[] {
   return [...(at === '' ? [] : [at]), ...below, ...[...oneOf, ...anyOf].flatMap((one) => namesOf(one, at))]
 }
 
-test('the schema knows every kind and preset', (t) => {
-  const kinds = Object.values(schema.$defs).flatMap(({ properties }) => properties?.['kind']?.const ?? [])
-  t.deepEqual(kinds, Object.keys(policyOptions))
+test('the schema knows every kind, option and preset', (t) => {
+  const known = Object.values(schema.$defs).flatMap(({ properties: { kind, ...options } = {} }) =>
+    kind?.const ? [[kind.const, Object.keys(options)] as const] : [],
+  )
+  t.deepEqual(
+    known,
+    Object.entries(policyOptions).map(([kind, options]) => [kind, Object.keys(options)]),
+  )
+  const kinds = known.map(([kind]) => kind)
   for (const preset of Object.values(presets)) t.true(kinds.includes(preset.kind))
 })
 
