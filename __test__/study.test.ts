@@ -1,12 +1,10 @@
 import { getEventListeners } from 'node:events'
-import { mkdir, mkdtemp, readFile, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import test from 'ava'
 import { SkimError, calibrate, evaluate, loadModel, policies } from '../index.js'
-import { tinyModel } from './tiny.js'
+import { scratch as folder, tinyModel } from './tiny.js'
 
-const folder = await mkdtemp(join(tmpdir(), 'skimlm-test-'))
 const syllables = ['ba', 'de', 'fi', 'go', 'lu', 'ma', 'ne', 'ri', 'so', 'tu']
 const word = (i: number) => [i % 10, (i / 10) % 10, i / 100, i % 7].map((at) => syllables[Math.floor(at)]).join('')
 const text = join(folder, 'book.txt')

@@ -1,13 +1,13 @@
 import { mkdtempSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test from 'ava'
 import { findVariant } from '../src/variant.js'
+import { scratch } from './tiny.js'
 
 const libc = process.platform === 'linux' ? '-gnu' : process.platform === 'win32' ? '-msvc' : ''
 
 function folder(content?: string): { binding: string; path: string } {
-  const at = mkdtempSync(join(tmpdir(), 'skimlm-variant-'))
+  const at = mkdtempSync(join(scratch, 'variant-'))
   const path = join(at, `skimlm.${process.platform}-${process.arch}${libc}-cuda.node`)
   if (content !== undefined) writeFileSync(path, content)
   return { binding: join(at, 'binding.cjs'), path }
