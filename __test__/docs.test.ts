@@ -4,19 +4,25 @@ import test from 'ava'
 const types = ['generation-types', 'load-types', 'policy-types', 'selection-types', 'types']
 const files = ['errors', 'inspect', 'kernels', 'load', 'policy', 'reference', 'study', ...types]
 
-/** Lines of exported declarations, and of their members, that no doc comment stands above; the formatter sees to the layout. */
+const ofBody = /^ {2}(?!constructor|override |kind: '|#|\})[\w[][\w.\]]*.*[:(]/
+const member: Readonly<Record<string, RegExp>> = { interface: ofBody, class: ofBody, type: /^ +\w+\??: / }
+
+/**
+ * Lines of exported declarations, and of members on lines of their own, that no doc comment stands above; the formatter sees to
+ * the layout.
+ */
 function undocumented(source: string): string[] {
   const lines = source.split('\n')
   const missing: string[] = []
-  let inside = false
+  let members: RegExp | undefined
   lines.forEach((line, i) => {
-    const documented = /(\*\/|^ *\/\/ .*)$/.test(lines[i - 1] ?? '')
+    const documented = lines[i - 1]?.endsWith('*/') === true
     if (/^export (?!\{|type [*{])/.test(line)) {
       if (!documented) missing.push(line)
-      inside = /^export (interface|class) .*\{$/.test(line)
-    } else if (/^\S/.test(line) && line !== '  ') {
-      inside = inside && /^ {2}|^extends/.test(line)
-    } else if (inside && /^ {2}(?!constructor|override |kind: '|#|\})[\w[][\w.\]]*.*[:(]/.test(line) && !documented) {
+      members = member[/^export (\w+)/.exec(line)![1]!]
+    } else if (/^\S/.test(line)) {
+      members = undefined
+    } else if (members?.test(line) && !documented) {
       missing.push(line)
     }
   })
@@ -38,9 +44,19 @@ export interface A {
   readonly c?: string
   kind: 'a'
 }
+/** All. */
+export type B =
+  | string
+  | {
+      /** One. */
+      d: number
+      // Two.
+      e?: A
+    }
 export function f(): void {
   const x: number = 1
 }
 `
-  t.deepEqual(undocumented(source), ['  a: number', '  readonly c?: string', 'export function f(): void {'])
+  const missing = ['  a: number', '  readonly c?: string', '      e?: A', 'export function f(): void {']
+  t.deepEqual(undocumented(source), missing)
 })

@@ -64,6 +64,7 @@ export type Queries =
   | 'last'
   | 'question'
   | {
+      /** The last rows, this many. */
       window: number
     }
 
@@ -72,6 +73,7 @@ export type Round =
   | 'token'
   | 'sentence'
   | {
+      /** Runs of this many tokens; the best runs are kept whole while they fit the budget. Where none fits, tokens. */
       chunk: number
     }
 

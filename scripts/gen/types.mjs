@@ -31,6 +31,10 @@ function simpler(part) {
   if (part.default === null && part.anyOf) Object.assign(result, part.anyOf[0], { anyOf: undefined })
   // With its own description beside it a reference would become a type of its own.
   if (result.$ref && part.description) return { description: part.description, allOf: [{ $ref: result.$ref }] }
+  // What is said of a case with one field is said of the field, since cases have no place for it.
+  const [[name, field] = [], ...others] = Object.entries(result.properties ?? {})
+  if (name && others.length === 0 && !field.description && !('const' in field))
+    result.properties = { [name]: { ...field, description: result.description } }
   const used = Object.entries(result).filter(([, value]) => value !== undefined)
   return Object.fromEntries(used.map(([key, value]) => [key, simpler(value)]))
 }
