@@ -46,7 +46,9 @@ export function ratio(
   return { median: median(each), low: Math.min(...each), high: Math.max(...each) }
 }
 
+/** Of speeds that some round did not have there is no ratio. */
 export function showRatio({ median: middle, low, high }: ReturnType<typeof ratio>): string {
+  if (![middle, low, high].every(Number.isFinite)) return '-'
   return `${middle.toFixed(2)}x (${low.toFixed(2)} to ${high.toFixed(2)})`
 }
 
