@@ -88,15 +88,9 @@ function namesOf(part: Part, at: string): string[] {
   return [...(at === '' ? [] : [at]), ...below, ...[...oneOf, ...anyOf].flatMap((one) => namesOf(one, at))]
 }
 
-test('the schema knows every kind, option and preset', (t) => {
-  const known = Object.values(schema.$defs).flatMap(({ properties: { kind, ...options } = {} }) =>
-    kind?.const ? [[kind.const, Object.keys(options)] as const] : [],
-  )
-  t.deepEqual(
-    known,
-    Object.entries(policyOptions).map(([kind, options]) => [kind, Object.keys(options)]),
-  )
-  const kinds = known.map(([kind]) => kind)
+test('the schema knows every kind and preset', (t) => {
+  const kinds = Object.values(schema.$defs).flatMap(({ properties }) => properties?.['kind']?.const ?? [])
+  t.deepEqual(kinds, Object.keys(policyOptions))
   for (const preset of Object.values(presets)) t.true(kinds.includes(preset.kind))
 })
 

@@ -152,7 +152,7 @@ mod tests {
 
     #[test]
     fn what_a_config_cannot_state_is_refused() {
-        let plain = anchors::config(16, 2, 24);
+        let plain = anchors::config(16, 2, 24).unwrap();
         config_json(&plain, None, &[]).unwrap();
         let mut windowed = plain.clone();
         windowed.layers[1].window = Some(64);
