@@ -1,16 +1,14 @@
 // The command line as a child process of a test.
 import { spawn } from 'node:child_process'
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import test from 'ava'
+import { scratch } from './tiny.js'
 
 const root = join(import.meta.dirname, '..')
 /** Where files of the test go. */
-export const folder = await mkdtemp(join(tmpdir(), 'skimlm-cli-'))
+export const folder = join(scratch, 'cli')
 const cache = join(folder, 'cache')
-await mkdir(cache)
-test.after.always(() => rm(folder, { recursive: true, force: true }))
+await mkdir(cache, { recursive: true })
 
 export interface Outcome {
   code: number | null
@@ -18,12 +16,17 @@ export interface Outcome {
   err: string
 }
 
+/** The environment of the tests without what changes how the command line behaves. */
+export function plainEnv(): NodeJS.ProcessEnv {
+  const other = Object.entries(process.env).filter(([name]) => !/^(SKIMLM_|HF_|NO_COLOR|FORCE_COLOR)/.test(name))
+  return Object.fromEntries(other)
+}
+
 /** Starts the command line with an empty cache and no network. */
 export function start(args: string[], env: NodeJS.ProcessEnv = {}) {
-  const inherited = Object.entries(process.env).filter(([name]) => !/^(SKIMLM_|HF_|NO_COLOR|FORCE_COLOR)/.test(name))
   return spawn(process.execPath, ['--import', '@oxc-node/core/register', 'src/cli/main.ts', ...args], {
     cwd: root,
-    env: { ...Object.fromEntries(inherited), SKIMLM_CACHE_DIR: cache, SKIMLM_OFFLINE: '1', ...env },
+    env: { ...plainEnv(), SKIMLM_CACHE_DIR: cache, SKIMLM_OFFLINE: '1', ...env },
   })
 }
 

@@ -4,6 +4,7 @@ import { createRequire } from 'node:module'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import test from 'ava'
+import { plainEnv } from './command.js'
 import { tinyModel } from './tiny.js'
 
 const run = promisify(execFile)
@@ -33,9 +34,8 @@ async function place(name: string): Promise<{ cwd: string; env: NodeJS.ProcessEn
   await writeFile(join(cwd, 'chapter.txt'), chapters[1]!.slice(0, 4000))
   const command = `#!/bin/sh\nexec "${process.execPath}" "${join(root, 'dist/src/cli/main.js')}" "$@"\n`
   await writeFile(join(cwd, 'bin/skimlm'), command, { mode: 0o755 })
-  const inherited = Object.entries(process.env).filter(([key]) => !/^(SKIMLM_|HF_|NO_COLOR|FORCE_COLOR)/.test(key))
   const own = { PATH: `${join(cwd, 'bin')}:${process.env['PATH']}`, SKIMLM_OFFLINE: '1', SKIMLM_CACHE_DIR: cwd }
-  return { cwd, env: { ...Object.fromEntries(inherited), ...own } }
+  return { cwd, env: { ...plainEnv(), ...own } }
 }
 
 for (const file of (await readdir(guides)).filter((name) => name.endsWith('.md'))) {

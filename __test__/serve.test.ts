@@ -1,11 +1,10 @@
-import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { get } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { join } from 'node:path'
 import test from 'ava'
 import { loadModel } from '../index.js'
 import { serve } from '../src/serve/server.js'
+import { start } from './command.js'
 import { tinyModel } from './tiny.js'
 
 const model = await loadModel(await tinyModel('positions=4096'))
@@ -186,8 +185,7 @@ test('a page of another host cannot reach a server on this machine', async (t) =
 })
 
 test('the command says where it listens and ends on Ctrl-C', async (t) => {
-  const args = ['--import', '@oxc-node/core/register', 'src/cli/main.ts', 'serve', await tinyModel(), '--port', '0']
-  const child = spawn(process.execPath, args, { cwd: join(import.meta.dirname, '..') })
+  const child = start(['serve', await tinyModel(), '--port', '0'])
   const [line] = (await once(child.stdout, 'data')) as [Buffer]
   const { status }: Json = await (await fetch(`${line.toString().trim()}/health`)).json()
   t.is(status, 'ok')
