@@ -3,15 +3,12 @@
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
-use skimlm_core::{ANCHOR, Error, Result};
+use skimlm_core::{ANCHOR, Error, PINNED, Result};
 
 use crate::course::Course;
 use crate::net::{Batch, Net};
 use crate::random::Random;
 use crate::sees::{Sees, anchored};
-
-/// The tag of rows that every later ordinary row sees and that end no segment.
-const PINNED: u32 = 2;
 
 /// Windows of a measurement on held-out text.
 const MEASURED: usize = 8;

@@ -42,7 +42,7 @@ pub enum Visibility {
 
 /// The tag of an entry that ends a segment.
 pub const ANCHOR: u32 = 1;
-/// The tag of an entry that stays visible and ends nothing.
+/// The tag of an entry that stays visible and ends no segment.
 pub const PINNED: u32 = 2;
 
 impl Visibility {
