@@ -74,7 +74,8 @@ struct Told {
 
 /// Decodes `count` tokens behind a prompt, the last of which is never read.
 fn decode(model: &Windowed, policy: &Value, sampling: Sampling, count: usize, willing: bool) -> Told {
-    let context = Context::new(model.shape(), 2);
+    // Told of no windows, which some policies refuse: whether steps are ahead does not depend on what they choose.
+    let context = Context::new(model.model.shape(), 2);
     let spec = PolicySpec::parse(policy).unwrap();
     let mut session = Session::new(model, spec.build(&context).unwrap(), DType::F16).unwrap();
     let cancel = Cancel::default();
