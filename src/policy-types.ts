@@ -44,7 +44,7 @@ export type Limit =
       ratio: number
     }
 
-/** Where the kept tokens of a second pass stand. */
+/** Where kept tokens stand. */
 export type Positions = 'fresh' | 'original'
 
 /** How query heads combine. */
@@ -106,7 +106,7 @@ export interface GemFilterPolicy {
   /** Share of the scores that must fall on tokens that are not pinned. Below it the question finds nothing in particular and the whole prompt is read; none: the choice stands in any case. */
   fallbackBelow?: number
 
-  /** Filter layer, 0-based; none: the model's own. */
+  /** Filter layer, 0-based; none: the model's own. With a list of heads the last layer of the list decides in any case, and may not be above this one. */
   layer?: number
 
   /** Tokens that are always kept. */
@@ -271,7 +271,7 @@ export interface PyramidKvPolicy {
   /** Who chooses. */
   headMode?: HeadMode
 
-  /** The top layer keeps one part in this many of the average. */
+  /** The top layer keeps one part in this many of the average, or more where the bottom layer has fewer entries than twice the average. */
   slope?: number
 
   /** Last tokens whose queries ask and which always stay. */
@@ -368,7 +368,7 @@ export interface AnLlmPolicy {
 export interface RandomPolicy {
   kind: 'random'
 
-  /** Tokens to keep. */
+  /** Tokens to keep; none: 1024, or more if the pins need it. */
   budget?: Budget
 
   /** Tokens that are always kept. */
@@ -382,7 +382,7 @@ export interface RandomPolicy {
 export interface FirstLastPolicy {
   kind: 'firstlast'
 
-  /** Tokens to keep. */
+  /** Tokens to keep; none: 1024, or more if the pins need it. */
   budget?: Budget
 
   /** Tokens that are always kept. */
