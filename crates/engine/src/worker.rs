@@ -51,6 +51,8 @@ struct Shared {
 struct Queue {
     waiting: VecDeque<Job>,
     running: Option<Arc<RunState>>,
+    /// Whether work goes on; behind it the last event of what runs may wait to be read.
+    busy: bool,
     /// Nothing more comes.
     closed: bool,
 }
@@ -66,6 +68,7 @@ impl Shared {
         loop {
             if let Some(job) = queue.waiting.pop_front() {
                 queue.running = Some(Arc::clone(&job.run));
+                queue.busy = true;
                 return Some(job);
             }
             if queue.closed {
@@ -196,7 +199,7 @@ impl Worker {
         // Whoever has left takes nobody's place.
         queue.waiting.retain(|job| !job.run.events.is_closed());
         // One runs, the others wait.
-        let open = queue.waiting.len() + usize::from(queue.running.is_some());
+        let open = queue.waiting.len() + usize::from(queue.busy);
         if open > self.max_queue {
             let message =
                 format!("{} requests are waiting, the most is {}; try again later.", open - 1, self.max_queue);
@@ -281,7 +284,7 @@ fn serve(loaded: &Loaded, threads: &Threads, shared: &Shared) {
                 Err(internal(&*panic))
             })
         };
-        shared.queue().running = None;
+        shared.queue().busy = false;
         if let Some(last) = result.map(|outcome| outcome.map(|o| Event::Finish(Box::new(o)))).transpose() {
             // Nobody reads any more if this fails.
             drop(run.events.send_blocking(last));

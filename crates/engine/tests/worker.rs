@@ -226,13 +226,13 @@ fn cancelling_keeps_the_text_and_aborting_does_not() {
 fn requests_wait_for_each_other() {
     let (worker, _folder) = worker();
     let first = worker.start(endless()).unwrap();
-    let began = Instant::now();
     let second = worker.start(short()).unwrap();
+    let began = Instant::now();
     first_text(&first);
     let held = began.elapsed();
     first.cancel();
     let waited = drain(&second).unwrap().1.timings.queue_ms;
-    assert!(waited >= held.as_secs_f64() * 1e3 * 0.9, "{waited} ms, held for {held:?}");
+    assert!(waited >= held.as_secs_f64() * 1e3, "{waited} ms, held for {held:?}");
     // A run that nobody wants any more makes room for the next.
     drop(worker.start(endless()).unwrap());
     drain(&worker.start(short()).unwrap()).unwrap();
@@ -321,6 +321,24 @@ fn disposing_ends_everything() {
     assert_eq!(waiting.next_blocking().unwrap().unwrap_err().code, Code::Disposed);
     assert_eq!(worker.start(endless()).err().unwrap().code, Code::Disposed);
     assert!(worker.dispose().recv_blocking().is_err());
+}
+
+#[test]
+fn disposing_ends_an_answer_whose_last_event_waits_for_its_reader() {
+    // With one of these lengths the channel is full just when the answer ends.
+    let held = (40..90).map(|tokens| {
+        let (worker, folder) = worker();
+        let run = worker.start(request(json!({ "prompt": "once upon a time", "maxNewTokens": tokens }))).unwrap();
+        (worker, run, folder)
+    });
+    let held: Vec<_> = held.collect();
+    std::thread::sleep(Duration::from_millis(500));
+    let gone: Vec<_> = held.iter().map(|(worker, ..)| worker.dispose()).collect();
+    let latest = Instant::now() + Duration::from_secs(60);
+    while !gone.iter().all(|gone| gone.is_closed()) {
+        assert!(Instant::now() < latest, "a model is not freed");
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }
 
 #[test]
