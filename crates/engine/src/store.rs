@@ -43,7 +43,8 @@ struct Layer {
 struct Header {
     version: u32,
     next_position: u32,
-    /// Positions of a text that the keys were turned for.
+    /// Positions of a text that the keys were turned for; version 1 did not say.
+    #[serde(default)]
     turned_for: usize,
     /// Sizes of the model, for the message when they differ.
     model: String,
@@ -309,7 +310,7 @@ mod tests {
 
     use super::*;
 
-    // What files hold must not change: those of earlier versions are read.
+    // What files hold must not change within a version.
     #[test]
     fn checksums_are_fnv_1a() {
         assert_eq!(mix(0, "", b""), 0xCBF2_9CE4_8422_2325);

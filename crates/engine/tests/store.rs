@@ -93,7 +93,16 @@ fn another_model_and_damage_are_refused() {
         damaged(&|b| b[at..at + to.len()].copy_from_slice(to))
     };
     assert_eq!(replaced(br#"next_position\":30"#, br#"next_position\":31"#), Code::ModelCorrupt);
-    assert_eq!(replaced(br#""dtype":"F16""#, br#""dtype":"I16""#), Code::ModelCorrupt);
+    // The probe is read as bits whatever its type: only the checksum sees this.
+    assert_eq!(replaced(br#""dtype":"F32""#, br#""dtype":"U32""#), Code::ModelCorrupt);
+    let mut older = bytes.clone();
+    let said = [(&br#"version\":2"#[..], &br#"version\":1"#[..]), (br#"turned_for"#, br#"turned_why"#)];
+    for (from, to) in said {
+        let at = older.windows(from.len()).position(|window| window == from).unwrap();
+        older[at..at + to.len()].copy_from_slice(to);
+    }
+    std::fs::write(&path, older).unwrap();
+    assert!(Store::read(&path).err().unwrap().message.contains("it has version 1, this is 2"));
     assert_eq!(Store::read(&folder.path().join("none")).err().unwrap().code, Code::Storage);
 }
 
