@@ -7,9 +7,8 @@ use crate::load::Loaded;
 use crate::text::named_tokens;
 
 impl Loaded {
-    /// Does something with all that a policy is told of this model beside its options: the one place where that is
-    /// put together. `forced` is a selection to replay. `ERR_INVALID_ARG` where the model has no token that a rule of
-    /// the policy means, and what `then` fails with.
+    /// Does something with all that a policy is told of this model beside its options. `forced` is a selection to
+    /// replay. `ERR_INVALID_ARG` where the model has no token that a rule of the policy means, and what `then` fails with.
     pub fn with_context<T>(
         &self,
         policy: &PolicySpec,
@@ -29,9 +28,6 @@ impl Loaded {
 
     /// The policy of one session on this model. `ERR_INVALID_ARG` or `ERR_POLICY_UNSUPPORTED` if it cannot work on it.
     pub fn policy(&self, policy: &PolicySpec, forced: Option<&[u32]>) -> Result<Box<dyn Policy>> {
-        self.with_context(policy, forced, |context| {
-            policy.check(context)?;
-            policy.build(context)
-        })
+        self.with_context(policy, forced, |context| policy.build(context))
     }
 }
