@@ -142,7 +142,7 @@ pub fn load(path: &Path, options: &LoadOptions, progress: &mut dyn FnMut(u64, u6
         profile,
         tokenizer: Arc::new(tokenizer),
         template: template.map(Arc::new),
-        info: ModelInfo::new(opened.info, &opened.source),
+        info: ModelInfo::new(header, &opened.source),
         model: Box::new(opened.model),
         dtype,
         limit,

@@ -3,7 +3,6 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use skimlm_core::{LayerShape, Result, Shape};
 
-use crate::config::Config;
 use crate::families::default_filter_layer;
 use crate::fingerprint::fingerprint;
 use crate::rope::{RotaryConfig, Scaling};
@@ -107,11 +106,8 @@ pub struct TensorTypeInfo {
 /// A number format without a kernel is listed, not an error; an unknown architecture is
 /// `ERR_MODEL_UNSUPPORTED`.
 pub fn inspect_source(source: &Source) -> Result<ModelInfo> {
-    of(source, source.weights()?.config())
-}
-
-pub(crate) fn of(source: &Source, config: &Config) -> Result<ModelInfo> {
-    let tensors = source.listed();
+    let weights = source.weights()?;
+    let (config, tensors) = (weights.config(), source.listed());
     let tensor_types = tensor_types(&tensors);
     Ok(ModelInfo {
         architecture: config.architecture.clone(),

@@ -3,7 +3,6 @@ use skimlm_core::Result;
 use skimlm_kernels::linear::Activations;
 
 use crate::decoder::Decoder;
-use crate::info::{self, ModelInfo};
 use crate::source::Source;
 use crate::weights::Weights;
 use crate::weights::quantized::{Quantization, Quantized};
@@ -16,8 +15,6 @@ pub struct Opened {
     pub model: Decoder,
     /// The file or folder, for what it says about text.
     pub source: Source,
-    /// What its header says.
-    pub info: ModelInfo,
 }
 
 /// Gets the bytes done and their total. Its error ends the loading and is returned: a cancelled
@@ -47,13 +44,12 @@ impl Default for OpenOptions<'_> {
 /// Opens a model whose headers have been read.
 ///
 /// Weights stay in the mapped files. With `quantize` float ones are copied in the smaller format, one
-/// matrix at a time, which takes the memory of the result and no more.
+/// matrix at a time, which takes the memory of the result and of one matrix.
 ///
 /// Errors: `ERR_MODEL_CORRUPT`, `ERR_MODEL_UNSUPPORTED`, and whatever the progress callback answers. With `quantize` all
 /// shapes are checked before the work begins; otherwise a missing or misshapen part ends the loading when its turn comes.
 pub fn open_source(source: Source, options: OpenOptions<'_>) -> Result<Opened> {
     let weights = source.weights()?;
-    let info = info::of(&source, weights.config())?;
     let mut silent = |_, _| Ok(());
     let progress = options.progress.unwrap_or(&mut silent);
     let rounded =
@@ -74,5 +70,5 @@ pub fn open_source(source: Source, options: OpenOptions<'_>) -> Result<Opened> {
         }
     };
     drop(weights);
-    Ok(Opened { model, source, info })
+    Ok(Opened { model, source })
 }

@@ -30,7 +30,8 @@ fn changed(
     tensors(&mut written);
     let folder = tempfile::tempdir().unwrap();
     write_folder(folder.path(), &case.config.to_string(), &written, 1).unwrap();
-    open(folder.path()).map(|opened| opened.info)
+    open(folder.path())?;
+    inspect(folder.path())
 }
 
 #[test]

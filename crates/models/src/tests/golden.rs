@@ -2,7 +2,7 @@ use candle_core::Device;
 use skimlm_core::{Code, Model, Which};
 use skimlm_kernels::linear::BlockType;
 
-use super::{argmax, floats, open, open_with, walk};
+use super::{argmax, floats, inspect, open, open_with, walk};
 use crate::weights::gguf::write::{TensorData, Tiny, write_gguf, write_tiny};
 use crate::weights::random::{Random, Sizes, golden_ids};
 use crate::weights::{LayerPart, Part};
@@ -67,8 +67,8 @@ fn every_block_format_answers_as_its_floats() {
     ] {
         let tiny = Tiny { sizes: sizes.clone(), block, tokenizer: false, chat_template: None };
         write_tiny(&path, &tiny).unwrap();
-        let Opened { model, source: Source::Gguf(gguf), info } = open(&path).unwrap() else { panic!("a GGUF file") };
-        assert_eq!(info.tensor_types[0].tensors, 2 * 7 + 2, "{block:?}");
+        let Opened { model, source: Source::Gguf(gguf) } = open(&path).unwrap() else { panic!("a GGUF file") };
+        assert_eq!(inspect(&path).unwrap().tensor_types[0].tensors, 2 * 7 + 2, "{block:?}");
         let (logits, _) = walk(&model, &ids);
         let plain = |wanted: TensorData| {
             let weight = gguf.tensor(&wanted.name).unwrap();
@@ -179,9 +179,8 @@ fn loading_reports_bytes_and_can_be_ended() {
         seen.push((done, total));
         Ok(())
     };
-    let opened =
-        open_with(&path, OpenOptions { verify: true, progress: Some(&mut note), ..OpenOptions::default() }).unwrap();
-    let bytes: u64 = opened.info.tensor_types.iter().map(|of| of.bytes).sum();
+    open_with(&path, OpenOptions { verify: true, progress: Some(&mut note), ..OpenOptions::default() }).unwrap();
+    let bytes: u64 = inspect(&path).unwrap().tensor_types.iter().map(|of| of.bytes).sum();
     assert_eq!((seen.first(), seen.last()), (Some(&(0, bytes)), Some(&(bytes, bytes))));
     assert!(seen.is_sorted());
     let mut stop = |_, _| Err(skimlm_core::Error::new(Code::Cancelled, "enough"));

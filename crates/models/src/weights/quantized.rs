@@ -36,7 +36,7 @@ impl Quantization {
 }
 
 /// Another source's weights, brought to a smaller format one matrix at a time and row by row: beyond
-/// the result it takes the memory of a few rows.
+/// the result it takes the memory of the matrix at hand, mapped or copied, and of a few rows.
 pub struct Quantized<'a> {
     inner: &'a dyn Weights,
     to: Quantization,
