@@ -86,8 +86,9 @@ fn told((total, free): (u64, u64)) -> Option<u64> {
     (total > 0).then_some(free)
 }
 
-/// The most bytes that have been taken where a model runs: by tensors on a GPU, by the process on the CPU.
-pub(crate) fn peak_bytes(device: &Device) -> u64 {
+/// The most bytes that have been taken where a model runs: by tensors on a GPU, by the process on the CPU; 0 where the
+/// system does not tell.
+pub fn peak_bytes(device: &Device) -> u64 {
     device::peak(device).unwrap_or_else(peak_resident_bytes)
 }
 
@@ -125,9 +126,13 @@ pub fn peak_resident_bytes() -> u64 {
     kib.unwrap_or(0) * 1024
 }
 
-/// Lets [`peak_resident_bytes`] start over from what is resident now. Where the system does not allow it, the peak
-/// stays that of the process.
-pub fn reset_peak() {
+/// Lets [`peak_bytes`] start over from what is taken now: on a GPU by tensors, on the CPU by the process. Where the
+/// system does not allow it, the peak stays that of the process.
+pub fn reset_peak(device: &Device) {
+    device::reset_peak(device);
+    if !device.is_cpu() {
+        return;
+    }
     // `5` is the request to forget the high-water mark; a refusal leaves a true number, only a larger one.
     drop(std::fs::write("/proc/self/clear_refs", "5"));
 }
@@ -159,8 +164,8 @@ mod tests {
             skimlm_kernels::skipped!("this system forgets no peak");
             return;
         }
-        reset_peak();
-        assert!(peak_resident_bytes() < peak - TOUCHED / 2);
+        reset_peak(&Device::Cpu);
+        assert!(peak_bytes(&Device::Cpu) < peak - TOUCHED / 2);
     }
 
     #[test]

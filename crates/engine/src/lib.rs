@@ -24,7 +24,7 @@ mod worker;
 
 pub use ahead::Stepper;
 pub use control::{Cancel, Control, DEFAULT_CHUNK, Progress};
-pub use device::{DeviceInfo, devices, peak_resident_bytes, reset_peak};
+pub use device::{DeviceInfo, devices, peak_bytes, peak_resident_bytes, reset_peak};
 pub use generate::generate;
 pub use load::{LoadOptions, Loaded, ModelInfo, inspect, load, profile_beside};
 pub use memory::{MemoryEstimate, MemoryNeed, estimate_memory};

@@ -48,7 +48,7 @@ pub struct Record {
     /// The passes over the prompt, those that only choose included, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prefill_ms: Option<f64>,
-    /// The most memory in use.
+    /// The most memory taken where the model runs, in bytes: by tensors on a GPU, by the process on the CPU.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peak_bytes: Option<u64>,
     /// The tokens kept of the prompt.

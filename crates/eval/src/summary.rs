@@ -59,7 +59,7 @@ pub struct Cell {
     pub speedup: Option<f64>,
     /// The passes over the prompt, in milliseconds.
     pub prefill_ms: Option<Mean>,
-    /// The most memory that any case took.
+    /// The most memory that any case took where the model runs, in bytes.
     pub peak_bytes: Option<u64>,
 }
 

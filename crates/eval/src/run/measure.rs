@@ -2,8 +2,7 @@ use std::time::Duration;
 
 use skimlm_core::{Code, LayerHeads, Report, Result};
 use skimlm_engine::{
-    Cancel, Control, DEFAULT_CHUNK, Event, Loaded, Request, SelectionData, Session, generate, peak_resident_bytes,
-    reset_peak,
+    Cancel, Control, DEFAULT_CHUNK, Event, Loaded, Request, SelectionData, Session, generate, peak_bytes, reset_peak,
 };
 
 use super::contender::{Chosen, Contender};
@@ -22,7 +21,7 @@ pub(crate) fn measure(
 ) -> Result<Record> {
     let mut record = Record::of(case, family, &contender.name);
     record.prompt_tokens = reading.assembled.rows.len();
-    reset_peak();
+    reset_peak(loaded.model.device());
     let measured = contender.on(case, reading, loaded).and_then(|chosen| {
         if case.metric == Metric::Unscored {
             continued(case, chosen, reading, loaded, cancel, &mut record)
@@ -36,7 +35,7 @@ pub(crate) fn measure(
         }
         record.error = Some(error.to_string());
     }
-    record.peak_bytes = Some(peak_resident_bytes()).filter(|bytes| *bytes > 0);
+    record.peak_bytes = Some(peak_bytes(loaded.model.device())).filter(|bytes| *bytes > 0);
     if contender.is_full() {
         everything(case, &mut record);
     }
