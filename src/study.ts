@@ -34,7 +34,7 @@ export interface EvaluationPlan {
   files?: BenchmarkFile[]
   /** Nothing is answered: what policies keep is all that is measured, and filter passes are shared. */
   selectOnly?: boolean
-  /** `full` first, so that the others have something to differ from; each name once. */
+  /** The one called `full`, which must be that policy, is what the others differ from; each name once. */
   policies: { name: string; policy: Policy | Bm25 }[]
   /**
    * The folder for records, summary, table and report. Records that are there are not measured again, and the summary is

@@ -36,9 +36,6 @@ pub struct Record {
     /// Mean negative log likelihood of the continuation's tokens, in nats.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub loss: Option<f64>,
-    /// The same under full attention.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub loss_full: Option<f64>,
     /// The share of the prompt's tokens that was kept, 0 to 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kept: Option<f64>,
@@ -78,8 +75,8 @@ impl Record {
 
     /// The JSON line, with its line break. `ERR_NUMERICS` for NaN or infinity, which JSON would turn into nothing.
     pub fn line(&self) -> Result<String> {
-        let Self { score, recall, loss, loss_full, kept, ttft_ms, prefill_ms, .. } = *self;
-        let numbers = [score, recall, loss, loss_full, kept, ttft_ms, prefill_ms];
+        let Self { score, recall, loss, kept, ttft_ms, prefill_ms, .. } = *self;
+        let numbers = [score, recall, loss, kept, ttft_ms, prefill_ms];
         if let Some(number) = numbers.into_iter().flatten().find(|number| !number.is_finite()) {
             let what = format!("A measurement of {} under {} is {number}.", self.case, self.policy);
             return Err(Error::new(Code::Numerics, what).with("case", self.case.as_str()));
@@ -87,10 +84,6 @@ impl Record {
         let json = serde_json::to_string(self);
         json.map(|json| json + "\n")
             .map_err(|error| Error::new(Code::Internal, format!("A record is no JSON: {error}.")).caused_by(error))
-    }
-
-    pub(crate) fn loss_difference(&self) -> Option<f64> {
-        Some(self.loss? - self.loss_full?)
     }
 }
 

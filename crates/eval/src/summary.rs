@@ -161,7 +161,7 @@ fn cell(policy: &str, groups: &[&Group], full: &HashMap<&str, &Record>) -> Cell 
         score: mean(&|r| r.score),
         score_difference: mean(&|r| Some(r.score? - of_full(r)?.score?)),
         recall: mean(&|r| r.recall),
-        loss_difference: mean(&Record::loss_difference),
+        loss_difference: mean(&|r| Some(r.loss? - of_full(r)?.loss?)),
         kept: mean(&|r| r.kept),
         ttft_ms: mean(&|r| r.ttft_ms),
         speedup: median(&speedups),
@@ -183,8 +183,7 @@ mod tests {
             policy: policy.into(),
             score: Some(score),
             ttft_ms: Some(ttft_ms),
-            loss: Some(score),
-            loss_full: Some(0.25),
+            loss: Some(2.0 * score),
             peak_bytes: Some(ttft_ms as u64),
             ..Record::default()
         }
@@ -218,11 +217,23 @@ mod tests {
         let summary = Summary::new(&records());
         let quick = &summary.cells[1];
         assert_eq!((quick.cases, quick.score.unwrap().mean, quick.score_difference.unwrap().mean), (2, 1.0, 0.5));
-        assert_eq!((quick.loss_difference.unwrap().mean, quick.speedup, quick.peak_bytes), (0.75, Some(2.5), Some(10)));
+        assert_eq!((quick.loss_difference.unwrap().mean, quick.speedup, quick.peak_bytes), (1.0, Some(2.5), Some(10)));
         // Lengths count alike, not cases: (1.0 + 0.5) / 2, and (0.5 - 0.5) / 2 beside full.
         let overall = &summary.policies[1];
         assert_eq!((overall.policy.as_str(), overall.cases), ("quick", 3));
         assert_eq!((overall.score.unwrap().mean, overall.score_difference.unwrap().mean), (0.75, 0.0));
+    }
+
+    #[test]
+    fn full_may_be_measured_last() {
+        let (first, mut records) = (Summary::new(&records()), records());
+        records.sort_by_key(|record| record.policy == FULL);
+        let last = Summary::new(&records);
+        let quick = |summary: &Summary| summary.policies.iter().find(|cell| cell.policy == "quick").cloned().unwrap();
+        let (quick, same) = (quick(&last), quick(&first));
+        assert!(quick.loss_difference.is_some() && quick.score_difference.is_some());
+        let means = |cell: &Cell| [cell.score_difference, cell.loss_difference].map(|mean| mean.unwrap().mean);
+        assert_eq!((means(&quick), quick.speedup), (means(&same), same.speedup));
     }
 
     #[test]

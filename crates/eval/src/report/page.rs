@@ -112,7 +112,6 @@ mod tests {
                     answer: "<script>".into(),
                     score: Some(score),
                     loss: Some(loss),
-                    loss_full: Some(1.0),
                     ttft_ms: Some(100.0),
                     ..Record::default()
                 });

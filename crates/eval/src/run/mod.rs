@@ -55,7 +55,7 @@ pub struct Plan {
     /// Nothing is answered: what policies keep is all that is measured, and filter passes are shared.
     #[serde(default)]
     pub select_only: bool,
-    /// Policies in the order of the table; `full` first, so that the others have something to differ from.
+    /// Policies in the order of the table. The one called `full`, which is of that kind, is what the others differ from.
     pub policies: Vec<Contender>,
     /// The folder for `plan.json`, `records.jsonl`, `summary.json`, `table.md` and `report.html`. Records that are
     /// there already are not measured again; those of another model or text, or of another policy of the same name, are
@@ -87,6 +87,10 @@ pub fn run(plan: &Plan, loaded: &Loaded, cancel: &Cancel, progress: &mut dyn FnM
     if let Some(Contender { name, .. }) = plan.policies.iter().find(|contender| !names.insert(&contender.name)) {
         return Err(Error::invalid_option("plan.policies", name.as_str(), "a name that no other policy has"));
     }
+    if plan.policies.iter().any(|contender| contender.name == FULL && !contender.is_full()) {
+        let expected = "the policy `full` under this name, with which the others are compared";
+        return Err(Error::invalid_option("plan.policies", FULL, expected));
+    }
     plan.policies.iter().try_for_each(|contender| contender.check(loaded))?;
     let cases = cases(plan, loaded)?;
     let mut folder = Folder::open(plan, &loaded.info.file.fingerprint)?;
@@ -116,9 +120,7 @@ pub fn run(plan: &Plan, loaded: &Loaded, cancel: &Cancel, progress: &mut dyn FnM
                 Err(error) if error.code == Code::Cancelled && !cancel.is_aborted() => break 'cases,
                 Err(error) => return Err(error),
             };
-            for mut record in new {
-                let full = folder.records.iter().find(|r| r.case == record.case && r.policy == FULL);
-                record.loss_full = if record.policy == FULL { record.loss } else { full.and_then(|r| r.loss) };
+            for record in new {
                 folder.add(record)?;
                 done += 1;
                 progress(&Progress { done, total, last: folder.records.last().cloned() });
