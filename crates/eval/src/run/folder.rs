@@ -121,7 +121,7 @@ fn fingerprint(path: &Path) -> Result<String> {
     Ok(format!("{:016x}", fnv1a(FNV_START, files::read(path)?)))
 }
 
-pub(super) fn unwritable(path: &Path, error: std::io::Error) -> Error {
+fn unwritable(path: &Path, error: std::io::Error) -> Error {
     let name = path.display().to_string();
     let message = format!("{name} cannot be written: {error}. Free some space or choose another `plan.output`.");
     Error::new(Code::Storage, message).with("path", name).caused_by(error)

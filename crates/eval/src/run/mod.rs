@@ -9,12 +9,11 @@ pub(crate) mod prompt;
 mod select;
 
 use std::collections::HashSet;
-use std::fs;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use skimlm_core::{Code, Error, Result};
-use skimlm_engine::{Cancel, Loaded};
+use skimlm_engine::{Cancel, Loaded, files};
 
 pub(crate) use cases::haystack;
 pub use cases::{CaseFile, Format};
@@ -23,7 +22,7 @@ pub use contender::{Bm25, Contender};
 use crate::summary::FULL;
 use crate::{Record, Split, Summary, report};
 use cases::cases;
-use folder::{Folder, unwritable};
+use folder::Folder;
 use measure::measure;
 use prompt::ReadCase;
 use select::select;
@@ -139,14 +138,13 @@ fn finish(plan: &Plan, loaded: &Loaded, records: &[Record]) -> Result<Summary> {
         ("skimlm".to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
         ("cases".to_owned(), format!("{} a task and length, seeds from {}", plan.cases, plan.seed)),
     ];
-    let files = [
+    let made = [
         ("summary.json", summary.to_json()?),
         ("table.md", report::markdown(&summary)),
         ("report.html", report::html(&summary, records, &about)),
     ];
-    for (name, text) in files {
-        let path = folder.join(name);
-        fs::write(&path, text).map_err(|e| unwritable(&path, e))?;
+    for (name, text) in made {
+        files::write(&folder.join(name), text.as_bytes())?;
     }
     Ok(summary)
 }
