@@ -4,32 +4,9 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
-use safetensors::{Dtype, SafeTensors, View};
+use safetensors::tensor::TensorView;
+use safetensors::{Dtype, SafeTensorError, SafeTensors};
 use skimlm_core::{Code, Error, Result};
-
-struct Bytes {
-    shape: Vec<usize>,
-    dtype: Dtype,
-    bytes: Vec<u8>,
-}
-
-impl View for &Bytes {
-    fn dtype(&self) -> Dtype {
-        self.dtype
-    }
-
-    fn shape(&self) -> &[usize] {
-        &self.shape
-    }
-
-    fn data(&self) -> std::borrow::Cow<'_, [u8]> {
-        self.bytes.as_slice().into()
-    }
-
-    fn data_len(&self) -> usize {
-        self.bytes.len()
-    }
-}
 
 /// The bytes of a safetensors file, in f32 or f16.
 pub fn tensors_to_bytes(
@@ -37,20 +14,23 @@ pub fn tensors_to_bytes(
     dtype: DType,
     metadata: Option<HashMap<String, String>>,
 ) -> Result<Vec<u8>> {
-    let bytes = |tensor: &Tensor| -> Result<Bytes> {
+    let bytes = |tensor: &Tensor| -> Result<(Dtype, Vec<u8>)> {
         let flat = tensor.flatten_all()?.to_device(&Device::Cpu)?;
-        let (dtype, bytes) = match dtype {
+        Ok(match dtype {
             DType::F16 => {
                 let values = flat.to_dtype(DType::F16)?.to_vec1::<half::f16>()?;
                 (Dtype::F16, values.iter().flat_map(|x| x.to_le_bytes()).collect())
             }
             _ => (Dtype::F32, flat.to_vec1::<f32>()?.iter().flat_map(|x| x.to_le_bytes()).collect()),
-        };
-        Ok(Bytes { shape: tensor.dims().to_vec(), dtype, bytes })
+        })
     };
-    let all: Vec<(&str, Bytes)> =
-        tensors.iter().map(|(name, tensor)| Ok((name.as_str(), bytes(tensor)?))).collect::<Result<_>>()?;
-    safetensors::serialize(all.iter().map(|(name, bytes)| (*name, bytes)), metadata)
+    let all = tensors.iter().map(|(_, tensor)| bytes(tensor)).collect::<Result<Vec<_>>>()?;
+    tensors
+        .iter()
+        .zip(&all)
+        .map(|((name, tensor), (dtype, bytes))| Ok((name, TensorView::new(*dtype, tensor.dims().to_vec(), bytes)?)))
+        .collect::<Result<Vec<_>, SafeTensorError>>()
+        .and_then(|views| safetensors::serialize(views, metadata))
         .map_err(|e| Error::new(Code::Internal, format!("the tensors cannot be written: {e}")).caused_by(e))
 }
 
