@@ -67,7 +67,8 @@ impl Split {
         pool.iter().skip(first).step_by(2).cloned().collect()
     }
 
-    fn letter(self) -> char {
+    /// What names and draws of this half begin with.
+    pub(crate) fn letter(self) -> char {
         match self {
             Self::Calibration => 'c',
             Self::Evaluation => 'e',

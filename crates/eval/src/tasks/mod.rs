@@ -20,7 +20,7 @@ use skimlm_core::{Error, Result};
 
 use crate::haystack::Piece;
 use crate::random::Random;
-use crate::{Case, Count, Haystack, Metric, Recipe, Split};
+use crate::{Case, Count, Haystack, Metric, Recipe};
 
 /// What a task asks of a selection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -98,8 +98,7 @@ pub fn task(name: &str) -> Result<&'static dyn Task> {
 /// The stream of draws of one task for one recipe. Length and depth are not in it: where only they differ, the same
 /// fact is asked.
 fn draws(task: &dyn Task, recipe: &Recipe) -> Random {
-    let split = if recipe.split == Split::Calibration { "c:" } else { "e:" };
-    Random::new(&format!("{split}{}", task.name()), recipe.seed)
+    Random::new(&format!("{}:{}", recipe.split.letter(), task.name()), recipe.seed)
 }
 
 /// A case without evidence; tasks add theirs.
@@ -141,6 +140,7 @@ mod tests {
     use std::collections::{BTreeSet, HashSet};
 
     use super::*;
+    use crate::Split;
     use crate::testing::{haystack, words};
 
     fn make(task: &dyn Task, recipe: &Recipe) -> Case {
