@@ -1,6 +1,6 @@
 //! Means and their intervals.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::random::Random;
 
@@ -8,7 +8,7 @@ use crate::random::Random;
 pub const RESAMPLES: usize = 2000;
 
 /// A mean with its 95 % bootstrap interval.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Mean {
     /// The mean.
     pub mean: f64,

@@ -42,7 +42,7 @@ const WRONGLY_WHOLE: f64 = 0.2;
 const COST_TOKENS: usize = 8000;
 
 /// What to calibrate on.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct CalibrationPlan {
     /// A text file to hide facts in.

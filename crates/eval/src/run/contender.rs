@@ -18,7 +18,7 @@ pub struct Contender {
 }
 
 /// The control that reads words only: `{ kind: "bm25", budget }`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Bm25 {
     kind: Bm25Kind,
@@ -29,7 +29,7 @@ pub struct Bm25 {
     charge_budget: bool,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Bm25Kind {
     Bm25,
