@@ -19,8 +19,6 @@ pub struct Case {
     pub document: String,
     /// What is asked; empty where the text is only to be continued.
     pub question: String,
-    /// The system message, where the task needs one.
-    pub system: Option<String>,
     /// The answers that the metric compares with.
     pub answers: Vec<String>,
     /// How an answer is scored.
@@ -91,7 +89,7 @@ pub struct Recipe {
 
 impl Recipe {
     /// Below this a document cannot hold the facts and text around them.
-    pub const FEWEST_TOKENS: usize = 128;
+    const FEWEST_TOKENS: usize = 128;
 
     /// An evaluation recipe.
     pub fn new(tokens: usize, seed: u64, depth: f32) -> Self {

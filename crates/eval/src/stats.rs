@@ -5,7 +5,7 @@ use serde::Serialize;
 use crate::random::Random;
 
 /// Resamples of each bootstrap.
-pub const RESAMPLES: usize = 2000;
+const RESAMPLES: usize = 2000;
 
 /// A mean with its 95 % bootstrap interval.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]

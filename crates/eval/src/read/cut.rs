@@ -39,7 +39,6 @@ mod tests {
             id: "t-1".into(),
             document: document.into(),
             question: "?".into(),
-            system: None,
             answers: Vec::new(),
             metric: Metric::Unscored,
             evidence: std::iter::once(0..1).collect(),

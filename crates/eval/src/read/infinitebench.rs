@@ -67,7 +67,6 @@ pub fn infinitebench<'a>(
             id: format!("{name}-{id}"),
             document: line.context,
             question,
-            system: None,
             answers,
             metric: metric.clone(),
             evidence: Vec::new(),

@@ -85,7 +85,6 @@ pub fn longbench<'a>(
             id: format!("{name}-{}", line.id.unwrap_or_else(|| place.line.to_string())),
             document: line.context,
             question: ask.replace("{input}", &line.input),
-            system: None,
             answers: line.answers,
             metric: rule.metric(classes),
             evidence: Vec::new(),

@@ -111,7 +111,6 @@ impl NeedleTest {
             id: format!("needle-folder-{length}-d{depth}{flawed}"),
             document,
             question: self.question.clone(),
-            system: None,
             answers: vec![self.answer.clone()],
             metric: Metric::NeedleWords,
             evidence,

@@ -50,7 +50,6 @@ pub fn ruler(path: &Path) -> Result<impl Iterator<Item = Result<Case>> + use<>> 
             // The index counts from 0 in the file of every length.
             id: format!("{task}-{length}-{}", line.index.unwrap_or(place.line)),
             question: question.trim().to_owned(),
-            system: None,
             metric: Metric::Contains(if task.starts_with("qa") { Choice::Any } else { Choice::Share }),
             evidence,
             length,

@@ -32,7 +32,7 @@ impl ReadCase {
             (None, true) => (Prompt::Text(case.document.clone()), case.document.clone(), 0),
             (None, false) => {
                 let (document, question) = (case.document.clone(), case.question.clone());
-                (Prompt::Document { document, question, system: case.system.clone() }, case.document.clone(), 0)
+                (Prompt::Document { document, question, system: None }, case.document.clone(), 0)
             }
         };
         let assembled = assemble(&prompt, &[], &loaded.tokenizer, loaded.template.as_deref())?;

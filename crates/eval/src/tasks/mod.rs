@@ -109,7 +109,6 @@ fn plain(task: &dyn Task, recipe: &Recipe, document: String, question: String, a
         id: recipe.id(task.name(), depth),
         document,
         question,
-        system: None,
         metric: Metric::Unscored,
         continuation: None,
         answers,
