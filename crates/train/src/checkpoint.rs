@@ -78,8 +78,7 @@ impl Checkpoint {
             let what = format!("{}: {what}. Start the run anew, or with the settings it had.", path.display());
             Error::new(Code::ModelCorrupt, what).with("path", path.display().to_string())
         };
-        let device = optimizer.slots.first().map_or(candle_core::Device::Cpu, |slot| slot.var.device().clone());
-        let (tensors, meta) = store::tensors_from_bytes(&files::read(&path)?, &path, &device)?;
+        let (tensors, meta) = store::tensors_from_bytes(&files::read(&path)?, &path)?;
         let found = |kind: &str, name: &str, like: &[usize]| match tensors.get(&format!("{kind}/{name}")) {
             Some(tensor) if tensor.dims() == like => Ok(tensor.clone()),
             Some(tensor) => Err(damaged(format!("{kind} of {name} is {:?}, not {like:?}", tensor.dims()))),

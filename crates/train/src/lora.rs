@@ -17,11 +17,11 @@ pub(crate) struct Adapter {
 
 impl Adapter {
     /// Starts as zero.
-    pub(crate) fn new(rank: usize, rows: usize, cols: usize, random: &mut Random, device: &Device) -> Result<Self> {
+    pub(crate) fn new(rank: usize, rows: usize, cols: usize, random: &mut Random) -> Result<Self> {
         let values = random.normals(rank * cols, 1.0 / (cols as f32).sqrt());
         Ok(Self {
-            down: Var::from_tensor(&Tensor::from_vec(values, (rank, cols), device)?)?,
-            up: Var::zeros((rows, rank), candle_core::DType::F32, device)?,
+            down: Var::from_tensor(&Tensor::from_vec(values, (rank, cols), &Device::Cpu)?)?,
+            up: Var::zeros((rows, rank), candle_core::DType::F32, &Device::Cpu)?,
         })
     }
 

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use candle_core::{DType, Device};
+use candle_core::DType;
 use clap::{Args, Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 use skimlm_core::{Code, Error, Result};
@@ -178,7 +178,7 @@ fn train_anchors(args: &AnchorArgs) -> Result<()> {
     }
     let config = anchors::config(args.hidden, args.layers, args.mlp)?;
     let files = anchors::files(&config)?;
-    let net = Net::random(config, args.seed, &Device::Cpu)?;
+    let net = Net::random(config, args.seed)?;
     let settings = AdamW { beta1: 0.9, beta2: 0.98, eps: 1e-8, decay: 0.05, clip: 1.0 };
     let optimizer = Optimizer::new(settings, net.trained())?;
     let plan = Plan {
@@ -207,7 +207,7 @@ fn go_on(args: &ContinueArgs) -> Result<()> {
     let held_out = if args.held_out.is_empty() { None } else { Some(origin.tokens(&args.held_out)?) };
     let mut course = Text::new(tokens, held_out, anchors, args.text.context)?;
     (course.sequences, course.full, course.seed) = (args.sequences, args.full, args.seed);
-    let mut net = origin.net(args.rank == 0, &Device::Cpu)?;
+    let mut net = origin.net(args.rank == 0)?;
     if args.rank > 0 {
         net.adapt(args.rank, args.seed)?;
     }
@@ -231,7 +231,7 @@ fn evaluate(args: &EvaluateArgs) -> Result<()> {
     let anchors = origin.anchors(&args.text.anchors)?;
     let tokens = origin.tokens(&args.text.text)?;
     text::check("text", &tokens, args.text.context)?;
-    let net = origin.net(false, &Device::Cpu)?;
+    let net = origin.net(false)?;
     let windows = text::spread(&tokens, args.text.context + 1, args.windows);
     let ends = windows.iter().flat_map(|w| &w[..args.text.context]).filter(|id| anchors.contains(id)).count();
     let share = ends as f64 / (windows.len() * args.text.context) as f64;

@@ -21,11 +21,10 @@ enum Weight {
     Frozen(Tensor),
 }
 
-/// A decoder in training. Weights are f32, q and k in the order of Hugging Face checkpoints.
+/// A decoder in training, on the processor. Weights are f32, q and k in the order of Hugging Face checkpoints.
 #[derive(Debug)]
 pub struct Net {
     config: Config,
-    device: Device,
     /// By Hugging Face name, so that every walk over them is in one order.
     weights: BTreeMap<String, Weight>,
     adapters: BTreeMap<String, Adapter>,
@@ -51,7 +50,7 @@ const INIT: f32 = 0.05;
 
 impl Net {
     /// Random weights.
-    pub fn random(config: Config, seed: u64, device: &Device) -> Result<Self> {
+    pub fn random(config: Config, seed: u64) -> Result<Self> {
         supported(&config)?;
         let mut random = Random::new(seed, u64::MAX);
         let shrink = 1.0 / (2.0 * config.layers.len() as f32).sqrt();
@@ -66,14 +65,14 @@ impl Net {
                 Part::Layer(_, LayerPart::QueryBias | LayerPart::KeyBias | LayerPart::ValueBias) => vec![0.0; n],
                 _ => random.normals(n, INIT),
             };
-            let tensor = tensor(values, rows, cols, device)?;
+            let tensor = tensor(values, rows, cols)?;
             weights.insert(part.hugging_face(false), Weight::Trained(Var::from_tensor(&tensor)?));
         }
-        Ok(Self { config, device: device.clone(), weights, adapters: BTreeMap::new() })
+        Ok(Self { config, weights, adapters: BTreeMap::new() })
     }
 
     /// The weights of a model, dequantised; all of them trained, or none (for [`Net::adapt`] and evaluation).
-    pub fn from_weights(source: &dyn Weights, trained: bool, device: &Device) -> Result<Self> {
+    pub fn from_weights(source: &dyn Weights, trained: bool) -> Result<Self> {
         let mut config = source.config().clone();
         supported(&config)?;
         let interleaved: Vec<bool> =
@@ -96,11 +95,11 @@ impl Net {
                     _ => values,
                 };
             }
-            let tensor = tensor(values, rows, cols, device)?;
+            let tensor = tensor(values, rows, cols)?;
             let weight = if trained { Weight::Trained(Var::from_tensor(&tensor)?) } else { Weight::Frozen(tensor) };
             weights.insert(part.hugging_face(false), weight);
         }
-        Ok(Self { config, device: device.clone(), weights, adapters: BTreeMap::new() })
+        Ok(Self { config, weights, adapters: BTreeMap::new() })
     }
 
     /// Puts a trained adapter of some rank on every projection (LoRA, arXiv 2106.09685).
@@ -110,7 +109,7 @@ impl Net {
             let Part::Layer(..) = part else { continue };
             let (rows, cols) = part.shape(&self.config);
             if !part.is_norm() && rows > 1 {
-                let adapter = Adapter::new(rank, rows, cols, &mut random, &self.device)?;
+                let adapter = Adapter::new(rank, rows, cols, &mut random)?;
                 self.adapters.insert(part.hugging_face(false), adapter);
             }
         }
@@ -120,11 +119,6 @@ impl Net {
     /// Sizes and settings.
     pub fn config(&self) -> &Config {
         &self.config
-    }
-
-    /// Where the weights are.
-    pub fn device(&self) -> &Device {
-        &self.device
     }
 
     /// What is trained: name and variable, in a fixed order.
@@ -161,7 +155,7 @@ impl Net {
             let what = format!("a layer sees {window} positions; train on at most that many, not {length}.");
             return Err(Error::invalid_option("context", length, what));
         }
-        let ids = Tensor::from_slice(&batch.ids, batch.ids.len(), &self.device)?;
+        let ids = Tensor::from_slice(&batch.ids, batch.ids.len(), &Device::Cpu)?;
         let embedding = self.weight(Part::Embedding)?.tensor();
         let mut x = embedding.index_select(&ids, 0)?; // (rows, hidden)
         for (l, shape) in self.config.layers.iter().enumerate() {
@@ -180,7 +174,7 @@ impl Net {
             let up = self.linear(&normed, Part::Layer(l, LayerPart::Up))?;
             x = (x + self.linear(&silu_mul(&gate, &up)?, Part::Layer(l, LayerPart::Down))?)?;
         }
-        let asked = Tensor::from_slice(&batch.asked, batch.asked.len(), &self.device)?;
+        let asked = Tensor::from_slice(&batch.asked, batch.asked.len(), &Device::Cpu)?;
         let x = self.norm(&x.index_select(&asked, 0)?, Part::FinalNorm, eps)?;
         self.linear(&x, if self.config.tied_head { Part::Embedding } else { Part::Head })
     }
@@ -191,7 +185,7 @@ impl Net {
         let max = logits.max_keepdim(1)?.detach();
         let shifted = logits.broadcast_sub(&max)?;
         let total = shifted.exp()?.sum(1)?.log()?; // (asked)
-        let answers = Tensor::from_slice(&batch.answers, (batch.answers.len(), 1), &self.device)?;
+        let answers = Tensor::from_slice(&batch.answers, (batch.answers.len(), 1), &Device::Cpu)?;
         let chosen = shifted.gather(&answers, 1)?.squeeze(1)?;
         let first = logits.detach().argmax(1)?.to_vec1::<u32>()?;
         Ok(((total - chosen)?.mean_all()?, first))
@@ -235,8 +229,8 @@ impl Weight {
     }
 }
 
-fn tensor(values: Vec<f32>, rows: usize, cols: usize, device: &Device) -> Result<Tensor> {
-    let tensor = Tensor::from_vec(values, (rows, cols), device)?;
+fn tensor(values: Vec<f32>, rows: usize, cols: usize) -> Result<Tensor> {
+    let tensor = Tensor::from_vec(values, (rows, cols), &Device::Cpu)?;
     Ok(if rows == 1 { tensor.squeeze(0)? } else { tensor })
 }
 
@@ -291,7 +285,7 @@ mod tests {
         let mut config = anchors::config(16, 2, 24).unwrap();
         (config.kv_heads, config.vocab) = (2, 13);
         config.layers = vec![LayerShape::default(); 2];
-        let net = Net::random(config, 3, &Device::Cpu).unwrap();
+        let net = Net::random(config, 3).unwrap();
         let rows = 9;
         let rule = anchored(&(0..rows).map(|r| u32::from(r % 4 == 3)).collect::<Vec<_>>());
         let batch = Batch {

@@ -1,5 +1,6 @@
 //! Which rows of a sequence see which: the mask as lists, so that work goes with what is seen.
 
+#[cfg(test)]
 use candle_core::{Device, Result, Tensor};
 use skimlm_core::ANCHOR;
 
@@ -40,14 +41,15 @@ impl Sees {
 
     /// The mask to add to logits `[batch, heads, rows, rows]`: 0 where a row sees and a large negative
     /// number elsewhere.
-    pub fn mask(&self, batch: usize, device: &Device) -> Result<Tensor> {
+    #[cfg(test)]
+    pub(crate) fn mask(&self, batch: usize) -> Result<Tensor> {
         let mut mask = vec![-1e9f32; batch * self.rows * self.rows];
         for (at, line) in mask.chunks_exact_mut(self.rows.max(1)).enumerate() {
             for &c in self.columns(at / self.rows, at % self.rows) {
                 line[c as usize] = 0.0;
             }
         }
-        Tensor::from_vec(mask, (batch, 1, self.rows, self.rows), device)
+        Tensor::from_vec(mask, (batch, 1, self.rows, self.rows), &Device::Cpu)
     }
 }
 
@@ -94,7 +96,7 @@ mod tests {
 
     #[test]
     fn as_a_tensor_it_is_added_to_logits() {
-        let mask = Sees::new(1, 3, |_, _, _| false).mask(2, &Device::Cpu).unwrap();
+        let mask = Sees::new(1, 3, |_, _, _| false).mask(2).unwrap();
         assert_eq!(mask.dims(), [2, 1, 3, 3]);
         let values = mask.flatten_all().unwrap().to_vec1::<f32>().unwrap();
         assert!((0..18).all(|i| (values[i] == 0.0) == (i % 9 % 4 == 0)));

@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use candle_core::Device;
 use serde_json::json;
 use skimlm_core::{Code, Error, Result};
 use skimlm_engine::text::{GgufVocab, named_tokens};
@@ -31,8 +30,8 @@ impl Origin {
     }
 
     /// Its weights, dequantised.
-    pub fn net(&self, trained: bool, device: &Device) -> Result<Net> {
-        Net::from_weights(&*self.source.weights()?, trained, device)
+    pub fn net(&self, trained: bool) -> Result<Net> {
+        Net::from_weights(&*self.source.weights()?, trained)
     }
 
     /// The ids of the anchors that a rule means ([`named_tokens`]).

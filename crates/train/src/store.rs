@@ -15,7 +15,7 @@ pub fn tensors_to_bytes(
     metadata: Option<HashMap<String, String>>,
 ) -> Result<Vec<u8>> {
     let bytes = |tensor: &Tensor| -> Result<(Dtype, Vec<u8>)> {
-        let flat = tensor.flatten_all()?.to_device(&Device::Cpu)?;
+        let flat = tensor.flatten_all()?;
         Ok(match dtype {
             DType::F16 => {
                 let values = flat.to_dtype(DType::F16)?.to_vec1::<half::f16>()?;
@@ -35,11 +35,7 @@ pub fn tensors_to_bytes(
 }
 
 /// The f32 tensors of a safetensors file and its metadata. `ERR_MODEL_CORRUPT` if it is damaged.
-pub fn tensors_from_bytes(
-    bytes: &[u8],
-    path: &Path,
-    device: &Device,
-) -> Result<(HashMap<String, Tensor>, HashMap<String, String>)> {
+pub fn tensors_from_bytes(bytes: &[u8], path: &Path) -> Result<(HashMap<String, Tensor>, HashMap<String, String>)> {
     let damaged = |what: String| {
         let what = format!("{} is damaged: {what}. Start from an earlier copy.", path.display());
         Error::new(Code::ModelCorrupt, what).with("path", path.display().to_string())
@@ -52,7 +48,7 @@ pub fn tensors_from_bytes(
             return Err(damaged(format!("{name} is {:?}, not F32", view.dtype())));
         }
         let values: Vec<f32> = view.data().as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
-        tensors.insert(name.to_owned(), Tensor::from_vec(values, view.shape(), device)?);
+        tensors.insert(name.to_owned(), Tensor::from_vec(values, view.shape(), &Device::Cpu)?);
     }
     Ok((tensors, header.metadata().clone().unwrap_or_default()))
 }
@@ -67,11 +63,11 @@ mod tests {
         let meta = HashMap::from([("step".to_owned(), "7".to_owned())]);
         let bytes = tensors_to_bytes(&[("x".into(), tensor.clone())], DType::F32, Some(meta.clone())).unwrap();
         let path = Path::new("x.safetensors");
-        let (tensors, found) = tensors_from_bytes(&bytes, path, &Device::Cpu).unwrap();
+        let (tensors, found) = tensors_from_bytes(&bytes, path).unwrap();
         assert_eq!(tensors["x"].to_vec2::<f32>().unwrap(), tensor.to_vec2::<f32>().unwrap());
         assert_eq!(found, meta);
         for cut in [0, 5, 20, bytes.len() - 1] {
-            let error = tensors_from_bytes(&bytes[..cut], path, &Device::Cpu).unwrap_err();
+            let error = tensors_from_bytes(&bytes[..cut], path).unwrap_err();
             assert_eq!(error.code, Code::ModelCorrupt, "{cut}");
         }
     }

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use candle_core::{DType, Device};
+use candle_core::DType;
 use serde_json::json;
 use skimlm_core::{Code, Role, Rows};
 use skimlm_engine::{Cancel, Control, LoadOptions, Session, load};
@@ -30,7 +30,7 @@ fn plan(steps: u64, peak: f64, files: Vec<(String, Vec<u8>)>) -> Plan {
 fn small(folder: &Path, steps: u64, peak: f64) -> Run<Anchors> {
     let config = anchors::config(16, 2, 24).unwrap();
     let files = anchors::files(&config).unwrap();
-    let net = Net::random(config, 5, &Device::Cpu).unwrap();
+    let net = Net::random(config, 5).unwrap();
     let optimizer = Optimizer::new(SETTINGS, net.trained()).unwrap();
     let course = Anchors::new(LEVEL, 4, 2, 0.3, 5).unwrap();
     Run::new(net, optimizer, course, Checkpoint::new(folder), plan(steps, peak, files))
@@ -161,7 +161,7 @@ fn a_gguf_file_is_continued_and_becomes_a_folder() {
     let tokens = origin.tokens(&[&words]).unwrap();
     let anchors = vec![tokens[9]];
     for (rank, name) in [(0, "full"), (2, "adapters")] {
-        let mut net = origin.net(rank == 0, &Device::Cpu).unwrap();
+        let mut net = origin.net(rank == 0).unwrap();
         let window = &tokens[..14];
         let stock = through_the_engine(&gguf, &json!({ "kind": "full" }), &window[..13]);
         assert_near(&last_logits(&net, window, &anchors, Mask::Full), &stock, 1e-3);

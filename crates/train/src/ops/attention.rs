@@ -25,13 +25,11 @@ pub struct Heads {
 /// Shapes: `q` `[batch * rows, count * dim]`, `k` and `v` `[batch * rows, kv * dim]`, the result as `q`.
 /// Time and memory go with the number of pairs that see each other: nothing of `rows x rows` is made.
 pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, heads: Heads, sees: &Arc<Sees>) -> Result<Tensor> {
-    if !q.device().is_cpu() {
-        return plain(q, k, v, heads, sees);
-    }
     q.contiguous()?.apply_op3(&k.contiguous()?, &v.contiguous()?, Attention { heads, sees: Arc::clone(sees) })
 }
 
 /// The same from candle's operations.
+#[cfg(test)]
 pub(super) fn plain(q: &Tensor, k: &Tensor, v: &Tensor, heads: Heads, sees: &Sees) -> Result<Tensor> {
     let Heads { count, kv, dim, scale } = heads;
     let rows = sees.rows();
@@ -43,7 +41,7 @@ pub(super) fn plain(q: &Tensor, k: &Tensor, v: &Tensor, heads: Heads, sees: &See
     };
     let (q, k, v) = (split(q, count)?, repeat(split(k, kv)?)?, repeat(split(v, kv)?)?);
     let logits = (q.matmul(&k.transpose(2, 3)?.contiguous()?)? * f64::from(scale))?;
-    let logits = logits.broadcast_add(&sees.mask(batch, q.device())?)?;
+    let logits = logits.broadcast_add(&sees.mask(batch)?)?;
     let weights = logits.broadcast_sub(&logits.max_keepdim(3)?.detach())?.exp()?;
     let weights = weights.broadcast_div(&weights.sum_keepdim(3)?)?;
     weights.matmul(&v)?.transpose(1, 2)?.reshape((batch * rows, count * dim))

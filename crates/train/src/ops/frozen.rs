@@ -5,9 +5,6 @@ use super::numbers;
 /// `x W^T` for a weight `[out, in]` that is not trained: candle's own product would compute and hold a
 /// gradient of the weight, which costs a third of the work and the memory of all weights again.
 pub fn frozen_linear(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
-    if !x.device().is_cpu() {
-        return x.matmul(&weight.t()?);
-    }
     x.contiguous()?.apply_op1(Frozen(weight.clone()))
 }
 

@@ -1,9 +1,9 @@
 //! The operations of the trainer, each with a gradient.
 //!
 //! The engine's fused kernels have none, and candle's unfused forms spend most of a small model's step
-//! on temporaries. So each operation is two things: `plain`, a composition of tensor operations that
-//! candle differentiates, on any device; and a fused form with its gradient by hand, on the processor.
-//! Tests compare values and gradients of the two.
+//! on temporaries. So each operation is a fused form with its gradient by hand, on the processor, which is where
+//! models are trained. Beside it, for tests alone, stands `plain`, a composition of tensor operations that candle
+//! differentiates; tests compare values and gradients of the two.
 
 mod attention;
 mod frozen;

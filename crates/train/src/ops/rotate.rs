@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use candle_core::{CpuStorage, CustomOp1, D, Layout, Result, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 use skimlm_core::Rotary;
 
 use super::{copied, numbers};
@@ -32,13 +32,11 @@ impl Turns {
 
 /// Rotates every head of `x` `[rows, heads * dim]`.
 pub fn rotate(x: &Tensor, dim: usize, turns: &Turns) -> Result<Tensor> {
-    if !x.device().is_cpu() {
-        return plain(x, dim, turns);
-    }
     x.contiguous()?.apply_op1(Rotate { dim, turns: turns.clone() })
 }
 
 /// The same from candle's operations.
+#[cfg(test)]
 pub(super) fn plain(x: &Tensor, dim: usize, turns: &Turns) -> Result<Tensor> {
     let (rows, width) = x.dims2()?;
     let table = |of: &Arc<Vec<f32>>| Tensor::from_slice(of, (rows, 1, turns.pairs), x.device());
@@ -47,7 +45,7 @@ pub(super) fn plain(x: &Tensor, dim: usize, turns: &Turns) -> Result<Tensor> {
     let (a, b) = (heads.narrow(2, 0, turns.pairs)?, heads.narrow(2, dim / 2, turns.pairs)?);
     let first = (a.broadcast_mul(&cos)? - b.broadcast_mul(&sin)?)?;
     let second = (a.broadcast_mul(&sin)? + b.broadcast_mul(&cos)?)?;
-    Tensor::cat(&[first, second], D::Minus1)?.reshape((rows, width))
+    Tensor::cat(&[first, second], 2)?.reshape((rows, width))
 }
 
 struct Rotate {
