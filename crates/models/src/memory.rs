@@ -12,7 +12,6 @@ use skimlm_core::{Reading, Result};
 use crate::config::{Activation, Config};
 use crate::info;
 use crate::source::Source;
-use crate::weights::Part;
 use crate::weights::quantized::Quantization;
 
 /// Rows that are computed at once unless a caller says otherwise: enough for what packing weights and entries costs to be
@@ -100,25 +99,12 @@ impl Footprint {
             _ => *need,
         };
         let weights = match need.quantize.filter(|_| *floats) {
-            Some(to) => quantized(config, to),
+            Some(to) => to.bytes(config),
             None => *stored,
         };
         let program = PROGRAM.saturating_add(product(&[config.vocab as u64, PER_TOKEN]));
         Estimate { weights, kv_cache: kv_cache(config, need), activations: activations(config, need), program }
     }
-}
-
-fn quantized(config: &Config, to: Quantization) -> u64 {
-    let bytes = |part: Part| {
-        let (rows, cols) = part.shape(config);
-        let (values, bytes) = match to.format(part, cols).filter(|_| rows > 1) {
-            Some(format) => (format.block_size() as u64, format.type_size() as u64),
-            // Vectors are f32; a matrix without whole blocks stays at 16 bits in most checkpoints.
-            None => (1, if rows > 1 { 2 } else { 4 }),
-        };
-        product(&[rows as u64, cols as u64 / values, bytes])
-    };
-    Part::all(config).map(bytes).fold(0, u64::saturating_add)
 }
 
 fn kv_cache(config: &Config, need: &Need) -> u64 {

@@ -33,6 +33,20 @@ impl Quantization {
         };
         [wanted, BlockType::Q8_0].into_iter().find(|format| cols.is_multiple_of(format.block_size()))
     }
+
+    /// Bytes of all weights of a model of floats in this format, by its sizes alone.
+    pub fn bytes(self, config: &Config) -> u64 {
+        let bytes = |part: Part| {
+            let (rows, cols) = part.shape(config);
+            let (values, bytes) = match self.format(part, cols).filter(|_| rows > 1) {
+                Some(format) => (format.block_size(), format.type_size()),
+                // Vectors are f32; a matrix without whole blocks stays at 16 bits in most checkpoints.
+                None => (1, if rows > 1 { 2 } else { 4 }),
+            };
+            (rows as u64).saturating_mul((cols / values) as u64).saturating_mul(bytes as u64)
+        };
+        Part::all(config).map(bytes).fold(0, u64::saturating_add)
+    }
 }
 
 /// Another source's weights, brought to a smaller format one matrix at a time and row by row: beyond
