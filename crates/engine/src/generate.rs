@@ -5,12 +5,11 @@ use std::time::{Duration, Instant};
 
 use candle_core::{Device, Tensor};
 use skimlm_core::{Code, Error, Report, Result, Warning};
-use skimlm_models::Need;
 
 use crate::ahead::Stepper;
 use crate::control::{Cancel, Control, DEFAULT_CHUNK, Progress};
 use crate::load::{Loaded, row_bytes};
-use crate::memory;
+use crate::memory::{self, Need};
 use crate::output::{Event, FinishReason, Memory, Outcome, SelectionData, Timings, Usage};
 use crate::overflow;
 use crate::request::Request;

@@ -27,7 +27,7 @@ pub use control::{Cancel, Control, DEFAULT_CHUNK, Progress};
 pub use device::{DeviceInfo, devices, peak_bytes, peak_resident_bytes, reset_peak};
 pub use generate::generate;
 pub use load::{LoadOptions, Loaded, ModelInfo, inspect, load, profile_beside};
-pub use memory::{MemoryEstimate, MemoryNeed, estimate_memory};
+pub use memory::{Estimate, MemoryEstimate, MemoryNeed, estimate_memory};
 pub use output::{Event, FinishReason, Memory, Outcome, SelectionData, TextChunk, Timings, Usage};
 pub use request::{DEFAULT_NEW_TOKENS, Overflow, Request, UserPins};
 pub use session::{Session, Spent};

@@ -97,7 +97,7 @@ pub struct Loaded {
     pub dtype: DType,
     /// Positions a session may use.
     pub limit: usize,
-    /// What requests take in memory.
+    /// What the model brings to the memory that requests take.
     pub footprint: Footprint,
 }
 
@@ -120,7 +120,7 @@ pub fn load(path: &Path, options: &LoadOptions, progress: &mut dyn FnMut(u64, u6
     let source = Source::open(path)?;
     let header = skimlm_models::inspect_source(&source)?;
     let footprint = Footprint::of(&source)?;
-    row_bytes(dtype, footprint.config().head_dim)?;
+    row_bytes(dtype, footprint.config.head_dim)?;
     memory::check_load(&footprint, quantize, &device)?;
     // What the header can refute is said before the weights are read.
     let limit = options.context_length.unwrap_or(header.max_positions);
@@ -130,7 +130,7 @@ pub fn load(path: &Path, options: &LoadOptions, progress: &mut dyn FnMut(u64, u6
     }
     let profile = profile(path, options.profile.as_deref(), &header)?;
     let tokenizer = tokenizer(&source, options.tokenizer.as_deref())?;
-    tokenizer.check_rows(footprint.config().vocab)?;
+    tokenizer.check_rows(footprint.config.vocab)?;
     let text = |id: Option<u32>| id.map(|id| tokenizer.token_text(id)).unwrap_or_default();
     let template = (options.chat_template.as_deref().or(header.chat_template.as_deref()))
         .map(|source| ChatTemplate::new(source, &text(tokenizer.bos()), &text(tokenizer.end_tokens().first().copied())))

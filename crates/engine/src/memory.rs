@@ -1,17 +1,22 @@
 //! What a request takes in memory, before it is run.
 
+mod estimate;
+
 use std::path::Path;
 
 use candle_core::Device;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use skimlm_core::{Code, Error, Reading, Result, read_options};
-use skimlm_models::{Estimate, Footprint, Need, Quantization, Source};
+use skimlm_models::{Footprint, Quantization, Source};
 use skimlm_policies::{Context, PolicySpec};
 
 use crate::device::{free, free_of_system};
 use crate::load::{profile, row_bytes, types};
 use crate::request::{DEFAULT_NEW_TOKENS, new_tokens};
+
+pub use estimate::Estimate;
+pub(crate) use estimate::Need;
 
 /// A request, as far as memory goes.
 #[derive(Debug, Clone)]
@@ -89,13 +94,14 @@ pub fn estimate_memory(path: &Path, needs: &[MemoryNeed]) -> Result<Vec<MemoryEs
         .map(|need| {
             let (dtype, quantize) = types(need.dtype.as_deref(), need.kv_dtype.as_deref())?;
             need.policy.check(&context)?;
-            let parts = footprint.estimate(&Need {
+            let need = Need {
                 prompt_tokens: need.prompt_tokens,
                 new_tokens: need.max_new_tokens,
                 reading: need.policy.reading(&context, need.prompt_tokens)?,
                 cache_row: row_bytes(dtype, info.shape.head_dim)?,
                 quantize,
-            });
+            };
+            let parts = Estimate::of(&footprint, &need);
             let total = parts.total();
             let fits = free.is_none_or(|free| total <= free);
             Ok(MemoryEstimate { parts, total, free_on_device: free.unwrap_or_default(), fits })
@@ -105,7 +111,7 @@ pub fn estimate_memory(path: &Path, needs: &[MemoryNeed]) -> Result<Vec<MemoryEs
 
 /// `ERR_OUT_OF_MEMORY` unless a request's caches and activations fit beside a loaded model.
 pub(crate) fn check_request(footprint: &Footprint, need: &Need, device: &Device) -> Result<()> {
-    let Estimate { kv_cache, activations, .. } = footprint.estimate(need);
+    let Estimate { kv_cache, activations, .. } = Estimate::of(footprint, need);
     let suggestion = "a policy that keeps fewer tokens, or a shorter prompt";
     check(kv_cache.saturating_add(activations), device, "this request", suggestion)
 }
@@ -113,7 +119,7 @@ pub(crate) fn check_request(footprint: &Footprint, need: &Need, device: &Device)
 /// `ERR_OUT_OF_MEMORY` unless a model's weights fit.
 pub(crate) fn check_load(footprint: &Footprint, quantize: Option<Quantization>, device: &Device) -> Result<()> {
     let need = Need { prompt_tokens: 0, new_tokens: 0, reading: Reading::Whole, cache_row: 0, quantize };
-    let Estimate { weights, program, .. } = footprint.estimate(&need);
+    let Estimate { weights, program, .. } = Estimate::of(footprint, &need);
     let suggestion = "a smaller model, or the option `dtype`: \"q4_k\"";
     check(weights.saturating_add(program), device, "this model", suggestion)
 }

@@ -14,9 +14,9 @@ mod decoder;
 mod fail;
 mod families;
 mod fingerprint;
+mod footprint;
 mod info;
 mod locate;
-mod memory;
 mod open;
 mod source;
 #[cfg(any(test, feature = "test-util"))]
@@ -27,8 +27,8 @@ mod tests;
 
 pub use config::{Activation, Config};
 pub use decoder::Decoder;
+pub use footprint::Footprint;
 pub use info::{ModelInfo, RopeInfo, TensorTypeInfo, inspect_source};
-pub use memory::{DEFAULT_CHUNK, Estimate, Footprint, Need};
 pub use open::{OpenOptions, Opened, Progress, open_source};
 pub use source::Source;
 pub use weights::quantized::Quantization;

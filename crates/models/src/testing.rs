@@ -3,6 +3,26 @@
 use std::env::{home_dir, var_os};
 use std::path::PathBuf;
 
+use skimlm_core::{LayerShape, Result};
+
+use crate::config::Config;
+use crate::weights::Weights;
+use crate::weights::random::{Random, Sizes};
+
+/// The sizes of Llama 3.1 8B.
+pub fn llama() -> Result<Config> {
+    Ok(Config {
+        hidden: 4096,
+        heads: 32,
+        kv_heads: 8,
+        head_dim: 128,
+        mlp: 14336,
+        vocab: 128_256,
+        layers: vec![LayerShape::default(); 32],
+        ..Random::new(&Sizes::default())?.config().clone()
+    })
+}
+
 /// The default model's file: `SKIMLM_TEST_MODEL`, else that of the cache. Where it is absent, says that tests are skipped.
 pub fn default_model() -> Option<PathBuf> {
     let cache = || {

@@ -125,7 +125,7 @@ pub fn calibrate(
         heard.push(listen(case, loaded, deepest, cancel)?);
     }
     let heard: Vec<&Heard> = heard.iter().collect();
-    let cost = Cost::new(shape, loaded.info.file.parameters, loaded.footprint.config().tied_head);
+    let cost = Cost::new(shape, loaded.info.file.parameters, loaded.footprint.config.tied_head);
     let mut look = |done, total| {
         progress(CalibrationProgress { phase: "choose", done, total });
         cancel.check()

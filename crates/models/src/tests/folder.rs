@@ -3,7 +3,7 @@ use std::path::Path;
 use candle_core::Device;
 use safetensors::Dtype;
 use serde_json::{Value, json};
-use skimlm_core::{Code, Error, Reading};
+use skimlm_core::{Code, Error};
 use skimlm_kernels::linear::{BlockType, Weight};
 
 use super::reference::{Case, cases};
@@ -12,7 +12,7 @@ use crate::weights::quantized::{Quantization, Quantized, quantize};
 use crate::weights::random::golden_ids;
 use crate::weights::safetensors::write::{TensorData, write_folder};
 use crate::weights::{LayerPart, Part, Weights};
-use crate::{Config, Decoder, Footprint, ModelInfo, Need, OpenOptions, Source};
+use crate::{Config, Decoder, Footprint, ModelInfo, OpenOptions, Source};
 
 fn case(name: &str) -> Case {
     cases().remove(name).unwrap()
@@ -312,14 +312,9 @@ fn weights_are_quantised_on_load() {
             })
             .sum();
         assert_eq!(total, taken);
-        let need = |quantize| {
-            let reading = Reading::Whole;
-            let footprint = Footprint::of(&Source::open(folder.path()).unwrap()).unwrap();
-            footprint.estimate(&Need { prompt_tokens: 100, new_tokens: 10, reading, cache_row: 32, quantize })
-        };
-        let (small, whole) = (need(Some(to)), need(None));
-        assert_eq!(small.weights, taken);
-        assert!(small.weights < whole.weights && small.kv_cache == whole.kv_cache);
+        let footprint = Footprint::of(&Source::open(folder.path()).unwrap()).unwrap();
+        assert_eq!(footprint.weights(Some(to)), taken);
+        assert!(taken < footprint.weights(None));
     }
     let mut stop = |done, _| if done > 0 { Err(Error::new(Code::Cancelled, "enough")) } else { Ok(()) };
     let options =
@@ -330,15 +325,8 @@ fn weights_are_quantised_on_load() {
 /// A tensor that is no part of the model says nothing of its weights.
 #[test]
 fn memory_of_a_smaller_format_counts_what_is_brought_to_it() {
-    let need = Need {
-        prompt_tokens: 1,
-        new_tokens: 1,
-        reading: Reading::Whole,
-        cache_row: 32,
-        quantize: Some(Quantization::Q4K),
-    };
     let folder = wide();
-    let weights = || Footprint::of(&Source::open(folder.path()).unwrap()).unwrap().estimate(&need).weights;
+    let weights = || Footprint::of(&Source::open(folder.path()).unwrap()).unwrap().weights(Some(Quantization::Q4K));
     let plain = weights();
     let (config, mut tensors) = wide_case();
     tensors.push(TensorData::new("vision.ids", &[0.0; 8], &[4], Dtype::I64));
