@@ -33,16 +33,16 @@ pub struct Drawing {
 /// Tokens of a vocabulary that is drawn from: their weights add up in 64 bits.
 const MOST: usize = 1 << 23;
 
-/// Recent tokens that steps look back on: a block of a GPU has as many threads.
+/// Recent tokens that steps look back on at most: a block of a GPU has as many threads.
 pub(crate) const WINDOW: usize = 1024;
 
 /// Draws one of `logits` `[vocab]`: of the tokens that are left, ordered by id, the first whose weight, with those
 /// before it, is above `random / 2^64` of all. Of equal weights the lower id counts as more likely.
 ///
 /// `recent` are the tokens the penalty applies to, each once however often it is named; those outside the vocabulary
-/// are passed over. What the penalty changes is changed in `logits`; the answer tells the drawn logit as it was before, so its
-/// log probability is the model's own. Implementations agree on the token unless an exponential differs in its last
-/// bit. An error for a NaN or an infinity, which it names, and where there are no logits or more than 2^23.
+/// are passed over. What the penalty changes is changed in `logits`; the answer tells the drawn logit as it was before,
+/// so its log probability is the model's own. Implementations agree on the token unless an exponential differs in its
+/// last bit. An error for a NaN or an infinity, which it names, and where there are no logits or more than 2^23.
 pub fn draw(logits: &mut [f32], recent: &[u32], how: &Drawing, random: u64) -> Result<Pick> {
     if logits.len() > MOST {
         return invalid("draw", format!("{} tokens, weights of at most {MOST} are added up", logits.len()));

@@ -70,7 +70,8 @@ pub struct Keys<'a> {
 /// the last row alone and `Form::Raw` the scores of GemFilter (`scale` 1, `Heads::Sum`). Raw scores are
 /// of every entry whatever the visibility; a softmax under [`Visibility::Anchored`] is refused, since it
 /// would need the tags of the entries and no method asks for it. Not on a GPU: keys of 8-bit blocks, and raw scores
-/// under [`Heads::Each`] and [`Heads::Max`] of queries of more than 24576 numbers, all heads together.
+/// where more than 24576 numbers of queries are multiplied with a position's keys: those of all query heads under
+/// [`Heads::Each`] and [`Heads::Max`], else of one a kv head.
 pub fn scores(
     q: &Tensor,
     positions: &[u32],
