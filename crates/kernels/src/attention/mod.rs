@@ -114,12 +114,13 @@ pub struct Entries<'a> {
 /// ever allocated.
 ///
 /// Sums and the softmax are f32 whatever the entries' type; implementations agree within 1e-5 of the
-/// largest value (2e-8 an entry where that is more), with two exceptions. At [`crate::Level::Avx2`], [`crate::Level::Vnni`]
-/// and [`crate::Level::Amx`], for entries of f16, bf16 or 8-bit blocks, even `dim` and 64 rows or more (times query
-/// heads of a kv head), queries, keys and values are rounded to 16 bits, more finely than f16 rounds vectors of like numbers. Logits then stay within 4e-5 of the
-/// largest `scale |q| |k|`, a weight within 2^-16 of the largest of its 64 entries, and outputs, of
-/// the largest value, within the sum of that logit error and 2e-4 (1e-3 where the errors of 64
-/// weights all point one way). Infinities become NaN there.
+/// largest value (2e-8 an entry where that is more), with two exceptions. At [`crate::Level::Avx2`],
+/// [`crate::Level::Vnni`] and [`crate::Level::Amx`], for entries of f16, bf16 or 8-bit blocks, even `dim` and 64 rows
+/// or more (times query heads of a kv head), queries, keys and values are rounded to 16 bits, more finely than f16
+/// rounds vectors of like numbers. Logits then stay within 4e-5 of the largest `scale |q| |k|`, a weight within 2^-16
+/// of the largest of its 64 entries, and outputs, of the largest value, within the sum of that logit error and 2e-4
+/// (1e-3 where the errors of 64 weights all point one way). Infinities become NaN there.
+///
 /// On a GPU, for entries of f16 or bf16 with heads of 64, 96 or 128 numbers, queries and weights are rounded to the
 /// type of the entries: logits stay within 2^-11 (f16) or 2^-8 (bf16) of the largest `scale |q| |k|`, and outputs
 /// within what such logits move and the same share of the largest value.

@@ -14,9 +14,9 @@
 //!   one huge activation costs those of its slice, no others. Rows whose length is no multiple of 32 are exact.
 //! - From 12 rows on ([`crate::Level::Amx`] up to 23), where the level multiplies bytes in one instruction
 //!   ([`crate::Level::Vnni`], [`crate::Level::Amx`], [`crate::Level::Avx2`] with AVX-VNNI, [`crate::Level::Dotprod`])
-//!   and all weights of a call that become integers there (on x86 all but F32) are in Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K
-//!   or Q5_K and allow [`Activations::Bits8`]: activations alone are rounded, to 8 bits, 32 with a scale, which moves a
-//!   row by a few thousandths.
+//!   and all weights of a call that become integers there (on x86 all but F32) are in Q4_0, Q4_1, Q5_0, Q5_1, Q8_0,
+//!   Q4_K or Q5_K and allow [`Activations::Bits8`]: activations alone are rounded, to 8 bits, 32 with a scale, which
+//!   moves a row by a few thousandths.
 //! - [`crate::Level::Dotprod`], from 12 rows on, and [`crate::Level::Amx`], from 24: in those formats activations alone are
 //!   rounded, to 16 bits, 32 with a scale. In all others [`crate::Level::Dotprod`] is exact, and with [`crate::Level::Amx`]
 //!   both factors are sums of two bf16, and a product of two numbers is off by 5e-5 of itself at most.

@@ -1,5 +1,5 @@
-//! Products of 16-bit integers, two in each lane of 32 bits: as many instructions as for products of f32 with AVX2, half
-//! as many with AVX-VNNI or with AVX-512 and VNNI.
+//! Products of 16-bit integers, two in each lane of 32 bits: as many instructions as for products of f32 with AVX2,
+//! half as many with AVX-VNNI or with AVX-512 and VNNI.
 
 mod avx2;
 mod round;
