@@ -70,13 +70,14 @@ impl Drop for Threads {
     }
 }
 
-/// Threads that [`each`] would use here.
+/// Threads that [`each`] uses here, unless they have another region.
 pub(crate) fn count() -> usize {
     HERE.with_borrow(|here| here.as_ref().map_or_else(rayon::current_num_threads, |shared| shared.count))
 }
 
 /// Does `work` for the numbers below `tasks`: on all threads if `parallel`, each as soon as one is free, so that
-/// long tasks should come first. Otherwise, and inside another task of [`Threads`], everything is done on this thread.
+/// long tasks should come first. Otherwise, and as long as these [`Threads`] have another region (inside its tasks, or
+/// beside it), everything is done on this thread.
 pub(crate) fn each(parallel: bool, tasks: usize, work: impl Fn(usize) + Sync) {
     if !parallel || tasks < 2 {
         return (0..tasks).for_each(work);
@@ -99,9 +100,9 @@ pub(crate) fn each_of<T: Send>(parallel: bool, items: impl IntoIterator<Item = T
     });
 }
 
-/// Does `work` for each item, which a task takes as its own: on the threads that are installed here if `parallel`, each
-/// as soon as one is free; otherwise, and inside another task, on this thread. After a failure no task is begun; one of
-/// the errors is the answer.
+/// Does `work` for each item, which a task takes as its own: if `parallel` on the threads of the [`Threads`] installed
+/// here, else of rayon's pool, each as soon as one is free; otherwise, and as long as these [`Threads`] have another
+/// region, on this thread. After a failure no task is begun; one of the errors is the answer.
 pub fn try_each_of<T: Send, E: Send>(
     parallel: bool,
     items: impl IntoIterator<Item = T>,

@@ -90,7 +90,11 @@ fn a_region_inside_a_region_and_one_beside_it_run_where_they_are() {
         });
     });
     assert_eq!(done.swap(0, Relaxed), 40);
-    let nested = || threads.install(|| each(true, 20, |_| inner()));
+    // Of two callers one finds the region taken, and may open one of its own once the other's has ended.
+    let count = |_| {
+        done.fetch_add(1, Relaxed);
+    };
+    let nested = || threads.install(|| each(true, 20, |_| each(true, 20, count)));
     std::thread::scope(|scope| {
         scope.spawn(nested);
         scope.spawn(nested);
