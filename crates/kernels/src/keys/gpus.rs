@@ -48,6 +48,18 @@ fn what_has_no_length_is_like_nothing() {
 }
 
 #[test]
+fn keys_too_wide_for_a_mean_have_lengths() {
+    each_gpu!(|gpu| {
+        let k = Tensor::ones((1, 2, 3104), DType::F32, gpu.device()).unwrap();
+        let sizes = Sizes { heads: 1, entries: 2, capacity: 2, dim: 3104 };
+        let got = flat(&cuda::measure(gpu, &k, sizes, Measure::Length).unwrap());
+        assert_close(&got, &[3104f32.sqrt(); 2], 1e-5, 1.0);
+        let refused = cuda::measure(gpu, &k, sizes, Measure::Likeness);
+        assert!(matches!(refused, Err(Error::Invalid { op: "keys", .. })), "{refused:?}");
+    });
+}
+
+#[test]
 fn what_is_not_finite_is_named() {
     each_gpu!(|gpu| {
         for bad in [f32::NAN, f32::INFINITY] {
