@@ -49,6 +49,8 @@ mod testing;
 
 pub use error::{Error, Result};
 pub use level::{Level, features, level};
+#[doc(hidden)]
+pub use skipped::say_skipped;
 
 /// Whether the plain implementations are asked for.
 pub(crate) fn reference_forced() -> bool {
