@@ -80,12 +80,15 @@ impl Driver {
     }
 }
 
-/// No image for the processor is a fact about the device, not a mistake; all else is the driver's failure.
+/// No image for the processor, or a driver that cannot compile one, is a fact about the device, not a mistake; all else
+/// is the driver's failure.
 fn refusal(name: &str, error: DriverError) -> Error {
     match error.0 {
         Code::CUDA_ERROR_NO_BINARY_FOR_GPU
         | Code::CUDA_ERROR_INVALID_PTX
-        | Code::CUDA_ERROR_UNSUPPORTED_PTX_VERSION => {
+        | Code::CUDA_ERROR_UNSUPPORTED_PTX_VERSION
+        | Code::CUDA_ERROR_JIT_COMPILER_NOT_FOUND
+        | Code::CUDA_ERROR_JIT_COMPILATION_DISABLED => {
             Error::Unsupported { op: "launch", what: format!("the kernels of {name} on this GPU ({error})") }
         }
         _ => failure(error),
