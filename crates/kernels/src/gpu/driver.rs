@@ -139,10 +139,7 @@ impl Gpu for Driver {
         &self,
         work: impl FnOnce() -> std::result::Result<(), E>,
     ) -> std::result::Result<CudaGraph, E> {
-        let stop = |error: DriverError| match error.0 {
-            Code::CUDA_ERROR_OUT_OF_MEMORY => E::from(failure(error)),
-            _ => E::from(refused(format!("the driver answers {error}"))),
-        };
+        let stop = |error: DriverError| E::from(failure(error));
         let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
         self.stream.begin_capture(mode).map_err(stop)?;
         let done = work();
