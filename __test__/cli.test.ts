@@ -175,6 +175,17 @@ test('select: text for people, for machines, for another model', async (t) => {
   t.regex(nowhere.err, /ERR_STORAGE: .*page\.html cannot be written/)
 })
 
+test('select prints its remarks as ask does', async (t) => {
+  const args = ['select', await tinyModel(), '-f', '-', 'Who rowed?', '--policy', 'gemfilter:budget=4096']
+  const { code, out, err } = await skimlm(args, { stdin: story, env: { NODE_NO_WARNINGS: '1' } })
+  t.is(code, 0, err)
+  t.regex(out, /^kept \d+ of \d+ prompt tokens/)
+  t.regex(err, /^warning W_POLICY_NOOP: /m)
+  const plain = await skimlm(args, { stdin: story })
+  t.regex(plain.err, /^warning W_POLICY_NOOP: /m)
+  t.notRegex(plain.err, /\(node:|trace-warnings/)
+})
+
 test('calibrate: a profile that could not be written is refused before the work', async (t) => {
   const book = await file('calibrated.txt', story)
   const out = join(folder, 'none', 'profile.json')

@@ -1,5 +1,6 @@
 import { createRequire } from 'node:module'
 import { Command, CommanderError } from 'commander'
+import type { WarningCode } from '../errors.js'
 import { askCommand } from './commands/ask.js'
 import { calibrateCommand } from './commands/calibrate.js'
 import { compareCommand } from './commands/compare.js'
@@ -11,6 +12,7 @@ import { selectCommand } from './commands/select.js'
 import { serveCommand } from './commands/serve.js'
 import { exit, reportFailure } from './exit.js'
 import { flag } from './flags.js'
+import { printWarnings } from './render/result.js'
 
 /** Runs one command line; resolves to the exit code. */
 export async function run(argv: readonly string[]): Promise<number> {
@@ -18,6 +20,7 @@ export async function run(argv: readonly string[]): Promise<number> {
   process.stdout.on('error', (error: NodeJS.ErrnoException) =>
     process.exit(error.code === 'EPIPE' ? exit.ok : exit.failure),
   )
+  printRemarks()
   let code: number = exit.ok
   let json = false
   const program = build((result) => (code = result))
@@ -29,6 +32,17 @@ export async function run(argv: readonly string[]): Promise<number> {
     if (error instanceof CommanderError) return error.exitCode === 0 ? exit.ok : exit.usage
     return reportFailure(error, { json, debug: program.opts()['debug'] === true })
   }
+}
+
+/** Prints our own process warnings as those of results are printed; all others stay with Node's printer. */
+function printRemarks(): void {
+  const others = process.listeners('warning')
+  process.removeAllListeners('warning')
+  process.on('warning', (warning) => {
+    const { name, code, message } = warning as Error & { code?: WarningCode }
+    if (name === 'SkimWarning' && code !== undefined) printWarnings([{ code, message }])
+    else for (const print of others) print.call(process, warning)
+  })
 }
 
 function build(done: (code: number) => void): Command {
