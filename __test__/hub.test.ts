@@ -1,10 +1,13 @@
+import { execFile } from 'node:child_process'
 import { createHash, randomBytes } from 'node:crypto'
 import { access, mkdtemp, readFile, readdir, rm, symlink, utimes, writeFile } from 'node:fs/promises'
 import { homedir, tmpdir } from 'node:os'
 import { join, relative, resolve } from 'node:path'
+import { promisify } from 'node:util'
 import test, { type ExecutionContext } from 'ava'
 import { SkimError } from '../src/errors.js'
 import { defaultModel } from '../src/hub/builtin.js'
+import { diskFailure } from '../src/hub/disk.js'
 import { download, type Download } from '../src/hub/download.js'
 import { withLock } from '../src/hub/lock.js'
 import { verifyBuiltin, resolveBuiltin, resolveModel } from '../src/hub/resolve.js'
@@ -199,6 +202,13 @@ test('a full disk is an error that says so', async (t) => {
   t.is(hub.hits.length, 1)
 })
 
+test('a full disk is named wherever it is met', (t) => {
+  const full = Object.assign(new Error('ENOSPC: no space left on device, write'), { code: 'ENOSPC' })
+  const { message, details } = diskFailure('The cache folder /c cannot be used', '/c', full)
+  t.regex(message, /^The cache folder \/c cannot be used: the disk is full\. Free some space, or set `cacheDir` .*\.$/)
+  t.deepEqual(details, { path: '/c', reason: 'ENOSPC' })
+})
+
 // ── which file a source stands for ──
 
 const tree = [
@@ -284,6 +294,19 @@ test('a lock that was taken over is left to its new holder', async (t) => {
   const longAgo = new Date(Date.now() - 60_000)
   await utimes(path, longAgo, longAgo)
   t.not(await withLock(path, undefined, () => readFile(path, 'utf8')), 'another')
+  t.false(await exists(path))
+})
+
+test('a lock that cannot be written is not left behind', async (t) => {
+  const { folder } = await setUp(t, () => {})
+  const path = join(folder, 'model.lock')
+  // A limit on the size of files refuses what a full disk refuses: the bytes, not the file.
+  const script = `import { withLock } from './src/hub/lock.ts'
+    await withLock(${JSON.stringify(path)}, undefined, async () => {}).catch(({ code }) => console.log(code))`
+  const node = [process.execPath, '--import', '@oxc-node/core/register', '--input-type=module', '--eval', script]
+  const cwd = join(import.meta.dirname, '..')
+  const { stdout } = await promisify(execFile)('sh', ['-c', 'ulimit -f 0 && exec "$@"', 'sh', ...node], { cwd })
+  t.is(stdout, 'EFBIG\n')
   t.false(await exists(path))
 })
 

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import { readFile, rm, stat, utimes, writeFile } from 'node:fs/promises'
+import { open, readFile, rm, stat, utimes } from 'node:fs/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
 
 const beatMs = 2_000
@@ -21,7 +21,7 @@ export async function withLock<T>(path: string, signal: AbortSignal | undefined,
 
 async function take(path: string, id: string): Promise<boolean> {
   try {
-    await writeFile(path, id, { flag: 'wx' })
+    await create(path, id)
     return true
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
@@ -30,6 +30,19 @@ async function take(path: string, id: string): Promise<boolean> {
     const held = await stat(path).catch(() => null)
     if (holder !== null && held !== null && Date.now() - held.mtimeMs > staleMs) await release(path, holder)
     return false
+  }
+}
+
+/** Makes the lock file; one that takes no bytes, as on a full disk, does not stay: nobody could release it. */
+async function create(path: string, id: string): Promise<void> {
+  const file = await open(path, 'wx')
+  try {
+    await file.writeFile(id)
+  } catch (error) {
+    await rm(path, { force: true })
+    throw error
+  } finally {
+    await file.close()
   }
 }
 

@@ -1,5 +1,5 @@
 import { type FileHandle, open } from 'node:fs/promises'
-import { SkimError } from '../errors.js'
+import { diskFailure } from './disk.js'
 import { Interrupted, reasonOf } from './http.js'
 
 export type Progress = (loadedBytes: number, totalBytes: number | null) => void
@@ -72,16 +72,6 @@ async function onDisk<T>(path: string, work: () => Promise<T>): Promise<T> {
   try {
     return await work()
   } catch (error) {
-    const { code, message } = error as NodeJS.ErrnoException
-    const full = code === 'ENOSPC' || code === 'EDQUOT'
-    const hint = full
-      ? 'Free some space, or set `cacheDir` (environment: SKIMLM_CACHE_DIR) to another disk.'
-      : 'Set `cacheDir` (environment: SKIMLM_CACHE_DIR) to a folder that can be written.'
-    throw new SkimError(
-      'ERR_HUB',
-      `Writing ${path} failed: ${full ? 'the disk is full' : message}. ${hint}`,
-      { path, reason: code },
-      { cause: error },
-    )
+    throw diskFailure(`Writing ${path} failed`, path, error)
   }
 }

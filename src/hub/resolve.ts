@@ -3,6 +3,7 @@ import { dirname, join } from 'node:path'
 import { SkimError, invalidOption } from '../errors.js'
 import type { HubOptions, ModelSource } from '../types.js'
 import { type BuiltinModel, builtinModels, defaultModel, findBuiltin } from './builtin.js'
+import { diskFailure } from './disk.js'
 import { download } from './download.js'
 import { exists, localPath, looksLikePath } from './local.js'
 import { withLock } from './lock.js'
@@ -142,14 +143,9 @@ async function cached(
 
 /** A refusal of the file system as `ERR_HUB`; what is none stays as it is. */
 function unusable(folder: string, error: unknown): unknown {
-  const { code, message, syscall } = error as NodeJS.ErrnoException
+  const { syscall } = error as NodeJS.ErrnoException
   if (error instanceof SkimError || syscall === undefined) return error
-  return new SkimError(
-    'ERR_HUB',
-    `The cache folder ${folder} cannot be used: ${message}. Set \`cacheDir\` (environment: SKIMLM_CACHE_DIR) to one that can be written.`,
-    { path: folder, reason: code },
-    { cause: error },
-  )
+  return diskFailure(`The cache folder ${folder} cannot be used`, folder, error)
 }
 
 /** The fetched files of a repository, or the one asked for, by their names there. */
