@@ -34,7 +34,8 @@ export function median(values: readonly number[]): number {
 export const middle = <S>(samples: readonly S[], pick: (sample: S) => number): number => median(samples.map(pick))
 
 export const seconds = (ms: number): string => `${(ms / 1000).toFixed(2)} s`
-export const perSecond = (tokens: number): string => `${tokens.toFixed(1)} tokens/s`
+/** A speed of 0 is that of an answer that has none: it ended with its first token. */
+export const perSecond = (tokens: number): string => (tokens > 0 ? `${tokens.toFixed(1)} tokens/s` : '-')
 export const megabytes = (bytes: number): string => `${Math.round(bytes / 1e6)} MB`
 
 /** The median of the per-round ratios and their range. */
@@ -48,7 +49,7 @@ export function ratio(
 
 /** Of speeds that some round did not have there is no ratio. */
 export function showRatio({ median: middle, low, high }: ReturnType<typeof ratio>): string {
-  if (![middle, low, high].every(Number.isFinite)) return '-'
+  if (![middle, low, high].every((value) => Number.isFinite(value) && value > 0)) return '-'
   return `${middle.toFixed(2)}x (${low.toFixed(2)} to ${high.toFixed(2)})`
 }
 
