@@ -115,19 +115,15 @@ function sourceOf(crate) {
 
 /** Runs a command with its output passed on; its failure ends the script. */
 export function run(command, args, env = {}) {
-  try {
-    execFileSync(command, args, { cwd: root, stdio: 'inherit', env: { ...process.env, ...env } })
-  } catch (error) {
-    console.error(`\n\`${[command, ...args].join(' ')}\` failed: ${error.message}`)
-    process.exit(1)
-  }
+  execute(command, args, env, { stdio: 'inherit' })
 }
 
-/** Runs Cargo and answers which file it made last, wherever its target folder is: an executable, or a library of `crate-type` cdylib. */
+/**
+ * Runs Cargo and answers which file it made last, wherever its target folder is: an executable, or a library of
+ * `crate-type` cdylib. A failure ends the script.
+ */
 export function built(args, env = {}) {
-  const out = execFileSync('cargo', [...args, '--message-format', 'json-render-diagnostics'], {
-    cwd: root,
-    env: { ...process.env, ...env },
+  const out = execute('cargo', [...args, '--message-format', 'json-render-diagnostics'], env, {
     stdio: ['inherit', 'pipe', 'inherit'],
     maxBuffer: 1 << 28,
     encoding: 'utf8',
@@ -138,4 +134,13 @@ export function built(args, env = {}) {
   })
   if (paths.length === 0) throw new Error(`\`cargo ${args.join(' ')}\` made nothing to run or load.`)
   return paths.at(-1)
+}
+
+function execute(command, args, env, options) {
+  try {
+    return execFileSync(command, args, { cwd: root, env: { ...process.env, ...env }, ...options })
+  } catch (error) {
+    console.error(`\n\`${[command, ...args].join(' ')}\` failed: ${error.message}`)
+    process.exit(1)
+  }
 }
