@@ -1,5 +1,5 @@
 import test from 'ava'
-import { SkimError } from '../index.js'
+import { type Prompt, SkimError } from '../index.js'
 import { wantsColor } from '../src/color.js'
 import { type SelectionData, makeSelection } from '../src/selection.js'
 import { bar, wrap, toCells } from '../src/terminal.js'
@@ -221,6 +221,23 @@ test('the page shows messages of which nothing was kept, but not those of the sy
     question: 'Who?',
   })
   t.deepEqual(texts(none.toHTML()), ['Hello'])
+})
+
+test('the page marks the question where it is part of what it shows', (t) => {
+  const question: Kept = { index: 6, start: 0, end: 4, source: 1 }
+  const shown = (kept: Kept[], prompt: Prompt) =>
+    makeSelection(data(9, kept), prompt)
+      .toHTML()
+      .match(/<p class="skimlm-text">.*<\/p>/gs)
+  const chat: Prompt = [
+    { role: 'system', content: 'Be short.' },
+    { role: 'user', content: 'Who?' },
+  ]
+  const template: Kept = { index: 1, start: 0, end: 2, source: 2, message: 0 }
+  const marked = ['<p class="skimlm-text"><mark class="s4">Who?</mark></p>']
+  t.deepEqual(shown([template, { ...question, message: 1 }], chat), marked)
+  t.deepEqual(shown([question], 'Who?'), marked)
+  t.deepEqual(shown([question], { document: 'Hello', question: 'Who?' }), ['<p class="skimlm-text">Hello</p>'])
 })
 
 test('a document cannot write into the page', (t) => {

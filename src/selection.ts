@@ -122,7 +122,7 @@ class KeptTokens implements Selection {
     const { title = 'What was read', theme = 'auto', standalone = true } = options
     if (!['light', 'dark', 'auto'].includes(theme)) throw invalidOption('theme', theme, '"light", "dark" or "auto"')
     const passages = new Map<number | undefined, SelectedToken[]>(this.#passages().map((message) => [message, []]))
-    for (const token of this) if (token.source === 'document') passages.get(token.message)?.push(token)
+    for (const token of this) if (this.#shown(token)) passages.get(token.message)?.push(token)
     return page({
       title: String(title),
       summary: this.#summary(),
@@ -147,6 +147,12 @@ class KeptTokens implements Selection {
   #passages(): (number | undefined)[] {
     if (!Array.isArray(this.#prompt)) return [undefined]
     return this.#prompt.flatMap(({ role }, message) => (role === 'system' ? [] : [message]))
+  }
+
+  /** Whether a token's range is one of the passages'; the question beside a document is a string of its own. */
+  #shown({ source }: SelectedToken): boolean {
+    const apart = !Array.isArray(this.#prompt) && typeof this.#prompt === 'object' && 'document' in this.#prompt
+    return source === 'document' || (source === 'question' && !apart)
   }
 
   /** The string that offsets index. */
