@@ -47,7 +47,7 @@ export const errorCodes = {
   },
   ERR_INVALID_ARG: {
     means: 'An option or argument is wrong.',
-    help: 'The message says what it must be.',
+    help: 'The message says what it must be; a long `value` of the native side is cut to the beginning of its JSON.',
     details: ['option', 'value', 'expected'],
   },
   ERR_POLICY_UNSUPPORTED: {
@@ -62,7 +62,7 @@ export const errorCodes = {
     details: [],
   },
   ERR_CONTEXT_OVERFLOW: {
-    means: 'The prompt leaves no position for an answer.',
+    means: 'The prompt has more tokens than the model has positions.',
     help: 'Shorten it, or choose with the option `overflow` what may be left out.',
     details: ['promptTokens', 'maxNewTokens', 'limit'],
   },

@@ -7,9 +7,10 @@ export function errors(codes, warnings) {
 # Errors
 
 Every failure is a \`SkimError\` with a stable \`code\`, a \`message\` for people (what happened, the value, the limit, one thing
-to do) and \`details\` for machines. A wrong option of \`generate\` throws at once; every other failure rejects the promise or
-ends the iterator. Work that an \`AbortSignal\` ends rejects with the signal's own reason, not with one of these; an evaluation
-resolves with what is done.
+to do) and \`details\` for machines. What returns no promise (\`generate\`, \`devices\`, \`parsePolicy\`, a tokenizer,
+\`kernels\`, a selection) throws at once; every other failure, those of a generation that has begun among them, rejects the
+promise or ends the iterator. Work that an \`AbortSignal\` ends rejects with the signal's own reason, not with one of these;
+an evaluation resolves with what is done.
 
 | Code | What happened | What helps | In \`details\` |
 | --- | --- | --- | --- |
@@ -22,7 +23,7 @@ cannot be read.
 # Warnings
 
 A remark that does not stop the work is a \`Warning\` with a stable \`code\` and a \`message\` in \`result.warnings\`. Where no
-result carries it (\`select\`, \`loadModel\`, \`evaluate\`), it is a process warning, a \`SkimWarning\` with that \`code\`.
+result carries it (such as \`select\`, \`loadModel\`, \`evaluate\`), it is a process warning, a \`SkimWarning\` with that \`code\`.
 
 | Code | What happened |
 | --- | --- |
