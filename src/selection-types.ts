@@ -62,8 +62,8 @@ export interface SelectedToken {
   /** Where it comes from. */
   source: 'document' | 'question' | 'template'
   /**
-   * UTF-16 range in the caller's string: the document, or the question where `source` says so; of a chat, in the content of message
-   * `message`. Empty for the template.
+   * UTF-16 range in the caller's own string: the prompt, or, of `{ document, question }`, the one that `source` names; of
+   * a chat, the content of message `message`. Empty where there is none: the template's words, `system` and bare tokens.
    */
   start: number
   /** After its last code unit. */
