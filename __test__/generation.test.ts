@@ -109,7 +109,7 @@ test('a readable stream gives the text', async (t) => {
   t.is(text, await model.generate('of the', options).text())
 })
 
-test('a stream that is cancelled before anybody reads starts nothing', async (t) => {
+test('a stream that is cancelled before anybody reads ends the generation', async (t) => {
   const idle = long.generate(words(20_000))
   await idle.toReadableStream().cancel()
   t.is((await idle.result).finishReason, 'cancelled')

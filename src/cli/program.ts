@@ -52,7 +52,9 @@ function build(done: (code: number) => void): Command {
     )
     .version(version(), '-V, --version')
     .addOption(flag('--debug', 'print the stack of an error'))
-    .showHelpAfterError('(--help lists the commands and flags; every flag has an environment variable)')
+    .showHelpAfterError(
+      '(--help lists the commands and flags; every flag but --help and --version has an environment variable)',
+    )
     // Subcommands take these settings over when they are made.
     .exitOverride()
   const commands = [askCommand, selectCommand, compareCommand, inspectCommand, pullCommand, doctorCommand]

@@ -143,7 +143,7 @@ function toPlan({
     seed,
     files: withSettings(benchmark, templates, asPublished),
     selectOnly: selectOnly === true,
-    // A control that was asked for with a budget of its own takes the control's place.
+    // A policy that is also a control is measured as it was asked for.
     policies: [
       { name: 'full', policy: make.full() },
       ...named,
