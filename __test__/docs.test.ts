@@ -8,8 +8,8 @@ const ofBody = /^ {2}(?!constructor|override |kind: '|#|\})[\w[][\w.\]]*.*[:(]/
 const member: Readonly<Record<string, RegExp>> = { interface: ofBody, class: ofBody, type: /^ +\w+\??: / }
 
 /**
- * Lines of exported declarations, and of members on lines of their own, that no doc comment stands above; the formatter sees to
- * the layout.
+ * Lines of exported declarations, and of members on lines of their own, that no doc comment stands above; the formatter
+ * sees to the layout.
  */
 function undocumented(source: string): string[] {
   const lines = source.split('\n')

@@ -41,7 +41,10 @@ function zip(members: Record<string, string | Buffer>): Promise<Buffer> {
   return buffer(made.outputStream)
 }
 
-/** A machine with a hub that has nothing, an index at `/simple` that lists the wheel as `answer` says, and the environment `env`. */
+/**
+ * A machine with a hub that has nothing, an index at `/simple` that lists the wheel as `answer` says, and the environment
+ * `env`.
+ */
 async function setUp(t: ExecutionContext, env: Record<string, string>, answer: (typeof answers)[number] = 'JSON') {
   const html = answer !== 'JSON'
   const link = answer === 'HTML beside its files' ? file : `../../files/${file}`

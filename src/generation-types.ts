@@ -19,8 +19,8 @@ export interface GenerateOptions {
   /** What to read; default `auto`. */
   policy?: Policy
   /**
-   * UTF-16 ranges that must survive the selection: of the document, of a plain string, or of a chat's last user message. Of bare
-   * tokens there are none (`ERR_INVALID_ARG`).
+   * UTF-16 ranges that must survive the selection: of the document, of a plain string, or of a chat's last user
+   * message. Of bare tokens there are none (`ERR_INVALID_ARG`).
    */
   pins?: { text?: [number, number][] }
   /**
@@ -160,7 +160,10 @@ export interface GenerationResult {
   warnings: Warning[]
   /** The seed that was used; absent where the work never started. */
   seed?: number
-  /** The ten token ids most likely to come first, best first; empty where no token was chosen, absent where the work never started. */
+  /**
+   * The ten token ids most likely to come first, best first; empty where no token was chosen, absent where the work
+   * never started.
+   */
   firstTokenTop?: number[]
 }
 

@@ -73,7 +73,10 @@ export type HubOptions = Pick<
   'cacheDir' | 'offline' | 'hubToken' | 'hubEndpoint' | 'signal' | 'onProgress'
 >
 
-/** How far fetching (`download`) or reading (`weights`) has come, in bytes; `totalBytes` is null where the server does not say. */
+/**
+ * How far fetching (`download`) or reading (`weights`) has come, in bytes; `totalBytes` is null where the server does
+ * not say.
+ */
 export type LoadProgress =
   | { phase: 'download'; file: string; loadedBytes: number; totalBytes: number | null }
   | { phase: 'weights'; loadedBytes: number; totalBytes: number }

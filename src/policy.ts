@@ -22,9 +22,9 @@ export const policies: Factories & { preset(name: PresetName): Policy } = Object
 /**
  * Reads a policy from one flag: a kind or a preset's name, alone or as `name:option=value,option=value`; or JSON.
  *
- * Nested options are dotted and elements of lists numbered (`score.pool.width=13`, `stages.0.layer=9`). Values are JSON,
- * a percentage (`10%`, a share: `{ "ratio": 0.1 }` where that is an option's form, else 0.1) or a word; `ratio=0.1` is short for
- * `budget.ratio=0.1`. An unknown kind or option is `ERR_INVALID_ARG` with the known ones.
+ * Nested options are dotted and elements of lists numbered (`score.pool.width=13`, `stages.0.layer=9`). Values are
+ * JSON, a percentage (`10%`, a share: `{ "ratio": 0.1 }` where that is an option's form, else 0.1) or a word;
+ * `ratio=0.1` is short for `budget.ratio=0.1`. An unknown kind or option is `ERR_INVALID_ARG` with the known ones.
  */
 export function parsePolicy(flag: string): Policy {
   if (typeof flag !== 'string') throw invalidOption('policy', flag, 'a string')
@@ -66,8 +66,8 @@ function knownKind(kind: unknown, names = [...kinds, ...Object.keys(presets)]): 
 }
 
 /**
- * Refuses an option that its kind does not have, at any depth; returns the names below it. Values are checked where they
- * are used, in Rust.
+ * Refuses an option that its kind does not have, at any depth; returns the names below it. Values are checked where
+ * they are used, in Rust.
  */
 function checkPath(kind: PolicyKind, path: readonly string[]): OptionNames {
   let names: OptionNames = policyOptions[kind]

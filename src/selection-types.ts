@@ -24,7 +24,10 @@ export interface Selection extends Iterable<SelectedToken> {
   readonly promptTokens: number
   /** Kept prompt tokens, ascending. */
   readonly indices: Uint32Array
-  /** The score of each kept token; where heads differ, the share of them that keep it; zeros where `auto` read everything. */
+  /**
+   * The score of each kept token; where heads differ, the share of them that keep it; zeros where `auto` read
+   * everything.
+   */
   readonly scores: Float32Array
   /** The score of every prompt token, where asked for and where one row of scores covers the prompt. */
   readonly allScores: Float32Array | null
@@ -41,8 +44,9 @@ export interface Selection extends Iterable<SelectedToken> {
   /** The kept text with `context` code units around each stretch, kept parts emphasised. */
   toTerminal(options?: { width?: number; color?: boolean; context?: number }): string
   /**
-   * The whole text (of a chat, all messages but the system's), kept parts marked, the stronger the higher their score. A page of its own or, without `standalone`
-   * (default true), a block to put into one; it has no scripts and loads nothing.
+   * The whole text (of a chat, all messages but the system's), kept parts marked, the stronger the higher their score.
+   * A page of its own or, without `standalone` (default true), a block to put into one; it has no scripts and loads
+   * nothing.
    */
   toHTML(options?: { title?: string; theme?: 'light' | 'dark' | 'auto'; standalone?: boolean }): string
   /** Plain JSON, without texts. */

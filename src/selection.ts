@@ -143,7 +143,10 @@ class KeptTokens implements Selection {
     return `kept ${this.indices.length} of ${this.promptTokens} prompt tokens (${share.toFixed(1)} %), layer ${this.layer}`
   }
 
-  /** The texts to choose from: of a chat, its messages but those of the system; of another prompt, one without a number. */
+  /**
+   * The texts to choose from: of a chat, its messages but those of the system; of another prompt, one without a
+   * number.
+   */
   #passages(): (number | undefined)[] {
     if (!Array.isArray(this.#prompt)) return [undefined]
     return this.#prompt.flatMap(({ role }, message) => (role === 'system' ? [] : [message]))

@@ -19,14 +19,15 @@ export interface Model extends AsyncDisposable {
   /** Whether `dispose` has been called. */
   readonly disposed: boolean
   /**
-   * Answers a prompt. Options are checked at once (`ERR_INVALID_ARG`, `ERR_POLICY_UNSUPPORTED`); what depends on data or machine rejects:
-   * `ERR_CONTEXT_OVERFLOW`, `ERR_EMPTY_PROMPT`, `ERR_CHAT_TEMPLATE`, `ERR_OUT_OF_MEMORY`, `ERR_BUSY`, `ERR_NUMERICS`, and
-   * `ERR_INVALID_ARG` of pins, indices and budgets that only the prompt shows to be wrong.
+   * Answers a prompt. Options are checked at once (`ERR_INVALID_ARG`, `ERR_POLICY_UNSUPPORTED`); what depends on data
+   * or machine rejects: `ERR_CONTEXT_OVERFLOW`, `ERR_EMPTY_PROMPT`, `ERR_CHAT_TEMPLATE`, `ERR_OUT_OF_MEMORY`,
+   * `ERR_BUSY`, `ERR_NUMERICS`, and `ERR_INVALID_ARG` of pins, indices and budgets that only the prompt shows to be
+   * wrong.
    */
   generate(prompt: Prompt, options?: GenerateOptions): Generation
   /**
-   * What the policy keeps, without writing an answer. Rejects with the errors of `generate`, those of options too; warnings are
-   * process warnings.
+   * What the policy keeps, without writing an answer. Rejects with the errors of `generate`, those of options too;
+   * warnings are process warnings.
    */
   select(prompt: Prompt, options?: SelectOptions): Promise<Selection>
   /** Cancels what runs; resolves once the memory is free. May be called again. */

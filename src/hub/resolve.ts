@@ -79,8 +79,8 @@ export async function resolveBuiltin(model: BuiltinModel, settings: HubSettings)
 }
 
 /**
- * A hub file lies in the cache under its repository and revision; a branch name is fetched once and then stays. Where no file is
- * named, the only one in the cache is taken, whatever else the repository has.
+ * A hub file lies in the cache under its repository and revision; a branch name is fetched once and then stays. Where
+ * no file is named, the only one in the cache is taken, whatever else the repository has.
  */
 async function resolveHub(source: HubSource, settings: HubSettings): Promise<string> {
   if (!/^[\w-][\w.-]*\/[\w-][\w.-]*$/.test(source.hub))
