@@ -1,10 +1,11 @@
 import { basename } from 'node:path'
 import { type Command, InvalidArgumentError, Option } from 'commander'
 import { invalidOption } from '../errors.js'
-import { defaultModel, isSet } from '../hub/index.js'
+import { defaultModel, type hubKeys, isSet } from '../hub/index.js'
+import type { HubSource } from '../hub/remote.js'
 import { parsePolicy } from '../policy.js'
 import { splitOutside } from '../split.js'
-import type { Activations, Dtype, KvDtype, LoadOptions, Policy } from '../types.js'
+import type { Activations, Dtype, HubOptions, KvDtype, LoadOptions, Policy } from '../types.js'
 
 type Parse<T> = (text: string, before: T | undefined) => T
 
@@ -56,12 +57,7 @@ export function policyList(text: string): Policy[] {
   return whole.map(policy)
 }
 
-export interface HubFlags {
-  cacheDir?: string
-  offline?: boolean
-  hubToken?: string
-  hubEndpoint?: string
-}
+export type HubFlags = Pick<HubOptions, (typeof hubKeys)[number]>
 
 export interface SourceFlags extends HubFlags {
   hubFile?: string
@@ -152,7 +148,10 @@ export function addPromptFlags(command: Command, has = { policy: true }): Comman
   return command.addOption(policyFlag())
 }
 
-type Source = string | { hub: string; file?: string; revision?: string }
+type Source = string | HubSource
+
+/** Which model is used where none is named, for the help. */
+export const modelByDefault = `(default: SKIMLM_MODEL, else ${defaultModel.name})`
 
 /** A model as the flags describe it; undefined is the default model. */
 export function sourceOf(model: string | undefined, { hubFile, revision }: SourceFlags): Source | undefined {

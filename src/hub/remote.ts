@@ -1,13 +1,11 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { SkimError } from '../errors.js'
+import type { ModelSource } from '../types.js'
 import { Interrupted, request, statusError, unreachable } from './http.js'
 import type { HubSettings } from './settings.js'
 
-export interface HubSource {
-  hub: string
-  file?: string
-  revision?: string
-}
+/** A model on the hub. */
+export type HubSource = Extract<ModelSource, { hub: string }>
 
 /** One file of a repository on the hub. */
 export interface RemoteFile {

@@ -7,6 +7,7 @@ import {
   addModelFlags,
   addPromptFlags,
   flag,
+  modelByDefault,
   number,
   several,
   whole,
@@ -44,7 +45,7 @@ export function askCommand(program: Command, done: (code: number) => void): void
     .summary('answer a question, over a document or not')
     .description('Answers a question over a document; the answer goes to stdout, everything else to stderr.')
     .usage('[options] [model] <question>')
-    .argument('<question...>', 'the model (default: SKIMLM_MODEL, else smollm2-135m) and the question')
+    .argument('<question...>', `the model ${modelByDefault} and the question`)
   addModelFlags(addPromptFlags(command))
     .addOption(flag('-n, --max-new-tokens <n>', 'tokens to write at most', whole))
     .addOption(flag('--temperature <t>', '0 is greedy', number))

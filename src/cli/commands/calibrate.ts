@@ -3,7 +3,17 @@ import type { Command } from 'commander'
 import { invalidOption } from '../../errors.js'
 import { pick } from '../../options.js'
 import { type CalibrationPlan, calibrate, type Profile } from '../../study.js'
-import { type ModelFlags, addModelFlags, flag, nameOf, number, sourceOf, whole, wholes } from '../flags.js'
+import {
+  type ModelFlags,
+  addModelFlags,
+  flag,
+  modelByDefault,
+  nameOf,
+  number,
+  sourceOf,
+  whole,
+  wholes,
+} from '../flags.js'
 import { interruptible } from '../interrupt.js'
 import { openModel } from '../open.js'
 import { checkFolder, save } from '../output.js'
@@ -30,7 +40,7 @@ export function calibrateCommand(program: Command, done: (code: number) => void)
       'Hides facts in a text, measures which heads of the early layers find them, and writes a profile that the policy auto ' +
         'uses: with `--profile`, or as `<model>.skimlm.json` beside the model by itself.',
     )
-    .argument('[model]', 'the model (default: SKIMLM_MODEL, else smollm2-135m)')
+    .argument('[model]', `the model ${modelByDefault}`)
   addModelFlags(command)
     .addOption(flag('-f, --file <path>', 'the text to hide facts in, a book or longer'))
     .addOption(flag('--cases <n>', 'cases of each task and length (default: 3)', whole))

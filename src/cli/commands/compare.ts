@@ -1,7 +1,16 @@
 import type { Command } from 'commander'
 import { harmless } from '../../harmless.js'
 import type { GenerationResult, Policy } from '../../types.js'
-import { type ModelFlags, type PromptFlags, addModelFlags, addPromptFlags, flag, policyList, whole } from '../flags.js'
+import {
+  type ModelFlags,
+  type PromptFlags,
+  addModelFlags,
+  addPromptFlags,
+  flag,
+  modelByDefault,
+  policyList,
+  whole,
+} from '../flags.js'
 import { interruptible } from '../interrupt.js'
 import { openModel } from '../open.js'
 import { readPrompt, split } from '../question.js'
@@ -29,7 +38,7 @@ export function compareCommand(program: Command, done: (code: number) => void): 
     .summary('ask the same question under several policies')
     .description('Answers one question under each policy, greedily and one after the other, and prints one table.')
     .usage('[options] [model] <question>')
-    .argument('<question...>', 'the model (default: SKIMLM_MODEL, else smollm2-135m) and the question')
+    .argument('<question...>', `the model ${modelByDefault} and the question`)
   const policies = flag('--policies <list>', 'policies, separated by commas', policyList)
   addModelFlags(addPromptFlags(command, { policy: false }))
     .addOption(policies.default(policyList(defaultPolicies), defaultPolicies))

@@ -11,7 +11,7 @@ import {
   evaluate,
 } from '../../study.js'
 import type { Policy } from '../../types.js'
-import { type ModelFlags, addModelFlags, flag, number, policyList, whole, wholes } from '../flags.js'
+import { type ModelFlags, addModelFlags, flag, modelByDefault, number, policyList, whole, wholes } from '../flags.js'
 import { interruptible } from '../interrupt.js'
 import { openModel } from '../open.js'
 import { Pace } from '../render/pace.js'
@@ -54,7 +54,7 @@ export function evalCommand(program: Command, done: (code: number) => void): voi
       'Hides facts in a text (or reads the files of a benchmark), asks every policy, and writes records, a summary, a table ' +
         'and an HTML report into a folder. A run that was stopped goes on where it ended.',
     )
-    .argument('[model]', 'the model (default: SKIMLM_MODEL, else smollm2-135m)')
+    .argument('[model]', `the model ${modelByDefault}`)
   addModelFlags(command)
     .addOption(flag('-f, --file <path>', 'the text to hide facts in, a book or longer'))
     .addOption(flag('--tasks <list>', 'tasks, separated by commas', names).default(names(tasks), tasks))

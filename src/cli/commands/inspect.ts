@@ -10,6 +10,7 @@ import {
   dtypeFlag,
   flag,
   kvDtypeFlag,
+  modelByDefault,
   policyFlag,
   sourceOf,
   wholes,
@@ -34,7 +35,7 @@ export function inspectCommand(program: Command, done: (code: number) => void): 
     .command('inspect')
     .summary('print what a model’s header says, and what prompts take in memory')
     .description('Prints what a model’s header says and what prompts take in memory; weights are not read.')
-    .argument('[model]', 'a path, a hub id or a built-in name (default: SKIMLM_MODEL, else smollm2-135m)')
+    .argument('[model]', `a path, a hub id or a built-in name ${modelByDefault}`)
   addSourceFlags(command)
     .addOption(flag('--tokens <n,...>', 'prompt lengths of the memory table', wholes))
     .addOption(policyFlag())

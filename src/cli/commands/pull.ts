@@ -1,7 +1,7 @@
 import type { Command } from 'commander'
 import { defaultModel, findBuiltin, hubKeys, hubSettings, resolveModel, verifyBuiltin } from '../../hub/index.js'
 import { pick } from '../../options.js'
-import { type SourceFlags, addSourceFlags, sourceOf } from '../flags.js'
+import { type SourceFlags, addSourceFlags, modelByDefault, sourceOf } from '../flags.js'
 import { interruptible } from '../interrupt.js'
 import { ProgressLine } from '../render/progress.js'
 
@@ -10,7 +10,7 @@ export function pullCommand(program: Command, done: (code: number) => void): voi
     .command('pull')
     .summary('fetch a model into the cache')
     .description('Fetches a model into the cache, resuming what is there, checks it and prints its path.')
-    .argument('[model]', 'a built-in name or a hub id (default: SKIMLM_MODEL, else smollm2-135m)')
+    .argument('[model]', `a built-in name or a hub id ${modelByDefault}`)
   addSourceFlags(command).action(async (model: string | undefined, flags: SourceFlags) =>
     done(await pull(model, flags)),
   )

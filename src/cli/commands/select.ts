@@ -1,5 +1,5 @@
 import type { Command } from 'commander'
-import { type ModelFlags, type PromptFlags, addModelFlags, addPromptFlags, flag } from '../flags.js'
+import { type ModelFlags, type PromptFlags, addModelFlags, addPromptFlags, flag, modelByDefault } from '../flags.js'
 import { interruptible } from '../interrupt.js'
 import { openModel } from '../open.js'
 import { checkFolder, save } from '../output.js'
@@ -19,7 +19,7 @@ export function selectCommand(program: Command, done: (code: number) => void): v
     .summary('show what the early layers keep, without an answer')
     .description('Selects and stops there: what is worth reading in the document for this question.')
     .usage('[options] [model] <question>')
-    .argument('<question...>', 'the model (default: SKIMLM_MODEL, else smollm2-135m) and the question')
+    .argument('<question...>', `the model ${modelByDefault} and the question`)
   addModelFlags(addPromptFlags(command))
     .addOption(flag('--text', 'print the kept text alone, ready to send to another model').conflicts('json'))
     .addOption(flag('--html <file>', 'write a page with the whole text, what was kept marked'))

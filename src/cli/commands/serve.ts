@@ -4,7 +4,7 @@ import type { Command } from 'commander'
 import { invalidOption } from '../../errors.js'
 import { serve } from '../../serve/server.js'
 import type { Policy } from '../../types.js'
-import { type ModelFlags, addModelFlags, flag, nameOf, policyFlag, sourceOf, whole } from '../flags.js'
+import { type ModelFlags, addModelFlags, flag, modelByDefault, nameOf, policyFlag, sourceOf, whole } from '../flags.js'
 import { interruptible } from '../interrupt.js'
 import { openModel } from '../open.js'
 import { ProgressLine } from '../render/progress.js'
@@ -24,7 +24,7 @@ export function serveCommand(program: Command, done: (code: number) => void): vo
       'Serves v1/chat/completions, v1/completions, v1/models, health and metrics until it is interrupted. A request may name ' +
         'a `policy` (as this flag has it, or as JSON) and ask for its `selection`.',
     )
-    .argument('[model]', 'a path, a hub id or a built-in name (default: SKIMLM_MODEL, else smollm2-135m)')
+    .argument('[model]', `a path, a hub id or a built-in name ${modelByDefault}`)
   addModelFlags(command)
     .addOption(flag('--host <name>', 'the address to listen on').default('127.0.0.1'))
     .addOption(flag('--port <n>', 'the port to listen on; 0: any', whole).default(8080))
