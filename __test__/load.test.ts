@@ -142,7 +142,16 @@ test('a device that is not there is refused, one that makes no sense too', async
   const error = await t.throwsAsync(loadModel(path, { device: 'cuda:99' }), { instanceOf: SkimError })
   t.is(error!.code, 'ERR_DEVICE')
   t.deepEqual(error!.details['usable'], usable)
+  const none = devices().find(({ id }) => id === 'cuda')
+  t.is(error!.details['reason'], none?.reason ?? 'There is no such device.')
   await t.throwsAsync(loadModel(path, { device: 'gpu' as never }), { code: 'ERR_INVALID_ARG' })
+})
+
+test('nothing is fetched for a device or a type that cannot be', async (t) => {
+  const hub = { cacheDir: join(scratch, 'no-models'), offline: true }
+  await t.throwsAsync(loadModel('some/model', hub), { code: 'ERR_HUB' })
+  await t.throwsAsync(loadModel('some/model', { ...hub, device: 'cuda:99' }), { code: 'ERR_DEVICE' })
+  await t.throwsAsync(loadModel('some/model', { ...hub, dtype: 'q9' as never }), { code: 'ERR_INVALID_ARG' })
 })
 
 const badOptions: [string, object][] = [

@@ -74,7 +74,7 @@ export const errorCodes = {
   ERR_DEVICE: {
     means: 'The device cannot be used.',
     help: '`skimlm doctor` lists devices with reasons; `auto` takes what works.',
-    details: ['device', 'reason'],
+    details: ['device', 'reason', 'usable'],
   },
   ERR_DISPOSED: {
     means: 'The model has been disposed of.',

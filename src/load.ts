@@ -1,13 +1,14 @@
 import type { Loading, Model as NativeModel } from '#native'
 import { emitWarning, guardCallback } from './callback.js'
-import { fromNative, invalidOption, SkimError } from './errors.js'
+import { fromNative } from './errors.js'
 import { hubKeys, resolveModel } from './hub/index.js'
 import { makeModel } from './model.js'
-import { call, cuda } from './native.js'
+import { call, noGpus } from './native.js'
 import { checkCallback, checkOptions, checkSignal, plain } from './options.js'
 import type { DeviceInfo, LoadOptions, LoadProgress, Model, ModelSource } from './types.js'
 
 const engineKeys = [
+  'device',
   'dtype',
   'kvDtype',
   'activations',
@@ -19,7 +20,7 @@ const engineKeys = [
   'verify',
   'maxQueue',
 ] as const
-const knownKeys: readonly string[] = [...engineKeys, ...hubKeys, 'device', 'signal', 'onProgress']
+const knownKeys: readonly string[] = [...engineKeys, ...hubKeys, 'signal', 'onProgress']
 
 /**
  * Loads a model: from a path, from the model hub, or a built-in one by name. Without a source, the default model.
@@ -34,9 +35,10 @@ export async function loadModel(source?: ModelSource, options: LoadOptions = {})
   checkSignal(signal)
   checkCallback('onProgress', onProgress)
   signal?.throwIfAborted()
-  const device = chooseDevice(options.device ?? 'auto')
-  const engine = { ...Object.fromEntries(engineKeys.map((key) => [key, options[key]])), device: device.id }
-  const json = JSON.stringify(plain(engine, '', { replaced: false }))
+  const engine = Object.fromEntries(engineKeys.map((key) => [key, options[key]]))
+  const json = JSON.stringify(plain({ ...engine, noGpus: noGpus() }, '', { replaced: false }))
+  // Nothing is fetched for options that cannot be.
+  call((binding) => binding.checkLoad(json))
   const report = guardCallback<LoadProgress>('onProgress', onProgress, emitWarning)
   const path = await resolveModel(source, { ...options, onProgress: report })
   signal?.throwIfAborted()
@@ -45,15 +47,12 @@ export async function loadModel(source?: ModelSource, options: LoadOptions = {})
     signal,
     report,
   )
-  return makeModel(native, device)
+  return makeModel(native)
 }
 
 /** What models can run on, and what cannot be used with the reason. Throws `ERR_NATIVE_BINDING` where there is no binary. */
 export function devices(): DeviceInfo[] {
-  const all = JSON.parse(call((binding) => binding.devices())) as DeviceInfo[]
-  const { path, reason } = cuda()
-  // The binding for the CPU knows only that it is one; why it was taken is known here.
-  return path === undefined ? all.map((device) => (device.id === 'cuda' ? { ...device, reason } : device)) : all
+  return JSON.parse(call((binding) => binding.devices(noGpus()))) as DeviceInfo[]
 }
 
 async function follow(
@@ -78,22 +77,4 @@ async function follow(
   } finally {
     signal?.removeEventListener('abort', onAbort)
   }
-}
-
-function chooseDevice(id: unknown): DeviceInfo {
-  if (typeof id !== 'string' || !/^(auto|cpu|cuda(:\d+)?)$/.test(id))
-    throw invalidOption('device', id, 'auto, cpu, cuda or cuda:N')
-  const all = devices()
-  const wanted = (device: DeviceInfo) =>
-    id === 'auto' || device.id === id || (id === 'cuda' && device.id.startsWith('cuda:'))
-  const found = all.find((device) => !device.reason && wanted(device))
-  if (found) return found
-  const reason =
-    all.find((device) => device.id === id || device.id === id.split(':')[0])?.reason ?? 'There is no such device.'
-  const usable = all.filter((device) => !device.reason).map((device) => device.id)
-  throw new SkimError('ERR_DEVICE', `The device ${id} cannot be used: ${reason} Use ${usable.join(' or ')}.`, {
-    device: id,
-    reason,
-    usable,
-  })
 }

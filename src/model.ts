@@ -26,10 +26,10 @@ class LoadedModel implements Model {
   readonly device: DeviceInfo
   readonly tokenizer: Tokenizer
 
-  constructor(native: NativeModel, device: DeviceInfo) {
+  constructor(native: NativeModel) {
     this.#native = native
     this.info = JSON.parse(call(() => native.info())) as ModelInfo
-    this.device = device
+    this.device = JSON.parse(call(() => native.device())) as DeviceInfo
     this.tokenizer = makeTokenizer(() => this.#live())
     forgotten.register(this, native, this)
     // A model posted to another thread would arrive there as `{}`.
@@ -111,6 +111,6 @@ export function studyOf(model: Model, start: (native: NativeModel) => Study): St
   return LoadedModel.study(model, start)
 }
 
-export function makeModel(native: NativeModel, device: DeviceInfo): Model {
-  return new LoadedModel(native, device)
+export function makeModel(native: NativeModel): Model {
+  return new LoadedModel(native)
 }

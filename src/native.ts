@@ -26,6 +26,13 @@ export function cuda(): Variant {
   return (variant ??= findVariant(resolved()))
 }
 
+/** Why there are no GPUs where the binding is the one for the CPU, which knows only that it is one. */
+export function noGpus(): string | undefined {
+  native()
+  const { path, reason } = cuda()
+  return path === undefined ? reason : undefined
+}
+
 function resolved(): string {
   try {
     return createRequire(import.meta.url).resolve('#native')

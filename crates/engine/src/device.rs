@@ -3,6 +3,7 @@
 use candle_core::{DType, Device};
 use serde::Serialize;
 use skimlm_core::{Code, Error, Result};
+use skimlm_kernels::Error as KernelError;
 use skimlm_kernels::cached::Q8_0;
 use skimlm_kernels::device::{self, GpuInfo};
 
@@ -23,10 +24,11 @@ pub struct DeviceInfo {
     pub reason: Option<String>,
 }
 
-/// All devices, the usable ones first and GPUs before the CPU.
-pub fn devices() -> Vec<DeviceInfo> {
-    let gpus = device::gpus()
-        .map_or_else(|why| vec![DeviceInfo::refused(why)], |all| all.into_iter().map(DeviceInfo::from).collect());
+/// All devices, the usable ones first and GPUs before the CPU. `no_gpus` is why a build for the CPU runs, where the caller
+/// knows more of it than the build.
+pub fn devices(no_gpus: Option<&str>) -> Vec<DeviceInfo> {
+    let refused = |why: String| vec![DeviceInfo::refused(no_gpus.map_or(why, str::to_owned))];
+    let gpus = device::gpus().map_or_else(refused, |all| all.into_iter().map(DeviceInfo::from).collect());
     let (usable, refused): (Vec<_>, Vec<_>) = gpus.into_iter().partition(|gpu| gpu.reason.is_none());
     usable.into_iter().chain([processor()]).chain(refused).collect()
 }
@@ -45,21 +47,60 @@ impl From<GpuInfo> for DeviceInfo {
     }
 }
 
-/// Opens `auto`, `cpu`, `cuda` (the first GPU that can be used) or `cuda:N`. `auto` is a GPU if one can be used.
-pub(crate) fn open(id: Option<&str>) -> Result<Device> {
-    let unknown = |id: &str| Error::invalid_option("device", id, "auto, cpu, cuda or cuda:N");
-    let first = || device::gpus().map(|all| all.into_iter().find(|gpu| gpu.reason.is_none()).map(|gpu| gpu.index));
-    let index = match id.unwrap_or("auto") {
-        "cpu" => return Ok(Device::Cpu),
-        // Nobody asked for a GPU, so one that cannot be had is no failure.
-        "auto" => return Ok(first().ok().flatten().map_or(Ok(Device::Cpu), device::open).unwrap_or(Device::Cpu)),
-        "cuda" => first().ok().flatten().unwrap_or(0),
-        other => {
-            let index = other.strip_prefix("cuda:").ok_or_else(|| unknown(other))?;
-            index.parse().map_err(|_| unknown(other))?
+/// Opens `auto`, `cpu`, `cuda` (the first GPU that can be used) or `cuda:N`. `auto`, and none, is the first GPU that can be
+/// used, else the CPU: nobody asked for a GPU, so one that cannot be had is no failure.
+///
+/// `ERR_INVALID_ARG` for another id, `ERR_DEVICE` with `{ device, reason, usable }` where there is none to be had.
+pub(crate) fn open(id: Option<&str>, no_gpus: Option<&str>) -> Result<(DeviceInfo, Device)> {
+    let id = known(id)?;
+    choose(id, devices(no_gpus), open_listed)
+}
+
+/// Refuses what [`open`] would refuse without opening anything.
+pub(crate) fn check(id: Option<&str>, no_gpus: Option<&str>) -> Result<()> {
+    let id = known(id)?;
+    choose(id, devices(no_gpus), |_| Ok(())).map(drop)
+}
+
+fn known(id: Option<&str>) -> Result<&str> {
+    let id = id.unwrap_or("auto");
+    let number = id.strip_prefix("cuda:");
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|digit| digit.is_ascii_digit());
+    if matches!(id, "auto" | "cpu" | "cuda") || number.is_some_and(is_number) {
+        return Ok(id);
+    }
+    Err(Error::invalid_option("device", id, "auto, cpu, cuda or cuda:N"))
+}
+
+/// The first of the listed devices that an id means, that can be used and that opens.
+fn choose<T>(
+    id: &str,
+    mut all: Vec<DeviceInfo>,
+    open: impl Fn(&str) -> std::result::Result<T, String>,
+) -> Result<(DeviceInfo, T)> {
+    let means = |of: &str| id == "auto" || of == id || (id == "cuda" && of.starts_with("cuda"));
+    for device in all.iter_mut().filter(|device| device.reason.is_none() && means(&device.id)) {
+        match open(&device.id) {
+            Ok(opened) => return Ok((device.clone(), opened)),
+            Err(why) => device.reason = Some(why),
         }
+    }
+    // Where there are no GPUs at all, they are listed as `cuda`.
+    let meant = all.iter().find(|device| means(&device.id) || device.id == "cuda");
+    let reason = meant.and_then(|device| device.reason.clone()).unwrap_or_else(|| "There is no such device.".into());
+    let usable: Vec<String> = all.into_iter().filter(|of| of.reason.is_none()).map(|of| of.id).collect();
+    let message = format!("The device {id} cannot be used: {reason} Use {}.", usable.join(" or "));
+    Err(Error::new(Code::Device, message).with("device", id).with("reason", reason).with("usable", usable))
+}
+
+fn open_listed(id: &str) -> std::result::Result<Device, String> {
+    let Some(index) = id.strip_prefix("cuda:").and_then(|index| index.parse().ok()) else {
+        return Ok(Device::Cpu);
     };
-    Ok(device::open(index)?)
+    device::open(index).map_err(|error| match error {
+        KernelError::Device { why, .. } => why,
+        other => format!("It does not open: {other}."),
+    })
 }
 
 /// Refuses a type of cache entries that the device has no kernels for; `option` is what brought it.
@@ -141,15 +182,68 @@ pub fn reset_peak(device: &Device) {
 mod tests {
     use super::*;
 
+    /// Two GPUs that can be used, the CPU, and a GPU that cannot.
+    fn listed() -> Vec<DeviceInfo> {
+        let of = |id: &str, reason: Option<&str>| DeviceInfo {
+            id: id.into(),
+            name: String::new(),
+            total_bytes: 1,
+            free_bytes: 1,
+            reason: reason.map(str::to_owned),
+        };
+        vec![of("cuda:0", None), of("cuda:2", None), of("cpu", None), of("cuda:1", Some("It is old."))]
+    }
+
     #[test]
     fn a_device_opens_or_says_why_not() {
-        assert!(open(Some("cpu")).unwrap().is_cpu());
-        for id in ["gpu", "cuda:", "cuda:x", "cuda:-1", ""] {
-            assert_eq!(open(Some(id)).unwrap_err().code, Code::InvalidArg, "{id}");
+        let (info, device) = open(Some("cpu"), None).unwrap();
+        assert!(device.is_cpu() && info.id == "cpu");
+        for id in ["gpu", "cuda:", "cuda:x", "cuda:-1", "cuda:+1", ""] {
+            assert_eq!(open(Some(id), None).unwrap_err().code, Code::InvalidArg, "{id}");
+            assert_eq!(check(Some(id), None).unwrap_err().code, Code::InvalidArg, "{id}");
         }
-        let error = open(Some("cuda:4095")).unwrap_err();
-        assert_eq!(error.code, Code::Device);
-        assert!(error.details["reason"].as_str().is_some_and(|why| error.message.contains(why)));
+        for error in [open(Some("cuda:4095"), None).unwrap_err(), check(Some("cuda:4095"), None).unwrap_err()] {
+            assert_eq!((error.code, &error.details["device"]), (Code::Device, &"cuda:4095".into()));
+            assert!(error.details["reason"].as_str().is_some_and(|why| error.message.contains(why)));
+            assert!(error.details["usable"].as_array().is_some_and(|usable| usable.contains(&"cpu".into())));
+        }
+    }
+
+    #[test]
+    fn a_gpu_that_does_not_open_is_a_failure_only_where_it_was_asked_for() {
+        // What opens, what is asked for, and what is had or why not.
+        for (opens, id, expected) in [
+            (&["cuda:0", "cuda:2", "cpu"][..], "auto", Ok("cuda:0")),
+            (&["cuda:2", "cpu"], "auto", Ok("cuda:2")),
+            (&["cpu"], "auto", Ok("cpu")),
+            (&["cuda:2", "cpu"], "cuda", Ok("cuda:2")),
+            (&["cuda:0", "cuda:2", "cpu"], "cuda:2", Ok("cuda:2")),
+            (&["cpu"], "cuda", Err(("It is in use.", vec!["cpu"]))),
+            (&["cpu"], "cuda:0", Err(("It is in use.", vec!["cuda:2", "cpu"]))),
+            (&["cpu"], "cuda:1", Err(("It is old.", vec!["cuda:0", "cuda:2", "cpu"]))),
+            (&["cpu"], "cuda:7", Err(("There is no such device.", vec!["cuda:0", "cuda:2", "cpu"]))),
+        ] {
+            let open = |id: &str| if opens.contains(&id) { Ok(()) } else { Err("It is in use.".to_owned()) };
+            let chosen = choose(id, listed(), open).map(|(device, ())| device.id);
+            let expected = expected.map(str::to_owned).map_err(|(why, usable)| (why.into(), usable.into()));
+            let told = |error: Error| (error.details["reason"].clone(), error.details["usable"].clone());
+            assert_eq!(chosen.map_err(told), expected, "{id} where {opens:?} open");
+        }
+    }
+
+    #[test]
+    fn without_gpus_the_reason_is_the_best_known_one() {
+        if device::gpus().is_ok() {
+            skimlm_kernels::skipped!("this build lists GPUs");
+            return;
+        }
+        for id in ["cuda", "cuda:0"] {
+            let error = open(Some(id), Some("The driver is absent.")).unwrap_err();
+            let message = format!("The device {id} cannot be used: The driver is absent. Use cpu.");
+            assert_eq!((error.code, error.message), (Code::Device, message));
+        }
+        assert_eq!(devices(Some("The driver is absent."))[1].reason.as_deref(), Some("The driver is absent."));
+        assert!(devices(None)[1].reason.is_some());
     }
 
     #[cfg(target_os = "linux")]
@@ -192,10 +286,10 @@ mod tests {
 
     #[test]
     fn the_first_device_is_the_one_that_auto_opens() {
-        let all = devices();
+        let all = devices(None);
         let cpu = all.iter().position(|device| device.id == "cpu").unwrap();
         assert!(all[..=cpu].iter().all(|device| device.reason.is_none()));
         assert!(all[cpu + 1..].iter().all(|device| device.reason.is_some()));
-        assert_eq!(open(None).unwrap().is_cpu(), cpu == 0);
+        assert_eq!(open(None, None).unwrap().0.id, all[0].id);
     }
 }

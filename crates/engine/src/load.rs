@@ -12,6 +12,7 @@ use skimlm_kernels::threads::Threads;
 use skimlm_models::{Footprint, OpenOptions, Quantization, Source};
 use skimlm_policies::{Context, Profile, registry};
 
+use crate::device::{self, DeviceInfo};
 use crate::memory;
 use crate::text::{self, ChatTemplate, Declared, GgufVocab, Tokenizer};
 
@@ -21,6 +22,8 @@ use crate::text::{self, ChatTemplate, Declared, GgufVocab, Tokenizer};
 pub struct LoadOptions {
     /// Where the model runs: `cpu`, `cuda`, `cuda:N`, or `auto`, a GPU if one can be used; none: `auto`.
     pub device: Option<String>,
+    /// Why a build for the CPU runs, where the caller knows more of it than the build: the reason that there are no GPUs.
+    pub no_gpus: Option<String>,
     /// Positions to allow; none: those the model was trained for, which is also the most.
     pub context_length: Option<usize>,
     /// Threads to compute with; none: one a core.
@@ -45,6 +48,16 @@ pub struct LoadOptions {
     pub verify: bool,
     /// Requests that may wait before `ERR_BUSY`.
     pub max_queue: Option<usize>,
+}
+
+impl LoadOptions {
+    /// Refuses what no model could be loaded with, before there is one: `ERR_INVALID_ARG`, and `ERR_DEVICE` for a device that
+    /// is not there or cannot be used.
+    pub fn check(&self) -> Result<()> {
+        types(self.dtype.as_deref(), self.kv_dtype.as_deref())?;
+        activations(self.activations.as_deref())?;
+        device::check(self.device.as_deref(), self.no_gpus.as_deref())
+    }
 }
 
 /// What is known of a model without its weights.
@@ -85,6 +98,8 @@ pub fn inspect(path: &Path) -> Result<ModelInfo> {
 pub struct Loaded {
     /// The decoder.
     pub model: Box<dyn Model>,
+    /// Where it runs, as it was before the model was there.
+    pub device: DeviceInfo,
     /// The tokenizer.
     pub tokenizer: Arc<Tokenizer>,
     /// The chat template, if there is one.
@@ -113,8 +128,8 @@ pub fn load(path: &Path, options: &LoadOptions, progress: &mut dyn FnMut(u64, u6
     if let Some(tokens @ 0) = options.context_length {
         return Err(Error::invalid_option("contextLength", tokens, "at least 1"));
     }
-    let device = crate::device::open(options.device.as_deref())?;
-    crate::device::check_entries(&device, dtype, "kvDtype")?;
+    let (info, device) = device::open(options.device.as_deref(), options.no_gpus.as_deref())?;
+    device::check_entries(&device, dtype, "kvDtype")?;
     let verify = options.verify;
     let open = OpenOptions { device: device.clone(), verify, quantize, activations, progress: Some(progress) };
     let source = Source::open(path)?;
@@ -140,6 +155,7 @@ pub fn load(path: &Path, options: &LoadOptions, progress: &mut dyn FnMut(u64, u6
     device.synchronize()?;
     Ok(Loaded {
         profile,
+        device: info,
         tokenizer: Arc::new(tokenizer),
         template: template.map(Arc::new),
         info: ModelInfo::new(header, &opened.source),

@@ -13,6 +13,7 @@ use skimlm_kernels::threads::Threads;
 use skimlm_policies::Context;
 
 use crate::control::Cancel;
+use crate::device::DeviceInfo;
 use crate::generate::generate;
 use crate::load::{LoadOptions, Loaded, ModelInfo, load, start_threads};
 use crate::output::Event;
@@ -31,6 +32,7 @@ pub struct Worker {
     shared: Arc<Shared>,
     gone: Receiver<()>,
     info: ModelInfo,
+    device: DeviceInfo,
     shape: Shape,
     tokenizer: Arc<Tokenizer>,
     template: Option<Arc<ChatTemplate>>,
@@ -126,6 +128,7 @@ impl Worker {
                     Ok(loaded) => {
                         let face = (
                             loaded.info.clone(),
+                            loaded.device.clone(),
                             loaded.model.shape().clone(),
                             Arc::clone(&loaded.tokenizer),
                             loaded.template.clone(),
@@ -143,14 +146,19 @@ impl Worker {
             .name("skimlm".into())
             .spawn(serve)
             .map_err(|e| Error::new(Code::Internal, "the inference thread did not start.").caused_by(e))?;
-        let (info, shape, tokenizer, template) =
+        let (info, device, shape, tokenizer, template) =
             ready.recv().map_err(|_| Error::new(Code::Internal, "the inference thread ended while loading."))??;
-        Ok(Self { shared, gone, info, shape, tokenizer, template, max_queue })
+        Ok(Self { shared, gone, info, device, shape, tokenizer, template, max_queue })
     }
 
     /// What is known of the model.
     pub fn info(&self) -> &ModelInfo {
         &self.info
+    }
+
+    /// Where it runs.
+    pub fn device(&self) -> &DeviceInfo {
+        &self.device
     }
 
     /// Its tokenizer.

@@ -49,8 +49,8 @@ pub fn kernel_levels() -> napi::Result<String> {
     })
 }
 
-/// The devices of this machine as JSON.
+/// The devices of this machine as JSON. `no_gpus` is why a binary for the CPU was taken, if one was.
 #[napi]
-pub fn devices() -> napi::Result<String> {
-    guarded(|| json::write(&skimlm_engine::devices()))
+pub fn devices(no_gpus: Option<String>) -> napi::Result<String> {
+    guarded(|| json::write(&skimlm_engine::devices(no_gpus.as_deref())))
 }

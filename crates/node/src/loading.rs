@@ -8,7 +8,7 @@ use async_channel::{Receiver, bounded};
 use napi::Env;
 use napi_derive::napi;
 use skimlm_core::{Code, Error, Result};
-use skimlm_engine::Worker;
+use skimlm_engine::{LoadOptions, Worker};
 
 use crate::error::{guarded, to_js};
 use crate::json;
@@ -28,6 +28,12 @@ pub struct Loading {
     progress: Receiver<(u64, u64)>,
     loaded: Receiver<Result<Arc<Worker>>>,
     leash: Arc<Leash>,
+}
+
+/// Refuses options that no model can be loaded with; `options` is JSON.
+#[napi]
+pub fn check_load(options: String) -> napi::Result<()> {
+    guarded(|| json::read::<LoadOptions>(&options, "")?.check())
 }
 
 /// Starts to load a model; `options` is JSON.

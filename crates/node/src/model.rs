@@ -53,6 +53,12 @@ impl Model {
         guarded(|| json::write(self.worker.info()))
     }
 
+    /// Where it runs, as JSON.
+    #[napi]
+    pub fn device(&self) -> napi::Result<String> {
+        guarded(|| json::write(self.worker.device()))
+    }
+
     /// Checks a request. `tokens` are the prompt's if that is bare tokens, `forced` the selection to replay.
     #[napi]
     pub fn prepare(&self, request: String, tokens: Option<&[u32]>, forced: Option<&[u32]>) -> napi::Result<Prepared> {
