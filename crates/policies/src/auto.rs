@@ -280,6 +280,17 @@ mod tests {
     }
 
     #[test]
+    fn settings_that_cannot_serve_are_refused() {
+        for kind in ["auto", "anllm"] {
+            let mut profile = (*profile()).clone();
+            profile.settings[1].policy = json!({ "kind": kind });
+            let error = Profile::parse(&serde_json::to_string(&profile).unwrap()).unwrap_err();
+            assert_eq!(error.code.as_str(), "ERR_INVALID_ARG");
+            assert!(error.message.contains(&format!("setting `good` is `{kind}`")), "{}", error.message);
+        }
+    }
+
+    #[test]
     fn a_profile_reads_back_and_a_foreign_one_is_refused() {
         let json = serde_json::to_string(&*profile()).unwrap();
         assert_eq!(Profile::parse(&json).unwrap(), *profile());

@@ -98,9 +98,13 @@ impl Profile {
         }
         for setting in &profile.settings {
             let spec = PolicySpec::parse(&setting.policy)?;
-            if spec.kind() == crate::Auto::KIND {
-                return Err(bad(format!("setting `{}` is `auto` itself", setting.name)));
-            }
+            let why = match spec.kind() {
+                crate::Auto::KIND => "`auto` itself",
+                // It tags a prompt's rows, and they are tagged before it is known who serves.
+                crate::AnLlm::KIND => "`anllm`, which cannot serve for `auto`",
+                _ => continue,
+            };
+            return Err(bad(format!("setting `{}` is {why}", setting.name)));
         }
         Ok(profile)
     }
