@@ -5,7 +5,7 @@ use napi_derive::napi;
 use skimlm_core::{Code, Error, Result};
 use skimlm_kernels::gather::rows_into;
 use skimlm_kernels::scores::last_query;
-use skimlm_kernels::select::{Edge, Pool, pool, top_k};
+use skimlm_kernels::select::{Edge, Pool, pool, ranked, top_k};
 
 use crate::error::guarded;
 
@@ -20,12 +20,8 @@ pub fn select_top_k(
     #[napi(ts_arg_type = "Uint32Array")] out: Out<'_, u32>,
 ) -> napi::Result<()> {
     guarded(|| {
-        let mut chosen = top_k(scores, out.len())?;
-        if by_score {
-            let score = |i: &u32| scores.get(*i as usize).copied().unwrap_or(f32::NEG_INFINITY);
-            chosen.sort_by(|a, b| score(b).partial_cmp(&score(a)).unwrap_or(std::cmp::Ordering::Equal));
-        }
-        fill(out, &chosen)
+        let choose = if by_score { ranked } else { top_k };
+        fill(out, &choose(scores, out.len())?)
     })
 }
 

@@ -5,7 +5,6 @@ use std::collections::HashMap;
 use async_channel::{Receiver, Sender, unbounded};
 use napi_derive::napi;
 use serde::Serialize;
-use skimlm_core::{Code, Error};
 use skimlm_eval::calibrate::{CalibrationPlan, calibrate};
 use skimlm_eval::run::{Plan, run};
 
@@ -65,22 +64,13 @@ impl Model {
             let plan: CalibrationPlan = json::read(&plan, "plan")?;
             let (sender, news) = unbounded();
             let work = move |loaded: &skimlm_engine::Loaded, cancel: &skimlm_engine::Cancel| {
-                let profile =
-                    calibrate(&plan, loaded, cancel, &mut |p| tell(&sender, "progress", p)).map_err(stopped)?;
+                let profile = calibrate(&plan, loaded, cancel, &mut |p| tell(&sender, "progress", p))?;
                 tell(&sender, "result", profile);
                 Ok(())
             };
             Ok(Study { run: self.worker.study(work)?, news })
         })
     }
-}
-
-/// A profile of half the cases is none, so a stop is an error here.
-fn stopped(error: Error) -> Error {
-    if error.code == Code::Cancelled {
-        return Error::new(Code::Cancelled, "the calibration was stopped; there is no profile.");
-    }
-    error
 }
 
 fn tell(listener: &Sender<String>, what: &str, news: impl Serialize) {

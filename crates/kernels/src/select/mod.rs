@@ -104,6 +104,15 @@ pub fn top_k(scores: &[f32], k: usize) -> Result<Vec<u32>> {
     })
 }
 
+/// The indices of the `k` largest scores, the largest first. `k` beyond the length keeps all.
+pub fn ranked(scores: &[f32], k: usize) -> Result<Vec<u32>> {
+    let mut chosen = top_k(scores, k)?;
+    let score = |index: &u32| scores[*index as usize];
+    // What was chosen is finite and ascends, so that equal scores stay in order.
+    chosen.sort_by(|a, b| score(b).partial_cmp(&score(a)).unwrap_or(std::cmp::Ordering::Equal));
+    Ok(chosen)
+}
+
 /// How a row of scores becomes a set of kept entries.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Choice {

@@ -1,7 +1,9 @@
+use std::collections::BTreeSet;
+
 use candle_core::{DType, Device, Tensor};
 use proptest::prelude::*;
 
-use super::{Choice, Edge, Kept, Pool, contrast, cpu, pool, reference, select, top_k};
+use super::{Choice, Edge, Kept, Pool, contrast, cpu, pool, ranked, reference, select, top_k};
 use crate::error::Error;
 use crate::testing::{assert_close, devices, levels, numbers};
 
@@ -25,6 +27,13 @@ proptest! {
             let got = cpu::top_k(level, &scores, k).unwrap();
             prop_assert_eq!(&got, &want, "{}", level);
         }
+        let best = ranked(&scores, k).unwrap();
+        let in_order = |pair: &[u32]| {
+            let of = |i: usize| scores[pair[i] as usize];
+            of(0) > of(1) || (of(0) == of(1) && pair[0] < pair[1])
+        };
+        prop_assert!(best.windows(2).all(in_order), "{:?}", best);
+        prop_assert_eq!(BTreeSet::from_iter(best), BTreeSet::from_iter(want.clone()));
         prop_assert_eq!(top_k(&scores, k).unwrap(), want);
     }
 
