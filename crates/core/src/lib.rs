@@ -7,7 +7,7 @@
 
 mod cache;
 mod error;
-mod fnv;
+mod hash;
 mod model;
 mod options;
 mod pass;
@@ -17,7 +17,7 @@ mod selection;
 
 pub use cache::{Bank, KvCache, LayerAhead, LayerCache};
 pub use error::{Code, Error, Result, panic_text};
-pub use fnv::{FNV_START, fnv1a};
+pub use hash::{FNV_START, fnv1a, splitmix64};
 pub use model::{LayerShape, Model, Projected, Shape, Which};
 pub use options::read_options;
 pub use pass::{Pass, Role, Rows, Stage};

@@ -4,7 +4,7 @@
 //! stream are mapped to `[-1, 1)`, exactly in f32, and scaled by a power of two. Norm weights are 1.
 //! Results on the default sizes are the project's golden values.
 
-use skimlm_core::{FNV_START, LayerShape, Result, fnv1a};
+use skimlm_core::{FNV_START, LayerShape, Result, fnv1a, splitmix64};
 use skimlm_kernels::linear::Weight;
 
 use super::{LayerPart, Part, Weights};
@@ -132,13 +132,8 @@ fn unit(x: u64) -> f32 {
 
 /// splitmix64, seeded with the name.
 fn stream(name: &str) -> impl Iterator<Item = u64> {
-    let mut state = fnv1a(FNV_START, name.bytes());
-    std::iter::repeat_with(move || {
-        state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let z = (state ^ (state >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    })
+    let seed = fnv1a(FNV_START, name.bytes());
+    (0..).map(move |index| splitmix64(seed, index))
 }
 
 #[cfg(test)]
