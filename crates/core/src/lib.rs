@@ -19,7 +19,7 @@ pub use cache::{Bank, KvCache, LayerAhead, LayerCache};
 pub use error::{Code, Error, Result, panic_text};
 pub use hash::{FNV_START, fnv1a, splitmix64};
 pub use model::{LayerShape, Model, Projected, Shape, Which};
-pub use options::read_options;
+pub use options::{read_options, whole};
 pub use pass::{Pass, Role, Rows, Stage};
 pub use policy::{Among, Evidence, Flow, Keep, LayerHeads, Policy, Queries, Report, Seen, Step, Warning};
 pub use reading::Reading;

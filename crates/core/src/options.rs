@@ -27,6 +27,12 @@ pub fn read_options<T: DeserializeOwned>(options: &Value, name: &str) -> Result<
     })
 }
 
+/// A whole number from `least` to as many as there are positions, of a JSON number; none for another.
+pub fn whole(number: f64, least: u32) -> Option<usize> {
+    let fits = number.fract() == 0.0 && (f64::from(least)..=f64::from(u32::MAX)).contains(&number);
+    fits.then_some(number as usize)
+}
+
 /// serde repeats a value in its sentence, and that may be a book; what was expected comes last.
 fn without_middle(what: String) -> String {
     const MOST: usize = 1000;
@@ -72,6 +78,19 @@ mod tests {
         let error = refused(json!({ "budget": 1, "list": [2, -3] }), "");
         assert_eq!((&error.details["option"], &error.details["value"]), (&json!("list[1]"), &json!(-3)));
         assert_eq!(error.details["expected"], "invalid value: integer `-3`, expected u32");
+    }
+
+    #[test]
+    fn a_whole_number_has_no_fraction_and_fits() {
+        let most = f64::from(u32::MAX);
+        for (number, least, taken) in
+            [(0.0, 0, Some(0)), (0.0, 1, None), (1.0, 1, Some(1)), (most, 1, Some(u32::MAX as usize)), (2.5, 1, None)]
+        {
+            assert_eq!(whole(number, least), taken, "{number} of at least {least}");
+        }
+        for number in [-1.0, most + 1.0, f64::NAN, f64::INFINITY] {
+            assert_eq!(whole(number, 0), None, "{number}");
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::path::Path;
 use candle_core::Device;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use skimlm_core::{Code, Error, Reading, Result, read_options};
+use skimlm_core::{Code, Error, Reading, Result, read_options, whole};
 use skimlm_models::{Footprint, Quantization, Source};
 use skimlm_policies::{Context, PolicySpec};
 
@@ -64,10 +64,8 @@ impl MemoryNeed {
     pub fn parse(value: &Value) -> Result<Self> {
         let form: Form = read_options(value, "")?;
         types(form.dtype.as_deref(), form.kv_dtype.as_deref())?;
-        let prompt_tokens = match form.prompt_tokens.as_f64() {
-            Some(n) if n >= 0.0 && n.fract() == 0.0 && n <= u32::MAX.into() => n as usize,
-            _ => return Err(Error::invalid_option("promptTokens", form.prompt_tokens, "a whole number")),
-        };
+        let refused = || Error::invalid_option("promptTokens", form.prompt_tokens.clone(), "a whole number");
+        let prompt_tokens = form.prompt_tokens.as_f64().and_then(|number| whole(number, 0)).ok_or_else(refused)?;
         Ok(Self {
             prompt_tokens,
             max_new_tokens: form.max_new_tokens.map_or(Ok(DEFAULT_NEW_TOKENS), |v| new_tokens(&v))?,

@@ -1,6 +1,6 @@
 use serde::Deserialize;
 use serde_json::Value;
-use skimlm_core::{Error, Result, read_options};
+use skimlm_core::{Error, Result, read_options, whole};
 use skimlm_policies::PolicySpec;
 
 use crate::sample::Sampling;
@@ -115,10 +115,8 @@ impl Request {
 }
 
 pub(crate) fn new_tokens(value: &Value) -> Result<usize> {
-    match value.as_f64() {
-        Some(n) if n >= 1.0 && n.fract() == 0.0 && n <= u32::MAX.into() => Ok(n as usize),
-        _ => Err(Error::invalid_option("maxNewTokens", value.clone(), "a whole number of at least 1")),
-    }
+    let refused = || Error::invalid_option("maxNewTokens", value.clone(), "a whole number of at least 1");
+    value.as_f64().and_then(|number| whole(number, 1)).ok_or_else(refused)
 }
 
 #[cfg(test)]

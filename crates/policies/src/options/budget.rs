@@ -123,12 +123,8 @@ impl Budget {
 }
 
 pub(super) fn whole<'de, D: serde::Deserializer<'de>>(d: D) -> Result<usize, D::Error> {
-    let value = f64::deserialize(d)?;
-    if value >= 1.0 && value.fract() == 0.0 && value <= u32::MAX.into() {
-        Ok(value as usize)
-    } else {
-        Err(serde::de::Error::custom("a whole number of at least 1"))
-    }
+    let expected = || serde::de::Error::custom("a whole number of at least 1");
+    skimlm_core::whole(f64::deserialize(d)?, 1).ok_or_else(expected)
 }
 
 fn share<'de, D: serde::Deserializer<'de>>(d: D) -> Result<f64, D::Error> {
