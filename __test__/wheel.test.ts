@@ -42,8 +42,8 @@ function zip(members: Record<string, string | Buffer>): Promise<Buffer> {
 }
 
 /**
- * A machine with a hub that has nothing, an index at `/simple` that lists the wheel as `answer` says, and the environment
- * `env`.
+ * A machine with a hub that has nothing, an index at `/simple` that lists the wheel as `answer` says, and the
+ * environment `env`.
  */
 async function setUp(t: ExecutionContext, env: Record<string, string>, answer: (typeof answers)[number] = 'JSON') {
   const html = answer !== 'JSON'

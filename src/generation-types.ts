@@ -25,8 +25,8 @@ export interface GenerateOptions {
   pins?: { text?: [number, number][] }
   /**
    * Keep exactly these prompt tokens, ascending, each once: the replay of a selection. The policies `gemfilter` and
-   * `promptdistill` take them, others (the default, too) are `ERR_INVALID_ARG`; what `auto` selected is replayed with the
-   * selection's `served`.
+   * `promptdistill` take them, others (the default, too) are `ERR_INVALID_ARG`; what `auto` selected is replayed with
+   * the selection's `served`.
    */
   forceIndices?: Uint32Array
   /** Default 256. Fewer where the model's positions end (`W_SHORTENED`). */

@@ -66,8 +66,9 @@ export interface SelectedToken {
   /** Where it comes from. */
   source: 'document' | 'question' | 'template'
   /**
-   * UTF-16 range in the caller's own string: the prompt, or, of `{ document, question }`, the one that `source` names; of
-   * a chat, the content of message `message`. Empty where there is none: the template's words, `system` and bare tokens.
+   * UTF-16 range in the caller's own string: the prompt, or, of `{ document, question }`, the one that `source` names;
+   * of a chat, the content of message `message`. Empty where there is none: the template's words, `system` and bare
+   * tokens.
    */
   start: number
   /** After its last code unit. */
