@@ -148,11 +148,24 @@ fn a_folder_is_of_one_model_one_text_and_one_policy_a_name() {
     again(&Plan { text: Some(moved.clone()), ..of(0..2, 1) }).unwrap();
     std::fs::write(&moved, std::fs::read_to_string(&book).unwrap().replace("rope", "tar")).unwrap();
     refused(&Plan { text: Some(moved), ..of(0..2, 1) }, "another text");
-    refused(&Plan { select_only: true, ..of(0..2, 1) }, "selectOnly");
+    refused(&Plan { select_only: true, ..of(0..2, 1) }, "with `selectOnly: false`");
+    // What was planned and never measured contradicts nothing.
+    let stopped = Cancel::default();
+    stopped.stop();
+    run(&of(2..3, 1), &loaded, &stopped, &mut |_| {}).unwrap();
+    let mut heads = of(2..3, 1);
+    heads.policies[0].policy["budget"] = 48.into();
+    again(&heads).unwrap();
     let path = whole.output.join("plan.json");
+    let written: Plan = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    let names: Vec<_> = written.policies.iter().map(|contender| contender.name.as_str()).collect();
+    assert_eq!(names, ["heads", "full", "half", "bm25"], "what a run wrote is a plan");
+    let path = whole.output.join("measured.json");
     let written = std::fs::read_to_string(&path).unwrap();
     std::fs::write(&path, written.replace(&loaded.info.file.fingerprint, "of-another")).unwrap();
     refused(&of(0..2, 1), "another model");
+    std::fs::write(&path, written.replace("\"f16\"", "\"f32\"")).unwrap();
+    refused(&of(0..2, 1), "another `kvDtype`");
     std::fs::remove_file(whole.output.join("records.jsonl")).unwrap();
     again(&of(0..2, 1)).unwrap();
 }
@@ -187,6 +200,18 @@ fn the_published_needle_test_runs_over_a_folder_of_texts() {
         assert_eq!((record.task.as_str(), record.recall), ("needle-folder", Some(1.0)), "{record:?}");
         assert!(record.score.is_some() && record.prompt_tokens < record.length, "{record:?}");
     }
+    // With and without the harness's flaws over one folder, and again.
+    let mut published = plan.files[0].clone();
+    published.as_published = true;
+    plan.files.push(published.clone());
+    for _ in 0..2 {
+        run(&plan, &loaded, &Cancel::default(), &mut |_| {}).unwrap();
+    }
+    run(&Plan { files: vec![published], ..plan.clone() }, &loaded, &Cancel::default(), &mut |_| {}).unwrap();
+    let (records, _) = read_records(&plan.output.join("records.jsonl")).unwrap();
+    assert_eq!(records.len(), 2 * found.len());
+    let written: Plan = serde_json::from_slice(&std::fs::read(plan.output.join("plan.json")).unwrap()).unwrap();
+    assert_eq!(written.files.len(), 2, "{written:?}");
     plan.files[0].path = folder.path().join("nothing");
     let error = run(&plan, &loaded, &Cancel::default(), &mut |_| {}).unwrap_err();
     assert_eq!(error.code, Code::InvalidArg);

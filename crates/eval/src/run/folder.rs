@@ -4,10 +4,10 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
-use serde_json::Value;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use skimlm_core::{Code, Error, FNV_START, Result, fnv1a};
-use skimlm_engine::files;
+use skimlm_engine::{Loaded, files};
 
 use super::{CaseFile, Contender, Plan};
 use crate::{Record, read_records};
@@ -19,33 +19,51 @@ pub(super) struct Folder {
     file: File,
 }
 
-/// What the records of a folder were measured with. A record names its case and its policy; all else that it depends
-/// on is here.
+/// What the records of a folder were measured with beside the plan: `measured.json`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Measured {
+    /// The fingerprint of the model's file.
+    model: Option<String>,
+    /// The type of cached keys and values.
+    kv_dtype: Option<String>,
+    /// The fingerprint of the plan's text; none: no record was made from one.
+    text: Option<String>,
+}
+
+/// What is compared with a plan whose records go into the same folder. A record names its case and its policy, and a
+/// case of a file is known by its id alone: what else the file, the model's options and its profile say is not here.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct Earlier {
-    model: Option<String>,
-    text_fingerprint: Option<String>,
+    #[serde(skip)]
+    measured: Measured,
     select_only: Option<bool>,
     files: Vec<CaseFile>,
     policies: Vec<Contender>,
 }
 
 impl Folder {
-    /// Opens the plan's folder and writes `plan.json`: the plan, with what earlier runs into the folder had besides, and
-    /// the fingerprints of the model and the text.
+    /// Opens the plan's folder and writes `plan.json`, the plan with the policies and files that earlier runs into the
+    /// folder had besides, and `measured.json`.
     ///
-    /// `ERR_INVALID_ARG` if there are records of another model or text, of another policy of the same name, or that
-    /// differ in whether anything was answered; `ERR_STORAGE` if the folder cannot be written.
-    pub(super) fn open(plan: &Plan, model: &str) -> Result<Self> {
+    /// `ERR_INVALID_ARG` if there are records of another model, `kvDtype` or text, of another policy of the same name,
+    /// of a file with another format or other templates, or that differ in whether anything was answered;
+    /// `ERR_STORAGE` if the folder cannot be written.
+    pub(super) fn open(plan: &Plan, loaded: &Loaded) -> Result<Self> {
         fs::create_dir_all(&plan.output).map_err(|e| unwritable(&plan.output, e))?;
         let path = plan.output.join("records.jsonl");
         let (records, end) = if path.exists() { read_records(&path)? } else { (Vec::new(), 0) };
-        let place = plan.output.join("plan.json");
-        let earlier = if records.is_empty() { Earlier::default() } else { Earlier::read(&place)? };
-        let text = plan.text.as_deref().filter(|_| !plan.tasks.is_empty()).map(fingerprint).transpose()?;
-        earlier.check(plan, model, text.as_deref())?;
-        files::write(&place, earlier.and(plan, model, text)?.as_bytes())?;
+        let earlier = if records.is_empty() { Earlier::default() } else { Earlier::read(&plan.output, &records)? };
+        let mut measured = Measured {
+            model: Some(loaded.info.file.fingerprint.clone()),
+            kv_dtype: Some(loaded.dtype.as_str().to_owned()),
+            text: plan.text.as_deref().filter(|_| !plan.tasks.is_empty()).map(fingerprint).transpose()?,
+        };
+        earlier.check(plan, &measured)?;
+        measured.text = measured.text.or_else(|| earlier.measured.text.clone());
+        write(&plan.output.join("measured.json"), &measured)?;
+        write(&plan.output.join("plan.json"), &earlier.and(plan))?;
         let open = || {
             let mut file = OpenOptions::new().create(true).truncate(false).write(true).open(&path)?;
             file.set_len(end)?;
@@ -65,32 +83,32 @@ impl Folder {
 }
 
 impl Earlier {
-    fn read(path: &Path) -> Result<Self> {
-        let bad = |error: &dyn std::fmt::Display| {
-            let name = path.display().to_string();
-            let what = format!("{name} is no plan: {error}. Choose another `plan.output`.");
-            Error::new(Code::InvalidArg, what).with("file", name)
-        };
-        match fs::read(path) {
-            Ok(text) => serde_json::from_slice(&text).map_err(|error| bad(&error)),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Self::default()),
-            Err(error) => Err(bad(&error)),
-        }
+    fn read(folder: &Path, records: &[Record]) -> Result<Self> {
+        let mut earlier: Self = read(&folder.join("plan.json"))?;
+        // A plan is written before anything is measured: a policy without records contradicts nothing.
+        earlier.policies.retain(|old| records.iter().any(|record| record.policy == old.name));
+        Ok(Self { measured: read(&folder.join("measured.json"))?, ..earlier })
     }
 
     /// Refuses a plan whose records would be taken for those that are there.
-    fn check(&self, plan: &Plan, model: &str, text: Option<&str>) -> Result<()> {
+    fn check(&self, plan: &Plan, measured: &Measured) -> Result<()> {
         let policy =
             |new: &&Contender| self.policies.iter().any(|old| old.name == new.name && old.policy != new.policy);
-        let file = |new: &&CaseFile| self.files.iter().any(|old| old.path == new.path && old != *new);
+        // Whether a needle test is the published one is in the ids of its cases.
+        let file = |new: &&CaseFile| {
+            let same = |old: &CaseFile| (old.format, &old.templates) == (new.format, &new.templates);
+            self.files.iter().any(|old| old.path == new.path && !same(old))
+        };
         let differs =
-            |old: &Option<String>, new: Option<&str>| old.as_deref().zip(new).is_some_and(|(old, new)| old != new);
-        let other = if differs(&self.model, Some(model)) {
+            |old: &Option<String>, new: &Option<String>| old.as_ref().zip(new.as_ref()).is_some_and(|(a, b)| a != b);
+        let other = if differs(&self.measured.model, &measured.model) {
             "another model".to_owned()
-        } else if differs(&self.text_fingerprint, text) {
+        } else if differs(&self.measured.kv_dtype, &measured.kv_dtype) {
+            "another `kvDtype`".to_owned()
+        } else if differs(&self.measured.text, &measured.text) {
             "another text".to_owned()
         } else if self.select_only.is_some_and(|old| old != plan.select_only) {
-            format!("a plan without `selectOnly: {}`", plan.select_only)
+            format!("a plan with `selectOnly: {}`", !plan.select_only)
         } else if let Some(Contender { name, .. }) = plan.policies.iter().find(policy) {
             format!("another policy called {name}")
         } else if let Some(CaseFile { path, .. }) = plan.files.iter().find(file) {
@@ -102,18 +120,34 @@ impl Earlier {
         Err(Error::invalid_option("plan.output", folder, format!("a folder without records of {other}")))
     }
 
-    /// The plan and what it leaves out, as JSON.
-    fn and(self, plan: &Plan, model: &str, text: Option<String>) -> Result<String> {
+    /// The plan with the policies and files that it leaves out.
+    fn and(self, plan: &Plan) -> Plan {
         let mut all = plan.clone();
         all.policies.extend(self.policies.into_iter().filter(|old| plan.policies.iter().all(|p| p.name != old.name)));
-        all.files.extend(self.files.into_iter().filter(|old| plan.files.iter().all(|file| file.path != old.path)));
-        let json = serde_json::to_value(&all).and_then(|mut all| {
-            all["model"] = Value::from(model);
-            all["textFingerprint"] = Value::from(text.or(self.text_fingerprint));
-            serde_json::to_string_pretty(&all)
-        });
-        json.map_err(|error| Error::new(Code::Internal, format!("The plan is no JSON: {error}.")).caused_by(error))
+        all.files.extend(self.files.into_iter().filter(|old| !plan.files.contains(old)));
+        all
     }
+}
+
+/// What an earlier run wrote as JSON; nothing where there is no such file.
+fn read<T: Default + DeserializeOwned>(path: &Path) -> Result<T> {
+    let bad = |error: &dyn std::fmt::Display| {
+        let name = path.display().to_string();
+        let what = format!("{name} is not what a run wrote: {error}. Choose another `plan.output`.");
+        Error::new(Code::InvalidArg, what).with("file", name)
+    };
+    match fs::read(path) {
+        Ok(text) => serde_json::from_slice(&text).map_err(|error| bad(&error)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(T::default()),
+        Err(error) => Err(bad(&error)),
+    }
+}
+
+fn write(path: &Path, content: &impl Serialize) -> Result<()> {
+    let json = serde_json::to_vec_pretty(content).map_err(|error| {
+        Error::new(Code::Internal, format!("{} is no JSON: {error}.", path.display())).caused_by(error)
+    })?;
+    files::write(path, &json)
 }
 
 /// A short name for the bytes of a text file.

@@ -56,9 +56,11 @@ pub struct Plan {
     pub select_only: bool,
     /// Policies in the order of the table. The one called `full`, which is of that kind, is what the others differ from.
     pub policies: Vec<Contender>,
-    /// The folder for `plan.json`, `records.jsonl`, `summary.json`, `table.md` and `report.html`. Records that are
-    /// there already are not measured again; those of another model or text, or of another policy of the same name, are
-    /// refused.
+    /// The folder for `plan.json`, `measured.json`, `records.jsonl`, `summary.json`, `table.md` and `report.html`.
+    /// Records that are there already are not measured again. Refused are those of another model file, `kvDtype` or
+    /// `text`, those with the other `selectOnly`, and those of a policy of the same name with other options or of a
+    /// file at the same path with another format or other `templates`. Nothing else is compared: a case of another file
+    /// that has the same id counts as measured.
     pub output: PathBuf,
 }
 
@@ -92,7 +94,7 @@ pub fn run(plan: &Plan, loaded: &Loaded, cancel: &Cancel, progress: &mut dyn FnM
     }
     plan.policies.iter().try_for_each(|contender| contender.check(loaded))?;
     let cases = cases(plan, loaded)?;
-    let mut folder = Folder::open(plan, &loaded.info.file.fingerprint)?;
+    let mut folder = Folder::open(plan, loaded)?;
     let have: HashSet<(String, String)> = folder.records.iter().map(|r| (r.case.clone(), r.policy.clone())).collect();
     let total = cases.len() * plan.policies.len();
     let mut done = 0;
