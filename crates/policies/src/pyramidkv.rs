@@ -61,7 +61,7 @@ impl Method for PyramidKv {
 
     fn build(self, context: &Context<'_>) -> Box<dyn Policy> {
         let (layers, slope) = (context.shape.layers.len(), self.slope);
-        let share = Pyramid { entries: self.budget - self.window, layers, slope };
+        let share = Pyramid::new(self.budget - self.window, layers, slope);
         let snapkv = self.scores();
         Box::new(Evict::new(snapkv.scores(), share, snapkv.rule()))
     }

@@ -79,7 +79,7 @@ impl<S: Scorer, B: Share> Evict<S, B> {
     }
 
     /// What each head keeps of entries scored `scores`, or nothing to change.
-    fn choose(&self, layer: usize, scores: &[Vec<f32>]) -> Result<Option<Vec<Vec<u32>>>> {
+    fn choose(&mut self, layer: usize, scores: &[Vec<f32>]) -> Result<Option<Vec<Vec<u32>>>> {
         let Rule { sinks, recent, .. } = self.rule;
         let mut candidates = Vec::with_capacity(scores.len());
         for row in scores {

@@ -3,8 +3,8 @@ use skimlm_kernels::select::top_k;
 
 /// How many entries each head keeps of its candidates.
 pub(crate) trait Share: Send {
-    /// One count a row of `candidates`.
-    fn split(&self, layer: usize, candidates: &[Vec<f32>]) -> Result<Vec<usize>>;
+    /// One count a row of `candidates`. Layers of a pass come in order, from 0.
+    fn split(&mut self, layer: usize, candidates: &[Vec<f32>]) -> Result<Vec<usize>>;
 
     /// Entries a head keeps on average, guarded ones not counted.
     fn entries(&self) -> usize;
@@ -14,7 +14,7 @@ pub(crate) trait Share: Send {
 pub(crate) struct Even(pub(crate) usize);
 
 impl Share for Even {
-    fn split(&self, _: usize, candidates: &[Vec<f32>]) -> Result<Vec<usize>> {
+    fn split(&mut self, _: usize, candidates: &[Vec<f32>]) -> Result<Vec<usize>> {
         Ok(vec![self.0; candidates.len()])
     }
 
@@ -27,23 +27,31 @@ impl Share for Even {
 /// the top layer keeps `1 / slope` of the average, the bottom layer the rest of twice the average, or what
 /// there is; the top layer gets what the bottom one cannot take). What fits the average stays in every layer.
 pub(crate) struct Pyramid {
-    pub(crate) entries: usize,
-    pub(crate) layers: usize,
-    pub(crate) slope: usize,
+    entries: usize,
+    layers: usize,
+    slope: usize,
+    /// What the bottom layer has: in later prompts of a session the layers above it do not have as much.
+    bottom: usize,
+}
+
+impl Pyramid {
+    pub(crate) fn new(entries: usize, layers: usize, slope: usize) -> Self {
+        Self { entries, layers, slope, bottom: 0 }
+    }
 }
 
 impl Share for Pyramid {
-    fn split(&self, layer: usize, candidates: &[Vec<f32>]) -> Result<Vec<usize>> {
+    fn split(&mut self, layer: usize, candidates: &[Vec<f32>]) -> Result<Vec<usize>> {
+        if layer == 0 {
+            self.bottom = candidates.iter().map(Vec::len).max().unwrap_or(0);
+        }
+        if self.bottom <= self.entries {
+            return Ok(vec![self.entries; candidates.len()]);
+        }
         let last = self.layers.saturating_sub(1).max(1);
-        let count = |free: &Vec<f32>| {
-            if free.len() <= self.entries {
-                return self.entries;
-            }
-            let bottom = (2 * self.entries - self.entries / self.slope.max(1)).min(free.len());
-            let top = 2 * self.entries - bottom;
-            bottom - (bottom - top) * layer.min(last) / last
-        };
-        Ok(candidates.iter().map(count).collect())
+        let bottom = (2 * self.entries - self.entries / self.slope.max(1)).min(self.bottom);
+        let top = 2 * self.entries - bottom;
+        Ok(vec![bottom - (bottom - top) * layer.min(last) / last; candidates.len()])
     }
 
     fn entries(&self) -> usize {
@@ -59,7 +67,7 @@ pub(crate) struct Across {
 }
 
 impl Share for Across {
-    fn split(&self, _: usize, candidates: &[Vec<f32>]) -> Result<Vec<usize>> {
+    fn split(&mut self, _: usize, candidates: &[Vec<f32>]) -> Result<Vec<usize>> {
         let certain = (self.entries as f64 * self.floor) as usize;
         let mut counts: Vec<usize> = candidates.iter().map(|c| certain.min(c.len())).collect();
         // What a head has for certain is its best; the others compete over all heads.
@@ -91,8 +99,13 @@ mod tests {
 
     #[test]
     fn a_pyramid_keeps_its_average() {
-        let pyramid = Pyramid { entries: 100, layers: 5, slope: 4 };
-        let counts = |free: usize| (0..5).map(|l| pyramid.split(l, &[vec![0.0; free]]).unwrap()[0]).collect::<Vec<_>>();
+        let mut pyramid = Pyramid::new(100, 5, 4);
+        let mut split = |free: [usize; 5]| -> Vec<usize> {
+            (0..5).map(|layer| pyramid.split(layer, &[vec![0.0; free[layer]]]).unwrap()[0]).collect()
+        };
+        let second = split([185, 148, 110, 73, 35]);
+        assert_eq!(second, [175, 138, 100, 63, 25], "ten more after a first prompt");
+        let mut counts = |free: usize| split([free; 5]);
         assert_eq!(counts(999), [175, 138, 100, 63, 25]);
         assert_eq!(counts(175), [175, 138, 100, 63, 25]);
         assert_eq!(counts(150), [150, 125, 100, 75, 50], "the top layer gets what the bottom one cannot take");
@@ -101,7 +114,7 @@ mod tests {
 
     #[test]
     fn heads_compete_for_a_layers_budget() {
-        let across = Across { entries: 2, floor: 0.5 };
+        let mut across = Across { entries: 2, floor: 0.5 };
         let counts = across.split(0, &[vec![9.0, 8.0, 7.0], vec![1.0, 0.5, 0.1]]).unwrap();
         assert_eq!(counts, [3, 1]);
     }
