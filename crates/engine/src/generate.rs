@@ -57,7 +57,7 @@ fn generate_with(
 
     let (policy, forced) = (&request.policy, request.force_indices.as_deref());
     let (reading, policy) = loaded.with_context(policy, forced, |context| {
-        Ok((policy.reading(context, prompt.rows.len())?, policy.build(context)?))
+        Ok((policy.reading_of(context, &prompt.rows)?, policy.build(context)?))
     })?;
     memory::check_request(
         &loaded.footprint,

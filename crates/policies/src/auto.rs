@@ -9,9 +9,11 @@ use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use skimlm_core::{Error, Evidence, KvCache, Pass, Policy, Report, Result, Role, Rows, Seen, Shape, Step, Visibility};
+use skimlm_core::{
+    Error, Evidence, KvCache, Pass, Policy, Reading, Report, Result, Role, Rows, Seen, Shape, Step, Visibility,
+};
 
-use crate::profile::Profile;
+use crate::profile::{Profile, Setting};
 use crate::registry::{About, Context, Method, PolicySpec};
 
 /// Options of the automatic choice.
@@ -48,8 +50,8 @@ impl Method for Auto {
 
     fn build(self, context: &Context<'_>) -> Box<dyn Policy> {
         let setting = context.profile.and_then(|profile| {
-            let setting = profile.setting(self.recall)?;
-            let policy = PolicySpec::parse(&setting.policy).and_then(|spec| spec.build(context)).ok()?;
+            let (setting, spec) = self.setting(profile)?;
+            let policy = spec.build(context).ok()?;
             let about = format!(
                 "profile {}, setting {} (recall {:.2} in calibration)",
                 profile.name, setting.name, setting.recall.mean
@@ -57,7 +59,7 @@ impl Method for Auto {
             Some(Serving { about, json: setting.policy.clone(), policy })
         });
         Box::new(Choice {
-            recall: self.recall,
+            spec: self,
             profile: context.profile.cloned(),
             setting,
             selects: false,
@@ -66,7 +68,42 @@ impl Method for Auto {
         })
     }
 
-    // `reading` is the default: only a prompt's roles and scores show whether it is read whole.
+    // `reading` is the default: only a prompt's roles show whether the setting serves.
+
+    fn reading_of(&self, context: &Context<'_>, rows: &Rows) -> Reading {
+        let setting = context.profile.and_then(|profile| self.setting(profile));
+        match setting.filter(|_| self.why_exact(context.profile, true, rows).is_none()) {
+            Some((_, spec)) => spec.reading_of(context, rows).unwrap_or(Reading::Whole),
+            None => Reading::Whole,
+        }
+    }
+}
+
+impl Auto {
+    /// The setting that serves where selecting pays.
+    fn setting<'a>(&self, profile: &'a Profile) -> Option<(&'a Setting, PolicySpec)> {
+        let setting = profile.setting(self.recall)?;
+        Some((setting, PolicySpec::parse(&setting.policy).ok()?))
+    }
+
+    /// Why the whole prompt is read; none: the setting serves, if there is one.
+    fn why_exact(&self, profile: Option<&Arc<Profile>>, setting: bool, rows: &Rows) -> Option<String> {
+        let n = rows.len();
+        let has = |role: Role| rows.roles.contains(&role);
+        let Some(profile) = profile else {
+            return Some("the model has no profile (`skimlm calibrate` makes one)".into());
+        };
+        if n < profile.exact_below {
+            return Some(format!("{n} tokens are fewer than {}, where selecting begins to pay", profile.exact_below));
+        }
+        if !has(Role::Question) || !has(Role::Document) {
+            return Some("the prompt has no question about a document".into());
+        }
+        if !setting {
+            return Some(format!("no setting of profile {} has a recall of {}", profile.name, self.recall));
+        }
+        None
+    }
 }
 
 /// The policy that serves where selecting pays.
@@ -78,7 +115,7 @@ struct Serving {
 
 /// One prompt's decision.
 struct Choice {
-    recall: f64,
+    spec: Auto,
     profile: Option<Arc<Profile>>,
     setting: Option<Serving>,
     /// Whether the setting serves the last prompt.
@@ -90,25 +127,6 @@ struct Choice {
 }
 
 impl Choice {
-    /// Why the whole prompt is read; none: the setting serves.
-    fn why_exact(&self, rows: &Rows) -> Option<String> {
-        let n = rows.len();
-        let has = |role: Role| rows.roles.contains(&role);
-        let Some(profile) = &self.profile else {
-            return Some("the model has no profile (`skimlm calibrate` makes one)".into());
-        };
-        if n < profile.exact_below {
-            return Some(format!("{n} tokens are fewer than {}, where selecting begins to pay", profile.exact_below));
-        }
-        if !has(Role::Question) || !has(Role::Document) {
-            return Some("the prompt has no question about a document".into());
-        }
-        if self.setting.is_none() {
-            return Some(format!("no setting of profile {} has a recall of {}", profile.name, self.recall));
-        }
-        None
-    }
-
     fn serving(&self) -> Option<&Serving> {
         self.setting.as_ref().filter(|_| self.selects)
     }
@@ -117,7 +135,7 @@ impl Choice {
 impl Policy for Choice {
     fn begin(&mut self, prompt: Pass, shape: &Shape) -> Result<Pass> {
         self.tokens = prompt.rows.len();
-        let exact = self.why_exact(&prompt.rows);
+        let exact = self.spec.why_exact(self.profile.as_ref(), self.setting.is_some(), &prompt.rows);
         self.selects = exact.is_none();
         self.exact = exact.unwrap_or_default();
         match self.setting.as_mut().filter(|_| self.selects) {
@@ -176,10 +194,10 @@ impl Policy for Choice {
 #[cfg(test)]
 mod tests {
     use serde_json::json;
-    use skimlm_core::{LayerShape, Reading, Stage};
+    use skimlm_core::{LayerShape, Stage};
 
     use super::*;
-    use crate::profile::{Calibration, Measured, ModelKey, Setting};
+    use crate::profile::{Calibration, Measured, ModelKey};
     use crate::testing;
 
     fn shape() -> Shape {
@@ -247,11 +265,19 @@ mod tests {
             let (pass, report) = begun(0.9, Some(&profile), n, true);
             assert_eq!((pass.stage, report.reason.as_str()), (Stage::Filter, "serving"), "{n} tokens");
         }
-        let shape = shape();
+        let (shape, knowing) = (shape(), Arc::new(knowing));
         let context = Context { profile: Some(&profile), ..Context::new(&shape, 1) };
+        let auto = Auto { recall: 0.9 };
         for n in [9, 10, 40] {
-            // A prompt without a question is read whole, and nobody knows yet whether there is one.
-            assert_eq!(Auto { recall: 0.9 }.reading(&context, n), Reading::Whole);
+            let mut rows = Rows::consecutive(vec![1; n], 0, Role::Document);
+            assert_eq!(auto.reading(&context, n), Reading::Whole, "nobody knows yet whether there is a question");
+            assert_eq!(auto.reading_of(&context, &rows), Reading::Whole, "without a question");
+            rows.roles[n - 1] = Role::Question;
+            let want = if n < 10 { Reading::Whole } else { Reading::Restart { kept: 6 } };
+            assert_eq!(auto.reading_of(&context, &rows), want, "{n} tokens");
+            let knowing = Context { profile: Some(&knowing), ..Context::new(&shape, 1) };
+            assert_eq!(auto.reading_of(&knowing, &rows), Reading::Whole, "it may go back to the whole prompt");
+            assert_eq!(auto.reading_of(&Context::new(&shape, 1), &rows), Reading::Whole, "without a profile");
         }
     }
 

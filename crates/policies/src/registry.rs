@@ -7,7 +7,7 @@ use schemars::{JsonSchema, Schema, schema_for};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
-use skimlm_core::{Code, Error, Policy, Reading, Result, Shape, read_options};
+use skimlm_core::{Code, Error, Policy, Reading, Result, Rows, Shape, read_options};
 
 /// Every policy, one line each.
 const POLICIES: &[Entry] = &[
@@ -98,6 +98,11 @@ pub trait Method: Serialize + DeserializeOwned + JsonSchema + Default + Sized {
     fn reading(&self, context: &Context<'_>, tokens: usize) -> Reading {
         let _ = (context, tokens);
         Reading::Whole
+    }
+
+    /// The same of a prompt that is there: its roles may show more than its length. Default: what its length shows.
+    fn reading_of(&self, context: &Context<'_>, rows: &Rows) -> Reading {
+        self.reading(context, rows.len())
     }
 }
 
@@ -196,6 +201,11 @@ impl PolicySpec {
         (self.entry()?.reading)(&self.options, context, tokens)
     }
 
+    /// The same of a prompt that is there.
+    pub fn reading_of(&self, context: &Context<'_>, rows: &Rows) -> Result<Reading> {
+        (self.entry()?.reading_of)(&self.options, context, rows)
+    }
+
     fn entry(&self) -> Result<&'static Entry> {
         find(self.kind).ok_or_else(|| Error::invalid_option("policy.kind", self.kind, kinds().join(", ")))
     }
@@ -264,6 +274,7 @@ struct Entry {
     token_rule: fn(&Value) -> Result<Option<TokenRule>>,
     build: fn(&Value, &Context<'_>) -> Result<Box<dyn Policy>>,
     reading: fn(&Value, &Context<'_>, usize) -> Result<Reading>,
+    reading_of: fn(&Value, &Context<'_>, &Rows) -> Result<Reading>,
 }
 
 impl Entry {
@@ -282,6 +293,7 @@ impl Entry {
             token_rule: |options| Ok(read::<M>(options)?.token_rule().map(|(option, rule)| (option, rule.to_owned()))),
             build: |options, context| Ok(read::<M>(options)?.build(context)),
             reading: |options, context, tokens| Ok(read::<M>(options)?.reading(context, tokens)),
+            reading_of: |options, context, rows| Ok(read::<M>(options)?.reading_of(context, rows)),
         }
     }
 }
