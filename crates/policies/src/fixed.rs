@@ -3,9 +3,7 @@
 use skimlm_core::{Pass, Policy, Reading, Report, Result, Shape};
 
 use crate::choose::free_tokens;
-use crate::options::{Budget, Pins};
-
-const DEFAULT_BUDGET: Budget = Budget::Tokens(1024);
+use crate::options::{Budget, DEFAULT_BUDGET, Pins};
 
 /// Refuses budgets that only scores can fill.
 pub(crate) fn check(budget: Option<Budget>) -> Result<()> {

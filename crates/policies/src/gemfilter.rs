@@ -18,11 +18,9 @@ use skimlm_core::{
 
 use crate::choose::{Ends, choose, free_tokens};
 use crate::narrowing::Narrowing;
-use crate::options::{Budget, Pins, Positions, Score, StageSpec};
+use crate::options::{Budget, DEFAULT_BUDGET, Pins, Positions, Score, StageSpec};
 use crate::registry::{About, Context, Method};
 use crate::windows::check_layer;
-
-const DEFAULT_BUDGET: usize = 1024;
 
 /// Options of GemFilter.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -30,11 +28,11 @@ const DEFAULT_BUDGET: usize = 1024;
 pub(crate) struct GemFilter {
     /// Tokens to keep; none: 1024, or more if the pins need it.
     pub budget: Option<Budget>,
-    /// Filter layer, 0-based; none: the model's own. With a list of heads the last layer of the list decides in any case,
-    /// and may not be above this one.
+    /// Filter layer, 0-based; none: the model's own. With a list of heads the last layer of the list decides in any
+    /// case, and may not be above this one.
     pub layer: Option<usize>,
-    /// Layers below it at which the filter pass narrows already, so that the layers between read less. Where positions are
-    /// fresh, they are so between stages, too: heads see badly over distances that are rare in training.
+    /// Layers below it at which the filter pass narrows already, so that the layers between read less. Where positions
+    /// are fresh, they are so between stages, too: heads see badly over distances that are rare in training.
     pub stages: Vec<StageSpec>,
     /// How tokens are scored.
     pub score: Score,
@@ -124,7 +122,7 @@ impl Method for GemFilter {
         if self.fallback_below.is_some() {
             return Reading::Whole;
         }
-        Reading::Restart { kept: self.budget.map_or(DEFAULT_BUDGET, |budget| budget.of(tokens)) }
+        Reading::Restart { kept: self.budget.unwrap_or(DEFAULT_BUDGET).of(tokens) }
     }
 }
 
@@ -177,8 +175,8 @@ impl Policy for Filter {
             self.shorten(&mut pass, kept);
             return Ok(pass);
         }
-        let budget = self.budget(n);
-        if self.choice().budget.holds(n, n) {
+        let budget = self.budget().of(n);
+        if self.budget().holds(n, n) {
             let reason = format!("the prompt has {n} tokens, no more than the budget of {budget}");
             let mut report = self.kept(budget, (0..n as u32).collect(), vec![0.0; n], None, reason.clone());
             report
@@ -236,7 +234,7 @@ impl Policy for Filter {
             self.layer_reason
         );
         let all_scores = (rows.len() == n).then_some(kept.scores);
-        self.report = Some(self.kept(self.budget(n), indices, chosen, all_scores, reason));
+        self.report = Some(self.kept(self.budget().of(n), indices, chosen, all_scores, reason));
         Ok(Step::stop())
     }
 
@@ -262,17 +260,8 @@ impl Policy for Filter {
 }
 
 impl Filter {
-    fn budget(&self, n: usize) -> usize {
-        self.choice().budget.of(n)
-    }
-
-    /// The choice itself, as a stage.
-    fn choice(&self) -> StageSpec {
-        StageSpec {
-            layer: self.layer,
-            budget: self.spec.budget.unwrap_or(Budget::Tokens(DEFAULT_BUDGET)),
-            score: self.spec.score.clone(),
-        }
+    fn budget(&self) -> Budget {
+        self.spec.budget.unwrap_or(DEFAULT_BUDGET)
     }
 
     /// The stages of a prompt of `n` tokens, the choice itself last. Those that would leave out nothing are none.
@@ -283,7 +272,8 @@ impl Filter {
             left = left.min(stage.budget.of(n));
             narrows
         };
-        self.spec.stages.iter().filter(narrows).cloned().chain([self.choice()]).collect()
+        let choice = StageSpec { layer: self.layer, budget: self.budget(), score: self.spec.score.clone() };
+        self.spec.stages.iter().filter(narrows).cloned().chain([choice]).collect()
     }
 
     /// Whether the question finds nothing in particular; then the report says that everything is read.
@@ -302,7 +292,7 @@ impl Filter {
             "the scores at layer {} fall on the text by {share:.2}, less than {least:.2}: all {n} tokens are read",
             self.layer
         );
-        let mut report = self.kept(self.budget(n), (0..n as u32).collect(), vec![0.0; n], None, reason.clone());
+        let mut report = self.kept(self.budget().of(n), (0..n as u32).collect(), vec![0.0; n], None, reason.clone());
         report.warnings.push(Warning { code: "W_FALLBACK", message: format!("The whole prompt was read: {reason}.") });
         self.report = Some(report);
         true

@@ -125,8 +125,8 @@ impl Profile {
         Ok(profile)
     }
 
-    /// The built-in profile of a model: one measured on this very file, else one of a model of the same sizes. None whose
-    /// settings cannot work, as where layers of such a model see a sliding window.
+    /// The built-in profile of a model: one measured on this very file, else one of a model of the same sizes. None
+    /// whose settings cannot work, as where layers of such a model see a sliding window.
     pub fn built_in(shape: &Shape, default_layer: usize, fingerprint: &str) -> Result<Option<Arc<Self>>> {
         let mut alike = None;
         for json in BUILT_IN {

@@ -24,10 +24,8 @@ use skimlm_core::{
 
 use crate::choose::{Ends, choose, free_tokens};
 use crate::narrowing::Narrowing;
-use crate::options::{Budget, Pins, Positions, QueriesSpec, Score, StageSpec};
+use crate::options::{DEFAULT_BUDGET, Pins, Positions, QueriesSpec, Score, StageSpec};
 use crate::registry::{About, Context, Method};
-
-const DEFAULT_BUDGET: Budget = Budget::Tokens(1024);
 
 /// Options of PromptDistill.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

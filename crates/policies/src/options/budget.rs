@@ -4,6 +4,9 @@ use skimlm_core::{Error, Result};
 
 use super::Score;
 
+/// Where nobody says how many tokens to keep.
+pub(crate) const DEFAULT_BUDGET: Budget = Budget::Tokens(1024);
+
 /// How many tokens to keep.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(

@@ -6,6 +6,7 @@ mod pool;
 mod score;
 mod stage;
 
+pub(crate) use budget::DEFAULT_BUDGET;
 pub use budget::{Budget, Limit};
 pub(crate) use pins::Pins;
 pub(crate) use pool::{EdgeSpec, PoolKind, PoolSpec};
