@@ -84,7 +84,7 @@ export interface EvaluationCell {
   task?: string
   /** The family of the tasks, where there is one. */
   family?: 'single' | 'several' | 'words' | 'continuation'
-  /** Of documents, in tokens; absent for all. */
+  /** Of documents, in tokens; 0 where a file does not say, absent for all. */
   length?: number
   /** Cases with a result. */
   cases: number

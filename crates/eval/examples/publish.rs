@@ -101,7 +101,10 @@ fn tables(text: &mut String, name: &str, records: &[Record]) -> std::fmt::Result
     for (title, of, signed) in parts {
         let kinds = if title.starts_with("Prompt") || title.starts_with("Share") { &families[..1] } else { &families };
         writeln!(text, "### {title}\n")?;
-        let heads: Vec<String> = lengths.iter().map(|length| format!("{length} tokens")).collect();
+        let heads: Vec<String> = lengths
+            .iter()
+            .map(|length| if *length == 0 { "any length".to_owned() } else { format!("{length} tokens") })
+            .collect();
         writeln!(text, "| tasks | policy | {} |\n| --- | --- |{}", heads.join(" | "), " --- |".repeat(lengths.len()))?;
         for family in kinds {
             for policy in summary.policies.iter().map(|cell| &cell.policy) {

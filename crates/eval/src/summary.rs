@@ -35,7 +35,7 @@ pub struct Cell {
     /// The family of the tasks, where there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub family: Option<Family>,
-    /// The length, in tokens; none for all.
+    /// The length, in tokens; 0 where a file does not say, none for all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub length: Option<usize>,
     /// Cases with a result.

@@ -88,7 +88,7 @@ pub fn longbench<'a>(
             answers: line.answers,
             metric: rule.metric(classes),
             evidence: Vec::new(),
-            // The file's is of each case; what makes a group was not asked for.
+            // The file states the words of each text, and no length was asked for.
             length: 0,
             depth: None,
             max_new_tokens,

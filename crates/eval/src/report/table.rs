@@ -27,7 +27,7 @@ pub(super) fn row(cell: &Cell) -> [String; 12] {
             (None, Some(family)) => format!("all {}", family.name()),
             (None, None) => "all".into(),
         },
-        cell.length.map_or_else(dash, |length| length.to_string()),
+        cell.length.filter(|length| *length > 0).map_or_else(dash, |length| length.to_string()),
         cell.policy.clone(),
         format!("{}{failed}", cell.cases),
         interval(cell.score, false),
@@ -86,5 +86,8 @@ mod tests {
         assert_eq!(rows[1], format!("| all | - | full | {row}"));
         assert_eq!(rows[3], format!("| all | 512 | full | {row}"));
         assert_eq!(rows[5], format!("| a\\|b | 512 | full | {row}"));
+        let unsaid = Record { case: "e".into(), policy: "full".into(), ..Record::default() };
+        let text = markdown(&Summary::new(&[unsaid]));
+        assert!(text.contains("|  | - | full | 1 |"), "{text}");
     }
 }
