@@ -4,7 +4,7 @@ use candle_core::{DType, Device};
 use proptest::prelude::*;
 use serde_json::json;
 use skimlm_core::{KvCache, Model, Pass, Role, Rows, Stage};
-use skimlm_engine::walk;
+use skimlm_engine::{Session, walk};
 use skimlm_policies::{Context, PolicySpec};
 
 use crate::dense::Dense;
@@ -117,10 +117,16 @@ proptest! {
         let model = given.model();
         let mut session = session(&model, &json!({ "kind": "pyramidkv", "window": window, "budget": window + extra, "slope": slope }));
         read(&mut session, given.rows(), given.chunk);
-        let lengths = session.cache().lengths();
-        assert!(lengths.is_sorted_by(|a, b| a >= b), "{lengths:?}");
-        let (sum, want) = (lengths.iter().sum::<usize>(), lengths.len() * (window + extra));
-        assert!(sum.abs_diff(want) <= lengths.len(), "{lengths:?} for an average of {}", window + extra);
+        let average = |session: &Session<'_>| {
+            let lengths = session.cache().lengths();
+            assert!(lengths.is_sorted_by(|a, b| a >= b), "{lengths:?}");
+            let (sum, want) = (lengths.iter().sum::<usize>(), lengths.len() * (window + extra));
+            assert!(sum.abs_diff(want) <= lengths.len(), "{lengths:?} for an average of {}", window + extra);
+        };
+        average(&session);
+        // A second prompt, of which each layer sees what it has kept and the new tokens.
+        read(&mut session, given.rows(), given.chunk);
+        average(&session);
     }
 
     #[test]
