@@ -37,10 +37,10 @@ export interface EvaluationPlan {
   /** The one called `full`, which must be that policy, is what the others differ from; each name once. */
   policies: { name: string; policy: Policy | Bm25 }[]
   /**
-   * The folder for records, summary, table and report. Records that are there are not measured again, and the summary is
-   * of all of them. `ERR_INVALID_ARG` if they are of another model file, `kvDtype` or `text`, with the other `selectOnly`,
-   * of a policy of the same name with other options, or of a file at the same path with another format or other
-   * `templates`. Nothing else is compared: a case of another file that has the same id counts as measured.
+   * The folder for records, summary, table and report. Records that are there are not measured again, and the summary
+   * is of all of them. `ERR_INVALID_ARG` if they are of another model file, `kvDtype` or `text`, with the other
+   * `selectOnly`, of a policy of the same name with other options, or of a file at the same path with another format or
+   * other `templates`. Nothing else is compared: a case of another file that has the same id counts as measured.
    */
   output: string
 }

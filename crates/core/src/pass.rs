@@ -63,7 +63,8 @@ impl Rows {
         }
     }
 
-    /// As [`Self::gather`], at consecutive positions from where these rows begin: a shorter prompt in the place of this one.
+    /// As [`Self::gather`], at consecutive positions from where these rows begin: a shorter prompt in the place of this
+    /// one.
     pub fn gather_fresh(&self, indices: &[u32]) -> Self {
         let mut rows = self.gather(indices);
         let first = self.positions.first().copied().unwrap_or(0);

@@ -65,8 +65,8 @@ pub struct Seen<'a> {
     pub pass: &'a Pass,
     /// The layer's entries; the last `pass.rows.len()` of every bank are the rows of this pass.
     pub cache: &'a LayerCache,
-    /// The scores asked for, `[rows, entries]` f32, or what was measured of the keys, `[kv_heads, entries]` f32 (one head in
-    /// a bank of its own); one tensor a bank of the cache.
+    /// The scores asked for, `[rows, entries]` f32, or what was measured of the keys, `[kv_heads, entries]` f32 (one
+    /// head in a bank of its own); one tensor a bank of the cache.
     pub scores: &'a [Tensor],
 }
 

@@ -8,7 +8,8 @@ use crate::text::named_tokens;
 
 impl Loaded {
     /// Does something with all that a policy is told of this model beside its options. `forced` is a selection to
-    /// replay. `ERR_INVALID_ARG` where the model has no token that a rule of the policy means, and what `then` fails with.
+    /// replay. `ERR_INVALID_ARG` where the model has no token that a rule of the policy means, and what `then` fails
+    /// with.
     pub fn with_context<T>(
         &self,
         policy: &PolicySpec,

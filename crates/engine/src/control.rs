@@ -3,8 +3,8 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use skimlm_core::{Code, Error, Result, Stage};
 
-/// Rows that are computed at once unless a caller says otherwise: enough for what packing weights and entries costs to be
-/// shared by many (8000 tokens take 0.94 of the time they take by 512), few enough for activations to stay small.
+/// Rows that are computed at once unless a caller says otherwise: enough for what packing weights and entries costs to
+/// be shared by many (8000 tokens take 0.94 of the time they take by 512), few enough for activations to stay small.
 pub const DEFAULT_CHUNK: usize = 1024;
 
 /// A flag that ends work between chunks, layers and tokens. Clones share it.

@@ -24,8 +24,8 @@ pub struct DeviceInfo {
     pub reason: Option<String>,
 }
 
-/// All devices, the usable ones first and GPUs before the CPU. `no_gpus` is why a build for the CPU runs, where the caller
-/// knows more of it than the build.
+/// All devices, the usable ones first and GPUs before the CPU. `no_gpus` is why a build for the CPU runs, where the
+/// caller knows more of it than the build.
 pub fn devices(no_gpus: Option<&str>) -> Vec<DeviceInfo> {
     let refused = |why: String| vec![DeviceInfo::refused(no_gpus.map_or(why, str::to_owned))];
     let gpus = device::gpus().map_or_else(refused, |all| all.into_iter().map(DeviceInfo::from).collect());
@@ -47,8 +47,8 @@ impl From<GpuInfo> for DeviceInfo {
     }
 }
 
-/// Opens `auto`, `cpu`, `cuda` (the first GPU that can be used) or `cuda:N`. `auto`, and none, is the first GPU that can be
-/// used, else the CPU: nobody asked for a GPU, so one that cannot be had is no failure.
+/// Opens `auto`, `cpu`, `cuda` (the first GPU that can be used) or `cuda:N`. `auto`, and none, is the first GPU that
+/// can be used, else the CPU: nobody asked for a GPU, so one that cannot be had is no failure.
 ///
 /// `ERR_INVALID_ARG` for another id, `ERR_DEVICE` with `{ device, reason, usable }` where there is none to be had.
 pub(crate) fn open(id: Option<&str>, no_gpus: Option<&str>) -> Result<(DeviceInfo, Device)> {

@@ -22,7 +22,8 @@ use crate::text::{self, ChatTemplate, Declared, GgufVocab, Tokenizer};
 pub struct LoadOptions {
     /// Where the model runs: `cpu`, `cuda`, `cuda:N`, or `auto`, a GPU if one can be used; none: `auto`.
     pub device: Option<String>,
-    /// Why a build for the CPU runs, where the caller knows more of it than the build: the reason that there are no GPUs.
+    /// Why a build for the CPU runs, where the caller knows more of it than the build: the reason that there are no
+    /// GPUs.
     pub no_gpus: Option<String>,
     /// Positions to allow; none: those the model was trained for, which is also the most.
     pub context_length: Option<usize>,
@@ -51,8 +52,8 @@ pub struct LoadOptions {
 }
 
 impl LoadOptions {
-    /// Refuses what no model could be loaded with, before there is one: `ERR_INVALID_ARG`, and `ERR_DEVICE` for a device that
-    /// is not there or cannot be used.
+    /// Refuses what no model could be loaded with, before there is one: `ERR_INVALID_ARG`, and `ERR_DEVICE` for a
+    /// device that is not there or cannot be used.
     pub fn check(&self) -> Result<()> {
         types(self.dtype.as_deref(), self.kv_dtype.as_deref())?;
         activations(self.activations.as_deref())?;

@@ -30,8 +30,8 @@ pub struct Session<'m> {
     timings: Spent,
 }
 
-/// What the keys of a cache were turned by. Tables may depend on the length of the text (LongRoPE, dynamic scaling), and
-/// those of two lengths must not meet in one cache.
+/// What the keys of a cache were turned by. Tables may depend on the length of the text (LongRoPE, dynamic scaling),
+/// and those of two lengths must not meet in one cache.
 #[derive(Default)]
 struct Turned {
     /// Positions of a text that the rotations are right for.
@@ -68,15 +68,15 @@ impl<'m> Session<'m> {
     /// Reads rows behind what has been read before and gives the logits `[vocab]` of the token that
     /// follows. Positions are counted from the session's next one; roles and tokens are the caller's.
     ///
-    /// Errors as in [`walk`](crate::walk()); `ERR_INTERNAL` if the policy stops the last pass, `ERR_CONTEXT_OVERFLOW` where
-    /// the text gets so long that the keys of an earlier prompt would have to be turned otherwise.
+    /// Errors as in [`walk`](crate::walk()); `ERR_INTERNAL` if the policy stops the last pass, `ERR_CONTEXT_OVERFLOW`
+    /// where the text gets so long that the keys of an earlier prompt would have to be turned otherwise.
     pub fn prefill(&mut self, rows: Rows, control: &mut Control<'_>) -> Result<Vec<f32>> {
         let first = self.begin(rows)?;
         numbers(&self.run(first, control)?)
     }
 
-    /// Walks passes until the policy has chosen; a pass is walked to the end that the policy gives it, and its keys stay
-    /// if it keeps any. No logits are computed. Errors as in [`Session::prefill`].
+    /// Walks passes until the policy has chosen; a pass is walked to the end that the policy gives it, and its keys
+    /// stay if it keeps any. No logits are computed. Errors as in [`Session::prefill`].
     pub fn select(&mut self, rows: Rows, control: &mut Control<'_>) -> Result<Option<Report>> {
         let mut next = Some(self.begin(rows)?);
         while self.policy.report().is_none()

@@ -26,12 +26,11 @@ pub struct Walked {
 
 /// Walks a pass through its layers.
 ///
-/// `dtype` is the type of the entries of a scratch pass; a pass that keeps keys uses the cache's own. Queries and keys are
-/// turned for the length that the pass and its headroom have: a cache that holds entries of another length is for a
-/// [`Session`](crate::Session), which goes on by the rotations that it began with.
-/// Layer-major: the residual `[rows, hidden]` is updated in place, chunk by chunk, so that memory is
-/// the residual, one chunk's activations and the keys and values that stay (one layer's at a time in
-/// a scratch pass).
+/// `dtype` is the type of the entries of a scratch pass; a pass that keeps keys uses the cache's own. Queries and keys
+/// are turned for the length that the pass and its headroom have: a cache that holds entries of another length is for a
+/// [`Session`](crate::Session), which goes on by the rotations that it began with. Layer-major: the residual `[rows,
+/// hidden]` is updated in place, chunk by chunk, so that memory is the residual, one chunk's activations and the keys
+/// and values that stay (one layer's at a time in a scratch pass).
 ///
 /// `ERR_EMPTY_PROMPT` without rows, `ERR_CANCELLED` once cancelled, `ERR_NUMERICS` with the layer for scores that are NaN or
 /// infinite, what the policy answers, and what a kernel or a tensor operation fails with.

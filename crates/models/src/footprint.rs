@@ -27,8 +27,8 @@ impl Footprint {
         })
     }
 
-    /// Bytes of the weights once they are loaded, floats in the format that they are brought to. They count whole, though
-    /// a mapped file's pages can be given back.
+    /// Bytes of the weights once they are loaded, floats in the format that they are brought to. They count whole,
+    /// though a mapped file's pages can be given back.
     pub fn weights(&self, quantize: Option<Quantization>) -> u64 {
         match quantize.filter(|_| self.floats) {
             Some(to) => to.bytes(&self.config),

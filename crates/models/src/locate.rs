@@ -4,8 +4,8 @@ use skimlm_core::{Code, Error, Result};
 
 use crate::weights::gguf::part_of;
 
-/// The model that a path means: a GGUF file, or a folder with `config.json` and safetensors files. A folder with exactly
-/// one GGUF model means that file, or the first of its parts, and a safetensors file the folder that it is in.
+/// The model that a path means: a GGUF file, or a folder with `config.json` and safetensors files. A folder with
+/// exactly one GGUF model means that file, or the first of its parts, and a safetensors file the folder that it is in.
 ///
 /// `ERR_MODEL_NOT_FOUND` otherwise, with the absolute path and what is there instead.
 pub(crate) fn locate(path: &Path) -> Result<PathBuf> {

@@ -46,8 +46,9 @@ impl Default for OpenOptions<'_> {
 /// Weights stay in the mapped files. With `quantize` float ones are copied in the smaller format, one
 /// matrix at a time, which takes the memory of the result and of one matrix.
 ///
-/// Errors: `ERR_MODEL_CORRUPT`, `ERR_MODEL_UNSUPPORTED`, and whatever the progress callback answers. With `quantize` all
-/// shapes are checked before the work begins; otherwise a missing or misshapen part ends the loading when its turn comes.
+/// Errors: `ERR_MODEL_CORRUPT`, `ERR_MODEL_UNSUPPORTED`, and whatever the progress callback answers. With `quantize`
+/// all shapes are checked before the work begins; otherwise a missing or misshapen part ends the loading when its turn
+/// comes.
 pub fn open_source(source: Source, options: OpenOptions<'_>) -> Result<Opened> {
     let weights = source.weights()?;
     let mut silent = |_, _| Ok(());

@@ -23,7 +23,8 @@ pub fn llama() -> Result<Config> {
     })
 }
 
-/// The default model's file: `SKIMLM_TEST_MODEL`, else that of the cache. Where it is absent, says that tests are skipped.
+/// The default model's file: `SKIMLM_TEST_MODEL`, else that of the cache. Where it is absent, says that tests are
+/// skipped.
 pub fn default_model() -> Option<PathBuf> {
     let cache = || {
         let base = || var_os("XDG_CACHE_HOME").map(PathBuf::from).or_else(|| Some(home_dir()?.join(".cache")));

@@ -212,7 +212,9 @@ function text(summary: EvaluationSummary): string {
     cell.peakBytes === null ? '-' : bytes(cell.peakBytes),
   ]
   const label = ({ task, family, length, policy }: EvaluationCell) =>
-    length === undefined ? policy : `${task ?? (family ? `all ${families[family]}` : 'all')} ${length || 'any length'}: ${policy}`
+    length === undefined
+      ? policy
+      : `${task ?? (family ? `all ${families[family]}` : 'all')} ${length || 'any length'}: ${policy}`
   const parts = [summary.policies, summary.groups, summary.cells].filter((cells) => cells.length > 0)
   return parts.map((cells) => table([head, ...cells.map((cell) => row(label(cell), cell))])).join('\n')
 }

@@ -120,8 +120,8 @@ impl LayerCache {
         by_bank(&self.banks, q, |bank, q| Ok(scores(q, positions, bank.keys(), scale, form, visibility, heads)?))
     }
 
-    /// What is measured of every key, one tensor `[kv_heads, entries]` f32 a bank, of one head where heads keep different
-    /// entries. `ERR_NUMERICS` for a key that is NaN or infinite.
+    /// What is measured of every key, one tensor `[kv_heads, entries]` f32 a bank, of one head where heads keep
+    /// different entries. `ERR_NUMERICS` for a key that is NaN or infinite.
     pub fn measure(&self, what: Measure) -> Result<Vec<Tensor>> {
         self.banks.iter().map(|bank| Ok(measure(bank.keys(), what)?)).collect()
     }

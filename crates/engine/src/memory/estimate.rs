@@ -110,8 +110,8 @@ fn activations(config: &Config, need: &Need) -> u64 {
     };
     // The norm; q, k, v and what was attended.
     let attention = hidden + 2 * (queries + keys);
-    // The sum and its norm; what is gated and, as if it existed whole, what gates it (two more where a library multiplies
-    // them); the product's 16-bit integers.
+    // The sum and its norm; what is gated and, as if it existed whole, what gates it (two more where a library
+    // multiplies them); the product's 16-bit integers.
     let wide = if config.activation == Activation::Silu { 2 * mlp } else { 4 * mlp };
     let row = attention.max(2 * hidden + wide + mlp / 2);
     let floats = product(&[prompt, hidden + angles + scores]).saturating_add(product(&[prompt.min(CHUNK), row]));

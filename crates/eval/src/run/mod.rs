@@ -54,7 +54,8 @@ pub struct Plan {
     /// Nothing is answered: what policies keep is all that is measured, and filter passes are shared.
     #[serde(default)]
     pub select_only: bool,
-    /// Policies in the order of the table. The one called `full`, which is of that kind, is what the others differ from.
+    /// Policies in the order of the table. The one called `full`, which is of that kind, is what the others differ
+    /// from.
     pub policies: Vec<Contender>,
     /// The folder for `plan.json`, `measured.json`, `records.jsonl`, `summary.json`, `table.md` and `report.html`.
     /// Records that are there already are not measured again. Refused are those of another model file, `kvDtype` or

@@ -1,8 +1,8 @@
 //! Folders as Hugging Face lays them out: `config.json` and weights in safetensors files, with the
 //! tokenizer's files beside them.
 //!
-//! Weights are mapped; a tensor that does not start at a multiple of 4 bytes is copied. No header is trusted: its length
-//! is compared with the file's size before it is read, and no number in it decides an allocation.
+//! Weights are mapped; a tensor that does not start at a multiple of 4 bytes is copied. No header is trusted: its
+//! length is compared with the file's size before it is read, and no number in it decides an allocation.
 
 mod files;
 mod header;
