@@ -76,7 +76,7 @@ fn without_a_cut_even_the_least_weight_of_a_large_total_is_left() {
 fn the_penalty_changes_logits_once_and_the_answer_tells_the_model_s_own() {
     let mut logits = [2.0, 1.0, -1.0];
     let how = Drawing { penalty: 4.0, top_k: 1, ..PLAIN };
-    let pick = draw(&mut logits, &[0, 0, 2, 99], &how, 0).unwrap();
+    let pick = draw(&mut logits, &[0, 0, 2, 3, 99], &how, 0).unwrap();
     assert_eq!((logits, pick.index, pick.value), ([0.5, 1.0, -4.0], 1, 1.0));
     let sum = 2f64.exp() + 1f64.exp() + (-1f64).exp();
     assert!((pick.log_sum - sum.ln()).abs() < 1e-6);
