@@ -8,7 +8,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::Instant;
 
 use async_channel::{Receiver, Sender};
-use skimlm_core::{Code, Error, Result, Shape, panic_text};
+use skimlm_core::{Code, Error, Result, panic_text};
 use skimlm_kernels::threads::Threads;
 use skimlm_policies::Context;
 
@@ -33,7 +33,6 @@ pub struct Worker {
     gone: Receiver<()>,
     info: ModelInfo,
     device: DeviceInfo,
-    shape: Shape,
     tokenizer: Arc<Tokenizer>,
     template: Option<Arc<ChatTemplate>>,
     max_queue: usize,
@@ -129,7 +128,6 @@ impl Worker {
                         let face = (
                             loaded.info.clone(),
                             loaded.device.clone(),
-                            loaded.model.shape().clone(),
                             Arc::clone(&loaded.tokenizer),
                             loaded.template.clone(),
                         );
@@ -146,9 +144,9 @@ impl Worker {
             .name("skimlm".into())
             .spawn(serve)
             .map_err(|e| Error::new(Code::Internal, "the inference thread did not start.").caused_by(e))?;
-        let (info, device, shape, tokenizer, template) =
+        let (info, device, tokenizer, template) =
             ready.recv().map_err(|_| Error::new(Code::Internal, "the inference thread ended while loading."))??;
-        Ok(Self { shared, gone, info, device, shape, tokenizer, template, max_queue })
+        Ok(Self { shared, gone, info, device, tokenizer, template, max_queue })
     }
 
     /// What is known of the model.
@@ -176,7 +174,7 @@ impl Worker {
     pub fn check(&self, request: &Request) -> Result<()> {
         let tokens = named_tokens(&request.policy, &self.tokenizer)?;
         let forced = request.force_indices.as_deref();
-        let context = Context::new(&self.shape, self.info.file.default_filter_layer);
+        let context = Context::new(&self.info.file.shape, self.info.file.default_filter_layer);
         request.policy.check(&Context { forced, tokens: &tokens, ..context })
     }
 
