@@ -1,7 +1,4 @@
-use std::sync::Mutex;
-
 use serde_json::{Value, json};
-use skimlm_core::{Model, Projected, Rotary, Shape, Which};
 use skimlm_models::weights::gguf::write::{Tiny, write_tiny};
 
 use super::*;
@@ -58,54 +55,6 @@ fn tiny() -> Loaded {
     let file = folder.path().join("tiny.gguf");
     write_tiny(&file, &Tiny::default()).unwrap();
     load(&file, &LoadOptions::default(), &mut |_, _| Ok(())).unwrap()
-}
-
-/// A model that notes the lengths of text that its rotations are asked for.
-struct Noting {
-    model: Box<dyn Model>,
-    lengths: Arc<Mutex<Vec<usize>>>,
-}
-
-impl Model for Noting {
-    fn shape(&self) -> &Shape {
-        self.model.shape()
-    }
-
-    fn device(&self) -> &Device {
-        self.model.device()
-    }
-
-    fn rotaries(&self, length: usize) -> Vec<Rotary> {
-        self.lengths.lock().unwrap().push(length);
-        self.model.rotaries(length)
-    }
-
-    fn embed(&self, ids: &[u32]) -> Result<Tensor> {
-        self.model.embed(ids)
-    }
-
-    fn project(&self, layer: usize, x: &Tensor, which: Which) -> Result<Projected> {
-        self.model.project(layer, x, which)
-    }
-
-    fn finish(&self, layer: usize, x: &Tensor, attended: Tensor) -> Result<Tensor> {
-        self.model.finish(layer, x, attended)
-    }
-
-    fn head(&self, x: &Tensor) -> Result<Tensor> {
-        self.model.head(x)
-    }
-}
-
-#[test]
-fn room_is_made_for_no_more_than_the_positions() {
-    let Loaded { model, .. } = tiny();
-    let lengths = Arc::new(Mutex::new(Vec::new()));
-    let model = Box::new(Noting { model, lengths: Arc::clone(&lengths) });
-    let loaded = Loaded { model, limit: 20, ..tiny() };
-    answer(&loaded, &json!({ "prompt": { "tokens": [5, 6, 7] }, "maxNewTokens": u32::MAX }), false);
-    let lengths = lengths.lock().unwrap();
-    assert!(!lengths.is_empty() && lengths.iter().all(|&length| length == 3 + 20), "{lengths:?}");
 }
 
 #[test]

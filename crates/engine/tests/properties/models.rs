@@ -1,6 +1,6 @@
 //! Models that are another one with something changed.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use candle_core::{Device, Tensor};
 use skimlm_core::{Model, Projected, Result, Rotary, Shape, Which};
@@ -16,12 +16,12 @@ pub(crate) struct Changed {
     /// Longer texts are turned more slowly.
     original: usize,
     /// The lengths of text that rotations were asked for.
-    pub(crate) lengths: Mutex<Vec<usize>>,
+    pub(crate) lengths: Arc<Mutex<Vec<usize>>>,
 }
 
 impl Changed {
     fn new(model: Decoder, keys: Change) -> Self {
-        Self { shape: model.shape().clone(), model, keys, original: usize::MAX, lengths: Mutex::default() }
+        Self { shape: model.shape().clone(), model, keys, original: usize::MAX, lengths: Arc::default() }
     }
 
     /// All keys are 0, so every raw score is.

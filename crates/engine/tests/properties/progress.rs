@@ -1,11 +1,14 @@
 //! What a session tells and asks for on its way.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
 use serde_json::json;
 use skimlm_core::Stage;
-use skimlm_engine::{Cancel, Control, Progress, Session, Spent};
+use skimlm_engine::{Cancel, Control, LoadOptions, Loaded, Progress, Request, Session, Spent, generate, load};
+use skimlm_models::weights::gguf::write::{Tiny, write_tiny};
+use skimlm_models::{OpenOptions, Source, open_source};
 
 use crate::given::*;
 use crate::models::Changed;
@@ -70,4 +73,20 @@ proptest! {
         told(&mut session(&model, &json!({ "kind": "full" })), &given);
         assert_eq!(*model.lengths.lock().unwrap(), [given.n() + 4], "a step asks for no other");
     }
+}
+
+#[test]
+fn room_is_made_for_no_more_than_the_positions() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("tiny.gguf");
+    write_tiny(&file, &Tiny::default()).unwrap();
+    let decoder = open_source(Source::open(&file).unwrap(), OpenOptions::default()).unwrap().model;
+    let model = Changed::windowed(decoder, &[]);
+    let lengths = Arc::clone(&model.lengths);
+    let loaded = load(&file, &LoadOptions::default(), &mut |_, _| Ok(())).unwrap();
+    let loaded = Loaded { model: Box::new(model), limit: 20, ..loaded };
+    let request = Request::parse(&json!({ "prompt": { "tokens": [5, 6, 7] }, "maxNewTokens": u32::MAX })).unwrap();
+    generate(&loaded, &request, &Cancel::default(), Duration::ZERO, &mut |_| {}).unwrap();
+    let lengths = lengths.lock().unwrap();
+    assert!(!lengths.is_empty() && lengths.iter().all(|&length| length == 3 + 20), "{lengths:?}");
 }
